@@ -1,0 +1,109 @@
+"""The 18 classes of AmodalSynthDrive (11 stuff, 7 things) and their ids in other vocabularies.
+
+Two numbers name a class. `Label.id` is the Cityscapes id: it is what files and messages carry
+(`segment = id * 1000 + instance`). `Label.index` is the contiguous 0..17 number that the network predicts:
+stuff first (0..10), then things (11..17).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+UNLABELLED = 0
+"""Segment id and class id of a pixel or object without a class."""
+
+SEGMENT_FACTOR = 1000
+"""A segment id is `class id * SEGMENT_FACTOR + instance number`; stuff has instance number 0."""
+
+MAX_INSTANCE_NUMBER = SEGMENT_FACTOR - 1
+
+
+@dataclass(frozen=True)
+class Label:
+    """One class: Cityscapes `id`, contiguous `index`, `name`, RGB `color` (0..255) and thing/stuff."""
+
+    id: int
+    index: int
+    name: str
+    color: tuple[int, int, int]
+    is_thing: bool
+
+
+_STUFF = (
+    (7, "road", (128, 64, 128)),
+    (8, "sidewalk", (244, 35, 232)),
+    (11, "building", (70, 70, 70)),
+    (12, "wall", (102, 102, 156)),
+    (13, "fence", (190, 153, 153)),
+    (17, "pole", (153, 153, 153)),
+    (19, "traffic light", (250, 170, 30)),
+    (20, "traffic sign", (220, 220, 0)),
+    (21, "vegetation", (107, 142, 35)),
+    (22, "terrain", (152, 251, 152)),
+    (23, "sky", (70, 130, 180)),
+)
+_THINGS = (
+    (24, "person", (220, 20, 60)),
+    (25, "rider", (255, 0, 0)),
+    (26, "car", (0, 0, 142)),
+    (33, "bike", (119, 11, 32)),
+    (32, "motorcycle", (0, 0, 230)),
+    (27, "truck", (0, 0, 70)),
+    (28, "bus", (0, 60, 100)),
+)
+
+LABELS: tuple[Label, ...] = tuple(
+    Label(id_, index, name, color, index >= len(_STUFF)) for index, (id_, name, color) in enumerate(_STUFF + _THINGS)
+)
+STUFF: tuple[Label, ...] = tuple(label for label in LABELS if not label.is_thing)
+THINGS: tuple[Label, ...] = tuple(label for label in LABELS if label.is_thing)
+
+BY_ID: dict[int, Label] = {label.id: label for label in LABELS}
+BY_NAME: dict[str, Label] = {label.name: label for label in LABELS}
+
+CARLA_TO_ID: dict[int, int] = {
+    1: 7, 2: 8, 3: 11, 4: 12, 5: 13, 6: 17, 7: 19, 8: 20, 9: 21, 10: 22, 11: 23,
+    12: 24, 13: 25, 14: 26, 15: 27, 16: 28, 18: 32, 19: 33, 24: 7,
+}  # fmt: skip
+"""CARLA 0.9.14+ semantic tags to class ids (24 is CARLA's road line); other tags are unlabelled."""
+
+KINS_TO_ID: dict[int, int] = {1: 25, 2: 24, 3: 24, 4: 26, 5: 26, 6: 27, 7: 26}
+"""KINS categories (cyclist, pedestrian, person-sitting, car, van, truck, misc-vehicle); tram has none."""
+
+
+def segment_id(class_id: int, instance_number: int = 0) -> int:
+    """Return the uint16 segment id of a class and instance number.
+
+    Raises:
+        ValueError: the class is unknown, or the number does not fit its kind (stuff 0, things 1..999).
+    """
+    label = BY_ID.get(class_id)
+    if label is None:
+        raise ValueError(f"unknown class id {class_id}; known ids: {sorted(BY_ID)}")
+    low, high = (1, MAX_INSTANCE_NUMBER) if label.is_thing else (0, 0)
+    if not low <= instance_number <= high:
+        raise ValueError(f"instance number {instance_number} of {label.name} must be in {low}..{high}")
+    return class_id * SEGMENT_FACTOR + instance_number
+
+
+def class_of_segment(segment: int) -> int:
+    """Return the class id of a segment id (0 for unlabelled)."""
+    return int(segment) // SEGMENT_FACTOR
+
+
+def id_table() -> np.ndarray:
+    """Return a (256,) int16 table from class id to class index; unknown ids map to -1."""
+    table = np.full(256, -1, np.int16)
+    for label in LABELS:
+        table[label.id] = label.index
+    return table
+
+
+def color_table() -> np.ndarray:
+    """Return a (256, 3) uint8 RGB table indexed by class id; unknown ids are black."""
+    table = np.zeros((256, 3), np.uint8)
+    for label in LABELS:
+        table[label.id] = label.color
+    return table
