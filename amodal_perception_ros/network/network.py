@@ -1,0 +1,98 @@
+"""The amodal network: one forward pass for all cameras gives panoptic, amodal masks, depth and occlusion order."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from torch import Tensor, nn
+
+from amodal_perception_ros.network.backbone import Trunk
+from amodal_perception_ros.network.config import INPUT_MULTIPLE, NetworkConfig
+from amodal_perception_ros.network.fields import InstanceFields
+from amodal_perception_ros.network.heads import DenseHead, TokenHead, pick_seeds
+
+
+class NetworkOutput(NamedTuple):
+    """Raw outputs for B images, K tokens, h = H/4, w = W/4; float32 unless said.
+
+    Attributes:
+        stuff_logits: (B, 11, h, w), classes in the order of `labels.STUFF`.
+        log_depth: (B, h, w) log of the visible canonical depth (see `CANONICAL_FOCAL`).
+        heat_logits: (B, 1, hs, ws) seed heat map.
+        seed_score: (B, K) heat of each token's seed in 0..1, descending.
+        seed_index: (B, K) int64 flat cell of each seed in the heat map.
+        class_logits: (B, K, 8), 7 things in the order of `labels.THINGS`, last = no object.
+        boxes: (B, K, 4) amodal box inside the image: centre x, centre y, width, height as fractions of the input.
+        visible_logits, amodal_logits: (B, K, h, w).
+        object_log_depth: (B, K, h, w) log canonical depth of the whole object, hidden part included.
+        order_logits: (B, K, K), entry [i, j] high: i occludes j.
+        level_logits: (B, K, 8) occlusion level.
+    """
+
+    stuff_logits: Tensor
+    log_depth: Tensor
+    heat_logits: Tensor
+    seed_score: Tensor
+    seed_index: Tensor
+    class_logits: Tensor
+    boxes: Tensor
+    visible_logits: Tensor
+    amodal_logits: Tensor
+    object_log_depth: Tensor
+    order_logits: Tensor
+    level_logits: Tensor
+
+
+class AmodalNetwork(nn.Module):
+    """Seeded dynamic fields: heat-map seeds -> K tokens -> one small field MLP per token."""
+
+    def __init__(self, config: NetworkConfig | None = None) -> None:
+        super().__init__()
+        self.config = config or NetworkConfig()
+        self.trunk = Trunk(self.config)
+        self.dense = DenseHead(self.config)
+        self.tokens = TokenHead(self.config)
+        self.fields = InstanceFields(self.config)
+
+    def forward(self, image: Tensor, guidance: Tensor) -> NetworkOutput:
+        """Perceive B images.
+
+        Args:
+            image: (B, 3, H, W) float32 RGB in 0..1; H and W multiples of 32.
+            guidance: (B, 2, H, W) float32 projected LiDAR: canonical inverse depth [1/m] (0 without a point) and
+                validity 0/1. All zeros means no LiDAR.
+
+        Raises:
+            ValueError: the input shapes do not fit.
+        """
+        check_input(image, guidance)
+        pyramid = self.trunk(image, guidance)
+        dense = self.dense(pyramid)
+        seeds = pick_seeds(dense.heat_logits, self.config.tokens)
+        tokens = self.tokens(dense.hidden, pyramid, seeds.index)
+        visible, amodal, object_depth = self.fields(tokens.embedding, tokens.boxes, dense.mask_features)
+        return NetworkOutput(
+            stuff_logits=dense.stuff_logits,
+            log_depth=dense.log_depth,
+            heat_logits=dense.heat_logits,
+            seed_score=seeds.score,
+            seed_index=seeds.index,
+            class_logits=tokens.class_logits,
+            boxes=tokens.boxes,
+            visible_logits=visible,
+            amodal_logits=amodal,
+            object_log_depth=object_depth,
+            order_logits=tokens.order_logits,
+            level_logits=tokens.level_logits,
+        )
+
+
+def check_input(image: Tensor, guidance: Tensor) -> None:
+    """Raise ValueError unless image is (B, 3, H, W), guidance (B, 2, H, W), H and W multiples of 32."""
+    if image.dim() != 4 or image.shape[1] != 3:
+        raise ValueError(f"image must be (B, 3, H, W), got {tuple(image.shape)}")
+    batch, _, height, width = image.shape
+    if tuple(guidance.shape) != (batch, 2, height, width):
+        raise ValueError(f"guidance must be {(batch, 2, height, width)}, got {tuple(guidance.shape)}")
+    if height % INPUT_MULTIPLE or width % INPUT_MULTIPLE:
+        raise ValueError(f"input size {width} x {height} must be multiples of {INPUT_MULTIPLE}")
