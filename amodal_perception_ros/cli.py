@@ -1,0 +1,212 @@
+"""The `amodal` command line. Exit codes: 0 done, 2 wrong usage or input, 1 a defect."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from amodal_perception_ros import __version__
+from amodal_perception_ros.errors import InputError
+
+# Each command imports its room when it runs, so that `amodal --help` is instant and `amodal train` needs no ROS.
+
+
+def _size(text: str) -> tuple[int, int]:
+    try:
+        width, height = (int(part) for part in text.lower().split("x"))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"'{text}' is not WIDTHxHEIGHT, for example 512x288") from None
+    if width <= 0 or height <= 0:
+        raise argparse.ArgumentTypeError(f"'{text}': width and height must be positive")
+    return width, height
+
+
+def _positive_int(text: str) -> int:
+    value = int(text)
+    if value <= 0:
+        raise argparse.ArgumentTypeError(f"{value} is not positive")
+    return value
+
+
+def _positive_float(text: str) -> float:
+    value = float(text)
+    if not value > 0:
+        raise argparse.ArgumentTypeError(f"{value} is not positive")
+    return value
+
+
+def _simulate(args: argparse.Namespace) -> int:
+    from amodal_perception_ros.datasets.generate import dataset_statistics, generate
+
+    generate(
+        args.out,
+        sequences=args.sequences,
+        frames=args.frames,
+        seed=args.seed,
+        width=args.size[0],
+        height=args.size[1],
+        weather=args.weather,
+        workers=args.workers,
+        rate_hz=args.rate,
+        supersample=args.supersample,
+    )
+    if args.stats:
+        print(dataset_statistics(args.out))
+    return 0
+
+
+def _bag(args: argparse.Namespace) -> int:
+    from amodal_perception_ros.datasets.amodal_synth_drive import read_sequences
+    from amodal_perception_ros.datasets.bag import write_bag
+    from amodal_perception_ros.datasets.rig_frame import read_rig_frame
+
+    if args.frame:
+        frames = [read_rig_frame(args.frame)]
+    else:
+        sequences = read_sequences(args.data)
+        if len(sequences) != 1:
+            names = ", ".join(sequence.name for sequence in sequences)
+            raise InputError(f"{args.data} holds {len(sequences)} sequences; name one of: {names}")
+        frames = (sequences[0][index].frame for index in range(len(sequences[0])))
+    write_bag(frames, args.out, profile=args.profile)
+    print(f"wrote {args.out}")
+    return 0
+
+
+def _train(args: argparse.Namespace) -> int:
+    from amodal_perception_ros.training.config import load_config
+    from amodal_perception_ros.training.train import train
+
+    weights = train(args.data, args.out, load_config(args.config), resume=args.resume)
+    print(f"wrote {weights}")
+    return 0
+
+
+def _evaluate(args: argparse.Namespace) -> int:
+    from amodal_perception_ros.evaluation.run import evaluate_command
+
+    return evaluate_command(args)
+
+
+def _run(args: argparse.Namespace) -> int:
+    from amodal_perception_ros.ros.run import run
+
+    run(args.bag, args.out, params=args.params, rate=args.rate)
+    return 0
+
+
+def _bench(args: argparse.Namespace) -> int:
+    from amodal_perception_ros.ros.bench import bench
+
+    bench(args.bag, engine=args.engine, size=args.size, json_path=args.json)
+    return 0
+
+
+def _export(args: argparse.Namespace) -> int:
+    from amodal_perception_ros.perception.export import export_onnx
+
+    export_onnx(args.weights, args.out, args.size, args.cameras)
+    print(f"wrote {args.out}")
+    return 0
+
+
+def _view(args: argparse.Namespace) -> int:
+    from amodal_perception_ros.viewing.view import view
+
+    print(f"wrote {view(args.source, args.out)}")
+    return 0
+
+
+def _add_data_commands(add: Callable[..., argparse.ArgumentParser]) -> None:
+    simulate = add("simulate", _simulate, "make annotated sequences with the street simulator")
+    simulate.add_argument("--out", type=Path, required=True, help="data set directory to write")
+    simulate.add_argument("--sequences", type=_positive_int, required=True, help="number of sequences")
+    simulate.add_argument("--frames", type=_positive_int, required=True, help="frames in each sequence")
+    simulate.add_argument("--seed", type=int, default=0, help="seed of the first sequence (default 0)")
+    simulate.add_argument("--size", type=_size, default=(512, 288), help="image size WxH in pixels (default 512x288)")
+    simulate.add_argument("--weather", default="random", help="weather name, 'random' (default) or 'all'")
+    simulate.add_argument("--rate", type=_positive_float, default=10.0, help="frames a second (default 10)")
+    simulate.add_argument("--supersample", type=_positive_int, default=2, help="samples per pixel side (default 2)")
+    simulate.add_argument("--workers", type=_positive_int, default=1, help="processes (default 1)")
+    simulate.add_argument("--stats", action="store_true", help="print statistics of the data set afterwards")
+
+    bag = add("bag", _bag, "turn a sequence or a rig frame into a rosbag2 MCAP")
+    source = bag.add_mutually_exclusive_group(required=True)
+    source.add_argument("--data", type=Path, help="directory of one sequence")
+    source.add_argument("--frame", type=Path, help="JSON description of one rig frame")
+    bag.add_argument("--out", type=Path, required=True, help="MCAP file to write")
+    bag.add_argument("--profile", choices=("default", "carla"), default="default", help="topics and encodings")
+
+    view = add("view", _view, "draw a data set or a recorded run into a report with pictures")
+    view.add_argument("source", type=Path, metavar="DIR_OR_MCAP", help="sequence directory or recorded MCAP")
+    view.add_argument("--out", type=Path, default=Path("view"), help="directory of the report (default: view)")
+
+
+def _add_model_commands(add: Callable[..., argparse.ArgumentParser]) -> None:
+    train = add("train", _train, "train the network")
+    train.add_argument("--data", type=Path, nargs="+", required=True, help="data set directories")
+    train.add_argument("--out", type=Path, required=True, help="directory of checkpoints, logs and final weights")
+    train.add_argument("--config", type=Path, help="YAML file with training settings")
+    train.add_argument("--resume", action="store_true", help="go on from the last checkpoint in --out")
+
+    evaluate = add("evaluate", _evaluate, "score a model and two trivial baselines against the truth")
+    evaluate.add_argument("--data", type=Path, nargs="+", required=True, help="data set directories")
+    evaluate.add_argument("--weights", type=Path, help="weights file (default: the package's)")
+    evaluate.add_argument("--engine", default="torch", choices=("torch", "onnxruntime"), help="inference engine")
+    evaluate.add_argument("--json", type=Path, help="write the results as JSON")
+
+    export = add("export", _export, "export weights to ONNX")
+    export.add_argument("--weights", type=Path, required=True, help="safetensors file")
+    export.add_argument("--out", type=Path, required=True, help="ONNX file to write")
+    export.add_argument("--size", type=_size, default=(512, 288), help="input size WxH (default 512x288)")
+    export.add_argument("--cameras", type=_positive_int, default=4, help="batch size (default 4)")
+
+
+def _add_ros_commands(add: Callable[..., argparse.ArgumentParser]) -> None:
+    run = add("run", _run, "run a bag through the perception node over real ROS 2 topics")
+    run.add_argument("--bag", type=Path, required=True, help="rosbag2 MCAP to replay")
+    run.add_argument("--out", type=Path, required=True, help="directory of the results")
+    run.add_argument("--params", type=Path, help="ROS parameter file (default: config/surround.param.yaml)")
+    run.add_argument("--rate", type=_positive_float, default=1.0, help="playback rate (default 1.0)")
+
+    bench = add("bench", _bench, "time the stages of a tick, sensor message in to messages out")
+    bench.add_argument("--bag", type=Path, help="bag to replay (default: the demo drive)")
+    bench.add_argument("--engine", default="onnxruntime", choices=("torch", "onnxruntime"), help="inference engine")
+    bench.add_argument("--size", type=_size, default=(512, 288), help="network input size WxH (default 512x288)")
+    bench.add_argument("--json", type=Path, help="write the figures as JSON")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of all commands."""
+    parser = argparse.ArgumentParser(prog="amodal", description="Real-time amodal perception for ROS 2.")
+    parser.add_argument("--version", action="version", version=f"amodal {__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+
+    def add(name: str, handler: Callable[[argparse.Namespace], int], summary: str) -> argparse.ArgumentParser:
+        command = commands.add_parser(name, help=summary, description=summary[0].upper() + summary[1:] + ".")
+        command.set_defaults(handler=handler)
+        return command
+
+    _add_data_commands(add)
+    _add_model_commands(add)
+    _add_ros_commands(add)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code."""
+    args = build_parser().parse_args(argv)
+    try:
+        return args.handler(args)
+    except InputError as error:
+        print(f"amodal: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("amodal: interrupted", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

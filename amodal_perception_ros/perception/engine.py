@@ -1,0 +1,163 @@
+"""Engines that run the network: PyTorch is the reference, ONNX Runtime the deployment."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import onnxruntime
+import torch
+
+from amodal_perception_ros.network import AmodalNetwork, NetworkOutput, WeightsError, load_weights
+from amodal_perception_ros.perception.export import export_onnx
+from amodal_perception_ros.perception.preprocess import NetworkInput
+
+ENGINES = ("torch", "onnxruntime")
+PRECISIONS = ("float32", "float16", "bfloat16")
+
+
+class Engine(Protocol):
+    """Runs one batch. `metadata` is what the weights carry: model_id and measured figures."""
+
+    name: str
+    metadata: dict[str, str]
+
+    def run(self, batch: NetworkInput) -> NetworkOutput:
+        """Return the network's output as tensors for exactly the cameras of the batch."""
+        ...
+
+
+class TorchEngine:
+    """The network in PyTorch, on the CPU or a GPU."""
+
+    def __init__(self, network: AmodalNetwork, metadata: dict[str, str], device: str, precision: str) -> None:
+        self.device = torch.device(device)
+        self.name = f"torch ({self.device}, {precision})"
+        self.metadata = metadata
+        self._autocast = None if precision == "float32" else getattr(torch, precision)
+        self._network = network.to(self.device).eval()
+
+    def run(self, batch: NetworkInput) -> NetworkOutput:
+        """Return the network's output as tensors on the engine's device."""
+        image = torch.from_numpy(batch.image).to(self.device)
+        guidance = torch.from_numpy(batch.guidance).to(self.device)
+        enabled = self._autocast is not None
+        with torch.inference_mode(), torch.autocast(self.device.type, self._autocast, enabled=enabled):
+            return self._network(image, guidance)
+
+
+class OnnxEngine:
+    """An exported network in ONNX Runtime; the batch size is fixed, absent cameras are zero images."""
+
+    def __init__(self, path: Path, device: str) -> None:
+        providers = ["CPUExecutionProvider"]
+        if device.startswith("cuda"):
+            if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
+                raise ValueError(
+                    "engine onnxruntime has no CUDA provider here; install onnxruntime-gpu or use device cpu"
+                )
+            providers.insert(0, "CUDAExecutionProvider")
+        try:
+            self._session = onnxruntime.InferenceSession(str(path), providers=providers)
+        except Exception as error:  # ONNX Runtime raises its own unrelated exception types for any broken file
+            raise WeightsError(f"{path}: not a usable ONNX model ({str(error).splitlines()[0]})") from error
+        self.name = f"onnxruntime ({device})"
+        self.metadata = dict(self._session.get_modelmeta().custom_metadata_map)
+        self._shape = tuple(self._session.get_inputs()[0].shape)
+        outputs = {output.name for output in self._session.get_outputs()}
+        if not set(NetworkOutput._fields) <= outputs:
+            raise WeightsError(f"{path}: outputs {sorted(set(NetworkOutput._fields) - outputs)} are missing")
+
+    @property
+    def input_size(self) -> tuple[int, int]:
+        """(width, height) the model was exported for."""
+        return int(self._shape[3]), int(self._shape[2])
+
+    def run(self, batch: NetworkInput) -> NetworkOutput:
+        """Return the network's output for the cameras of the batch, as tensors on the CPU."""
+        count, static = len(batch.image), int(self._shape[0])
+        chunks = [self._run_chunk(batch, start, min(start + static, count)) for start in range(0, count, static)]
+        return NetworkOutput(*(torch.from_numpy(np.concatenate(parts)) for parts in zip(*chunks)))
+
+    def _run_chunk(self, batch: NetworkInput, start: int, stop: int) -> list[np.ndarray]:
+        missing = int(self._shape[0]) - (stop - start)
+        padding = ((0, missing), (0, 0), (0, 0), (0, 0))
+        feed = {
+            "image": np.pad(batch.image[start:stop], padding),
+            "guidance": np.pad(batch.guidance[start:stop], padding),
+        }
+        outputs = self._session.run(list(NetworkOutput._fields), feed)
+        return [output[: stop - start] for output in outputs]
+
+
+def create_engine(
+    weights: Path, engine: str, device: str, precision: str, input_size: tuple[int, int], batch: int
+) -> Engine:
+    """Load weights into an engine.
+
+    Args:
+        weights: a .safetensors file, or for onnxruntime also an exported .onnx file.
+        engine: "torch" or "onnxruntime".
+        device: "auto", "cpu", "cuda" or "cuda:N"; auto takes the GPU where the engine can use one.
+        precision: "float32", "float16" or "bfloat16" (torch only).
+        input_size: (width, height) of the network's input; multiples of 32.
+        batch: number of cameras.
+
+    Raises:
+        WeightsError: the file is missing, truncated or of another architecture.
+        ValueError: an option is unknown or not available on this machine.
+    """
+    _check_options(engine, device, precision, input_size)
+    if engine == "torch":
+        network, metadata = load_weights(weights)
+        return TorchEngine(network, metadata, _torch_device(device), precision)
+    onnx_device = "cpu" if device == "auto" else device
+    if weights.suffix == ".onnx":
+        loaded = OnnxEngine(_existing(weights), onnx_device)
+        if loaded.input_size != tuple(input_size):
+            raise ValueError(
+                f"{weights} was exported for input size {loaded.input_size}, but {input_size} is asked for"
+            )
+        return loaded
+    return OnnxEngine(_exported(weights, input_size, batch), onnx_device)
+
+
+def _check_options(engine: str, device: str, precision: str, input_size: tuple[int, int]) -> None:
+    if engine not in ENGINES:
+        raise ValueError(f"engine '{engine}' is unknown; choose one of {', '.join(ENGINES)}")
+    if precision not in PRECISIONS:
+        raise ValueError(f"precision '{precision}' is unknown; choose one of {', '.join(PRECISIONS)}")
+    if engine == "onnxruntime" and precision != "float32":
+        raise ValueError("engine onnxruntime runs in float32 here; choose precision float32 or engine torch")
+    if any(side <= 0 or side % 32 for side in input_size):
+        raise ValueError(f"input size {tuple(input_size)} must be positive multiples of 32")
+    if device not in ("auto", "cpu") and not device.startswith("cuda"):
+        raise ValueError(f"device '{device}' is unknown; choose auto, cpu, cuda or cuda:N")
+
+
+def _torch_device(device: str) -> str:
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise ValueError(f"device '{device}' is asked for, but PyTorch finds no GPU; use device cpu or auto")
+    return device
+
+
+def _existing(path: Path) -> Path:
+    if not path.is_file():
+        raise WeightsError(f"{path}: weights file not found")
+    return path
+
+
+def _exported(weights: Path, input_size: tuple[int, int], batch: int) -> Path:
+    """Export once per weights file, input size and batch; later starts take the copy from the cache."""
+    digest = hashlib.sha256(_existing(weights).read_bytes()).hexdigest()[:16]
+    root = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "amodal_perception_ros"
+    path = root / f"{digest}_{batch}x{input_size[0]}x{input_size[1]}_torch{torch.__version__.split('+')[0]}.onnx"
+    if not path.is_file():
+        root.mkdir(parents=True, exist_ok=True)
+        export_onnx(weights, path, input_size, batch)
+    return path

@@ -1,0 +1,102 @@
+"""`Perception`: one call from sensor data to an amodal scene."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from pathlib import Path
+
+from amodal_perception_ros.network import WeightsError
+from amodal_perception_ros.perception.engine import Engine, create_engine
+from amodal_perception_ros.perception.postprocess import PostprocessConfig, build_scene
+from amodal_perception_ros.perception.preprocess import prepare
+from amodal_perception_ros.scene import SurroundFrame, SurroundScene
+
+WEIGHTS_NAME = "amodal_perception.safetensors"
+
+
+def default_weights() -> Path:
+    """Return the weights that come with the package: beside a source tree, or in an install's share folder.
+
+    Raises:
+        WeightsError: neither place has them.
+    """
+    package = Path(__file__).resolve().parents[1]
+    share = Path("share") / "amodal_perception_ros" / "weights" / WEIGHTS_NAME
+    candidates = [package.parent / "weights" / WEIGHTS_NAME, *(parent / share for parent in package.parents)]
+    for candidate in candidates:
+        if candidate.is_file():
+            return candidate
+    raise WeightsError(
+        f"no {WEIGHTS_NAME} beside the package; looked at {candidates[0]} and below share/ of the install"
+    )
+
+
+class Perception:
+    """Amodal panoptic segmentation, occlusion order and amodal depth for all cameras in one forward pass."""
+
+    def __init__(self, engine: Engine, input_size: tuple[int, int], config: PostprocessConfig) -> None:
+        self.engine = engine
+        self.input_size = input_size
+        self.config = config
+
+    @classmethod
+    def from_weights(
+        cls,
+        weights: Path | str | None = None,
+        engine: str = "torch",
+        device: str = "auto",
+        precision: str = "float32",
+        input_size: tuple[int, int] = (512, 288),
+        cameras: int = 4,
+        config: PostprocessConfig | None = None,
+    ) -> Perception:
+        """Load weights (default: those of the package) into an engine; see `create_engine` for the arguments.
+
+        Raises:
+            WeightsError: the file is missing, truncated or of another architecture.
+            ValueError: an option is unknown or not available on this machine.
+        """
+        path = Path(weights) if weights else default_weights()
+        loaded = create_engine(path, engine, device, precision, input_size, cameras)
+        measured = loaded.metadata.get("amodal_depth_relative_stddev")
+        config = config or PostprocessConfig()
+        if measured is not None:
+            config = dataclasses.replace(config, depth_relative_stddev=float(measured))
+        return cls(loaded, input_size, config)
+
+    @property
+    def model_id(self) -> str:
+        """Name of the weights."""
+        return self.engine.metadata.get("model_id", "unnamed")
+
+    def perceive(self, frame: SurroundFrame) -> SurroundScene:
+        """Perceive one synchronized set.
+
+        Args:
+            frame: at least one image; LiDAR makes depth metric and may be absent.
+
+        Returns:
+            The scene of every camera present, with `timings_ms` of preprocess, inference and postprocess.
+
+        Raises:
+            ValueError: the frame holds no image.
+        """
+        start = time.perf_counter()
+        batch = prepare(frame, self.input_size)
+        prepared = time.perf_counter()
+        output = self.engine.run(batch)
+        inferred = time.perf_counter()
+        scenes = {
+            view.camera.name: build_scene(
+                output, k, view, frame.image_stamps_ns.get(view.camera.name, frame.stamp_ns), self.config
+            )
+            for k, view in enumerate(batch.views)
+        }
+        finished = time.perf_counter()
+        timings = {
+            "preprocess": 1e3 * (prepared - start),
+            "inference": 1e3 * (inferred - prepared),
+            "postprocess": 1e3 * (finished - inferred),
+        }
+        return SurroundScene(frame.stamp_ns, scenes, self.model_id, timings)
