@@ -9,6 +9,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+from amodal_perception_ros.errors import InputError
 from amodal_perception_ros.network.config import NetworkConfig
 from amodal_perception_ros.network.network import AmodalNetwork
 
@@ -16,7 +17,7 @@ ARCHITECTURE = "amodal_seeded_fields/1"
 """Name and version of the architecture; a file that says otherwise is refused."""
 
 
-class WeightsError(Exception):
+class WeightsError(InputError):
     """A weights file is missing, damaged, or does not belong to this network."""
 
 

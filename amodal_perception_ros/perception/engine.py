@@ -11,6 +11,7 @@ import numpy as np
 import onnxruntime
 import torch
 
+from amodal_perception_ros.errors import InputError
 from amodal_perception_ros.network import AmodalNetwork, NetworkOutput, WeightsError, load_weights
 from amodal_perception_ros.perception.export import export_onnx
 from amodal_perception_ros.perception.preprocess import NetworkInput
@@ -56,7 +57,7 @@ class OnnxEngine:
         providers = ["CPUExecutionProvider"]
         if device.startswith("cuda"):
             if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
-                raise ValueError(
+                raise InputError(
                     "engine onnxruntime has no CUDA provider here; install onnxruntime-gpu or use device cpu"
                 )
             providers.insert(0, "CUDAExecutionProvider")
@@ -108,7 +109,7 @@ def create_engine(
 
     Raises:
         WeightsError: the file is missing, truncated or of another architecture.
-        ValueError: an option is unknown or not available on this machine.
+        InputError: an option is unknown or not available on this machine.
     """
     _check_options(engine, device, precision, input_size)
     if engine == "torch":
@@ -118,7 +119,7 @@ def create_engine(
     if weights.suffix == ".onnx":
         loaded = OnnxEngine(_existing(weights), onnx_device)
         if loaded.input_size != tuple(input_size):
-            raise ValueError(
+            raise InputError(
                 f"{weights} was exported for input size {loaded.input_size}, but {input_size} is asked for"
             )
         return loaded
@@ -127,22 +128,22 @@ def create_engine(
 
 def _check_options(engine: str, device: str, precision: str, input_size: tuple[int, int]) -> None:
     if engine not in ENGINES:
-        raise ValueError(f"engine '{engine}' is unknown; choose one of {', '.join(ENGINES)}")
+        raise InputError(f"engine '{engine}' is unknown; choose one of {', '.join(ENGINES)}")
     if precision not in PRECISIONS:
-        raise ValueError(f"precision '{precision}' is unknown; choose one of {', '.join(PRECISIONS)}")
+        raise InputError(f"precision '{precision}' is unknown; choose one of {', '.join(PRECISIONS)}")
     if engine == "onnxruntime" and precision != "float32":
-        raise ValueError("engine onnxruntime runs in float32 here; choose precision float32 or engine torch")
+        raise InputError("engine onnxruntime runs in float32 here; choose precision float32 or engine torch")
     if any(side <= 0 or side % 32 for side in input_size):
-        raise ValueError(f"input size {tuple(input_size)} must be positive multiples of 32")
+        raise InputError(f"input size {tuple(input_size)} must be positive multiples of 32")
     if device not in ("auto", "cpu") and not device.startswith("cuda"):
-        raise ValueError(f"device '{device}' is unknown; choose auto, cpu, cuda or cuda:N")
+        raise InputError(f"device '{device}' is unknown; choose auto, cpu, cuda or cuda:N")
 
 
 def _torch_device(device: str) -> str:
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     if device.startswith("cuda") and not torch.cuda.is_available():
-        raise ValueError(f"device '{device}' is asked for, but PyTorch finds no GPU; use device cpu or auto")
+        raise InputError(f"device '{device}' is asked for, but PyTorch finds no GPU; use device cpu or auto")
     return device
 
 

@@ -55,7 +55,7 @@ class Perception:
 
         Raises:
             WeightsError: the file is missing, truncated or of another architecture.
-            ValueError: an option is unknown or not available on this machine.
+            InputError: an option is unknown or not available on this machine.
         """
         path = Path(weights) if weights else default_weights()
         loaded = create_engine(path, engine, device, precision, input_size, cameras)

@@ -1,0 +1,252 @@
+"""Pre- and post-processing against answers worked out by hand, and the engines against each other."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from amodal_perception_ros.errors import InputError
+from amodal_perception_ros.labels import BY_NAME, STUFF, THINGS
+from amodal_perception_ros.network import CANONICAL_FOCAL, AmodalNetwork, NetworkConfig, NetworkOutput, save_weights
+from amodal_perception_ros.perception import Perception, PostprocessConfig
+from amodal_perception_ros.perception.postprocess import build_scene
+from amodal_perception_ros.perception.preprocess import prepare, sparse_inverse_depth, view_of
+from amodal_perception_ros.scene import Camera, Rig, SurroundFrame
+
+SIZE = (128, 64)
+GRID = (16, 32)
+CAR = [label.name for label in THINGS].index("car")
+PERSON = [label.name for label in THINGS].index("person")
+ROAD, SKY = (STUFF.index(BY_NAME[name]) for name in ("road", "sky"))
+
+
+def camera(name="front", width=128, height=64, focal=CANONICAL_FOCAL):
+    k = np.array([[focal, 0, width / 2], [0, focal, height / 2], [0, 0, 1.0]])
+    return Camera(name, width, height, k, np.eye(4))
+
+
+def network_output(objects, tokens=8):
+    """One image: road below, sky above at 50 m; objects are (class index, visible, amodal, depth) on the grid."""
+    stuff = torch.full((1, 11, *GRID), -40.0)
+    stuff[:, ROAD, 8:] = 0.0
+    stuff[:, SKY, :8] = 0.0
+    classes = torch.full((1, tokens, 8), -9.0)
+    classes[..., -1] = 9.0
+    visible = torch.full((1, tokens, *GRID), -20.0)
+    amodal = visible.clone()
+    depth = torch.zeros(1, tokens, *GRID)
+    for k, (kind, seen, whole, metres) in enumerate(objects):
+        classes[0, k, kind], classes[0, k, -1] = 9.0, -9.0
+        visible[0, k][seen], amodal[0, k][whole] = 20.0, 20.0
+        depth[0, k] = math.log(metres)
+    return NetworkOutput(
+        stuff_logits=stuff,
+        log_depth=torch.full((1, *GRID), math.log(50.0)),
+        heat_logits=torch.zeros(1, 1, *GRID),
+        seed_score=torch.ones(1, tokens),
+        seed_index=torch.zeros(1, tokens, dtype=torch.int64),
+        class_logits=classes,
+        boxes=torch.zeros(1, tokens, 4),
+        visible_logits=visible,
+        amodal_logits=amodal,
+        object_log_depth=depth,
+        order_logits=torch.zeros(1, tokens, tokens),
+        level_logits=torch.zeros(1, tokens, 8),
+    )
+
+
+def block(top, bottom, left, right):
+    mask = torch.zeros(GRID, dtype=torch.bool)
+    mask[top:bottom, left:right] = True
+    return mask
+
+
+def car_hides_person(order=None):
+    """A car at 8 m hides the lower half of a person at 12 m."""
+    person, car = block(4, 12, 10, 14), block(8, 14, 6, 20)
+    output = network_output([(PERSON, person & ~car, person, 12.0), (CAR, car, car, 8.0)])
+    if order:
+        output.order_logits[0][order] = 50.0
+    return output
+
+
+def scene_of(output, cam=None, **config):
+    cam = cam or camera()
+    return build_scene(output, 0, view_of(cam, SIZE), 7, PostprocessConfig(**config))
+
+
+def test_the_hidden_part_is_there_with_its_depth_and_order():
+    scene = scene_of(car_hides_person())
+    person, car = scene.instance(24001), scene.instance(26001)
+    # 8 x 4 cells of 16 px; the interpolation between +20 and -20 keeps straight edges on the cell border.
+    assert person.amodal_mask.box == (40, 16, 56, 48)
+    assert person.amodal_mask.area == pytest.approx(32 * 16, abs=4)
+    assert person.visible_mask.box == (40, 16, 56, 32)
+    assert person.visible_mask.area == pytest.approx(16 * 16, abs=4)
+    assert car.visible_mask == car.amodal_mask
+    assert (person.occlusion_level, car.occlusion_level) == (1, 0)
+    assert scene.order.occluder_ids.tolist() == [26001]
+    assert scene.order.occludee_ids.tolist() == [24001]
+    assert scene.order.overlap_px.tolist() == [(person.amodal_mask & car.amodal_mask).area]
+    assert scene.order.probability[0] > 0.8
+    assert person.amodal_depth == pytest.approx(12.0)
+    assert math.isnan(person.amodal_depth_stddev)
+    np.testing.assert_allclose(person.depth[person.amodal_mask.roi()], 12.0, rtol=1e-5)
+    assert scene.labels[10, 5] == 23000
+    assert scene.labels[60, 5] == 7000
+    assert np.isnan(scene.depth[2, 2])
+    assert scene.depth[60, 5] == pytest.approx(50.0)
+    assert scene.depth[40, 48] == pytest.approx(8.0)
+    assert scene.stamp_ns == 7
+
+
+def test_labels_and_visible_masks_say_the_same_at_any_camera_size():
+    for width, height in ((128, 64), (300, 150), (97, 48), (100, 90)):
+        scene = scene_of(car_hides_person(), camera(width=width, height=height))
+        assert len(scene.instances) == 2
+        for instance in scene.instances:
+            mask = instance.visible_mask.to_array(height, width)
+            assert ((scene.labels == instance.instance_id) == mask).all()
+            assert mask.any()
+
+
+def test_pair_logits_can_overrule_a_small_depth_difference():
+    person, car = block(4, 12, 10, 14), block(8, 14, 6, 20)
+    output = network_output([(PERSON, person & ~car, person, 8.0), (CAR, car, car, 8.1)])
+    output.order_logits[0, 1, 0] = 9.0  # token 1, the car, occludes token 0
+    scene = scene_of(output)
+    assert scene.order.occluder_ids.tolist() == [26001]
+    # The invariant: hidden depth is not in front of the occluder there.
+    hidden = scene.instance(24001).hidden_mask.to_array(64, 128)
+    assert np.nanmin(scene.depth_levels()[1][hidden]) >= 8.1 - 1e-4
+
+
+def test_duplicates_and_ghosts_are_dropped_and_their_pixels_given_away():
+    car = block(8, 14, 6, 20)
+    twice = network_output([(CAR, car, car, 8.0), (CAR, car, car, 8.0)])
+    assert [item.instance_id for item in scene_of(twice).instances] == [26001]
+    ghost = network_output([(CAR, car, car, 8.0), (PERSON, block(8, 14, 6, 9), block(8, 14, 6, 9), 9.0)])
+    ghost.visible_logits[0, 1] -= 10.0  # loses every pixel to the car
+    scene = scene_of(ghost)
+    assert [item.instance_id for item in scene.instances] == [26001]
+    assert (scene.labels > 0).all()
+
+
+def test_an_empty_street_has_no_instances():
+    scene = scene_of(network_output([]))
+    assert scene.instances == []
+    assert len(scene.order) == 0
+    assert set(np.unique(scene.labels)) == {7000, 23000}
+
+
+def test_depth_follows_the_focal_length():
+    scene = scene_of(car_hides_person(), camera(focal=2 * CANONICAL_FOCAL))
+    assert scene.instance(26001).amodal_depth == pytest.approx(16.0)
+
+
+def test_depth_standard_deviation_comes_from_the_measured_relative_error():
+    scene = scene_of(car_hides_person(), depth_relative_stddev=0.1)
+    assert scene.instance(24001).amodal_depth_stddev == pytest.approx(1.2)
+
+
+def test_a_point_projects_to_its_pixel_and_the_nearest_wins():
+    """At focal 256, centre (64, 32): (1, 0.5, 8) falls on column 64 + 32 = 96, row 32 + 16 = 48."""
+    view = view_of(camera(), SIZE)
+    points = np.array([[1, 0.5, 8, 0], [2, 1, 16, 0], [0, 0, -5, 0], [100, 0, 5, 0]], np.float32)
+    guidance = sparse_inverse_depth(points, np.eye(4), view, SIZE)
+    assert guidance[0, 48, 96] == pytest.approx(1 / 8)
+    assert guidance[1].sum() == 1
+    assert (guidance[0] > 0).sum() == 1
+
+
+def test_inverse_depth_is_canonical_whatever_the_image_size():
+    """The same camera at twice the resolution must give the network the same input."""
+    points = np.array([[1.01, 0.51, 8, 0]], np.float32)
+    small, large = camera(), camera(width=256, height=128, focal=2 * CANONICAL_FOCAL)
+    first = sparse_inverse_depth(points, np.eye(4), view_of(small, SIZE), SIZE)
+    second = sparse_inverse_depth(points, np.eye(4), view_of(large, SIZE), SIZE)
+    np.testing.assert_allclose(first, second)
+
+
+def test_preparation_keeps_aspect_ratio_and_pads():
+    rig = Rig((camera(width=100, height=100, focal=90.0),))
+    frame = SurroundFrame(0, rig, {"front": np.full((100, 100, 3), 255, np.uint8)})
+    batch = prepare(frame, SIZE)
+    assert batch.image.shape == (1, 3, 64, 128)
+    assert batch.views[0].width == batch.views[0].height == 64
+    assert (batch.image[..., :64] == 1).all()
+    assert (batch.image[..., 64:] == 0).all()
+    assert (batch.guidance == 0).all()
+
+
+def test_a_frame_without_images_is_refused():
+    with pytest.raises(ValueError, match="no image"):
+        prepare(SurroundFrame(0, Rig((camera(),)), {}), SIZE)
+
+
+@pytest.fixture(scope="module")
+def untrained(tmp_path_factory):
+    """Random weights: good enough to compare engines, never to perceive."""
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("weights") / "untrained.safetensors"
+    config = NetworkConfig(widths=(8, 8, 16, 16), depths=(1, 1, 1, 1), channels=16, tokens=16)
+    save_weights(path, AmodalNetwork(config), {"model_id": "untrained", "amodal_depth_relative_stddev": "0.25"})
+    return path
+
+
+def four_camera_frame(missing=()):
+    names = ("front", "right", "back", "left")
+    rng = np.random.default_rng(0)
+    images = {name: rng.integers(0, 255, (64, 128, 3), dtype=np.uint8) for name in names}
+    points = rng.normal(0, 10, (500, 4)).astype(np.float32)
+    images = {name: image for name, image in images.items() if name not in missing}
+    return SurroundFrame(5, Rig(tuple(camera(name) for name in names)), images, lidar=points, missing=tuple(missing))
+
+
+def test_engines_agree(untrained, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    batch = prepare(four_camera_frame(), SIZE)
+    outputs = [
+        Perception.from_weights(untrained, name, input_size=SIZE).engine.run(batch) for name in ("torch", "onnxruntime")
+    ]
+    for field, first, second in zip(NetworkOutput._fields, *outputs):
+        torch.testing.assert_close(
+            first, second, atol=2e-3, rtol=1e-3, msg=lambda text, field=field: f"{field}: {text}"
+        )
+    assert list(tmp_path.glob("amodal_perception_ros/*.onnx"))
+
+
+@pytest.mark.parametrize("engine", ["torch", "onnxruntime"])
+def test_a_missing_camera_changes_nothing_for_the_others(untrained, tmp_path, monkeypatch, engine):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    perception = Perception.from_weights(
+        untrained, engine, input_size=SIZE, config=PostprocessConfig(score_threshold=0.1)
+    )
+    assert perception.config.depth_relative_stddev == 0.25
+    whole, partial = (
+        perception.perceive(four_camera_frame()),
+        perception.perceive(four_camera_frame(missing=("right",))),
+    )
+    assert list(partial.cameras) == ["front", "back", "left"]
+    for name, scene in partial.cameras.items():
+        assert (scene.labels == whole.cameras[name].labels).all()
+    assert whole.model_id == "untrained"
+    assert set(whole.timings_ms) == {"preprocess", "inference", "postprocess"}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"weights": "nowhere.safetensors"}, "nowhere.safetensors"),
+        ({"weights": "nowhere.onnx", "engine": "onnxruntime"}, "not found"),
+        ({"engine": "tensorflow"}, "choose one of"),
+        ({"input_size": (500, 288)}, "multiples of 32"),
+        ({"precision": "int3"}, "choose one of"),
+        ({"device": "tpu"}, "device 'tpu'"),
+    ],
+)
+def test_wrong_options_are_one_clear_line(untrained, options, message):
+    with pytest.raises(InputError, match=message) as error:
+        Perception.from_weights(**{"weights": untrained, "input_size": SIZE, **options})
+    assert "\n" not in str(error.value)
