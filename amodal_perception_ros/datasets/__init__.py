@@ -1,0 +1,1 @@
+"""Readers and writers: annotated sequences, single rig frames and recorded bags."""

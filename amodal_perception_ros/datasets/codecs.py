@@ -1,0 +1,255 @@
+"""Encodings of single files of a data set: images, depth, labels, masks, LiDAR, BEV and JSON.
+
+Every reader raises `DatasetError` with the path of the file when it is missing, truncated or of another kind.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from pycocotools import mask as coco_mask
+
+from amodal_perception_ros.errors import InputError
+from amodal_perception_ros.labels import BY_ID, SEGMENT_FACTOR
+from amodal_perception_ros.masks import RoiMask
+
+DEPTH_SCALE = 256.0
+"""PNG value of 1 m of depth (KITTI's convention); 0 is unknown."""
+
+MAX_DEPTH = 65535 / DEPTH_SCALE
+"""Largest depth [m] that a depth PNG holds; what is farther away is stored as unknown."""
+
+LIDAR_STEP = 0.005
+"""Resolution [m] of stored LiDAR coordinates up to 163 m; the step grows with the range beyond."""
+
+_ROAD_LINE = 34
+_BEV_UNKNOWN = 255
+_PNG = [cv2.IMWRITE_PNG_COMPRESSION, 2]
+
+
+class DatasetError(InputError):
+    """A file of a data set is missing or wrong; the message names the path and what is expected there."""
+
+
+def read_json(path: Path) -> Any:
+    """Return the content of a JSON file."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise DatasetError(f"{path}: cannot be read ({error.strerror})") from error
+    except ValueError as error:
+        raise DatasetError(f"{path}: not valid JSON ({error})") from error
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write strict JSON (no NaN); see `number` for unknown values."""
+    path.write_text(json.dumps(content, allow_nan=False, separators=(",", ":")), encoding="utf-8")
+
+
+def number(value: float, digits: int | None = None) -> float | None:
+    """Return a JSON number, None for NaN."""
+    value = float(value)
+    if math.isnan(value):
+        return None
+    return value if digits is None else round(value, digits)
+
+
+def from_number(value: float | None) -> float:
+    """Return NaN for None, else the value."""
+    return math.nan if value is None else float(value)
+
+
+def write_image(path: Path, image: np.ndarray, quality: int) -> None:
+    """Write a (H, W, 3) uint8 RGB image as JPEG of that quality."""
+    path.write_bytes(encode_jpeg(image, quality))
+
+
+def encode_jpeg(image: np.ndarray, quality: int) -> bytes:
+    """Return a (H, W, 3) uint8 RGB image as JPEG bytes."""
+    return cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality])[
+        1
+    ].tobytes()
+
+
+def read_image(path: Path) -> np.ndarray:
+    """Return the (H, W, 3) uint8 RGB picture of a JPEG or PNG file."""
+    return cv2.cvtColor(_decode(path, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+
+
+def write_depth(path: Path, depth: np.ndarray) -> None:
+    """Write a uint16 depth PNG of an array from `quantise_depth`."""
+    path.write_bytes(cv2.imencode(".png", depth, _PNG)[1].tobytes())
+
+
+def quantise_depth(depth: np.ndarray) -> np.ndarray:
+    """Return float depth [m, NaN unknown] as uint16 in steps of 1/256 m; unknown and beyond `MAX_DEPTH` are 0."""
+    scaled = np.rint(depth * np.float32(DEPTH_SCALE))
+    known = scaled <= 65535.0
+    return np.where(known, np.maximum(scaled, 1.0), 0.0).astype(np.uint16)
+
+
+def restore_depth(values: np.ndarray) -> np.ndarray:
+    """Return uint16 depth values as float32 metres, NaN where 0."""
+    depth = values.astype(np.float32)
+    depth *= np.float32(1.0 / DEPTH_SCALE)
+    depth[values == 0] = np.nan
+    return depth
+
+
+def read_depth(path: Path, shape: tuple[int, int]) -> np.ndarray:
+    """Return the (H, W) uint16 values of a depth PNG."""
+    return _read_uint16(path, shape)
+
+
+def write_labels(path: Path, labels: np.ndarray) -> None:
+    """Write (H, W) uint16 segment ids as AmodalSynthDrive does: stuff as its class id, things as class*1000+number."""
+    path.write_bytes(cv2.imencode(".png", _TO_DISK[labels], _PNG)[1].tobytes())
+
+
+def read_labels(path: Path, shape: tuple[int, int]) -> tuple[np.ndarray, int]:
+    """Return the (H, W) uint16 segment ids of an `_ampano.png` and how many pixels had an unknown class.
+
+    Road lines (34) count as road; classes outside the 18 become 0, unlabelled.
+    """
+    values = _read_uint16(path, shape)
+    labels = _FROM_DISK[values]
+    return labels, int(np.count_nonzero((labels == 0) & (values >= SEGMENT_FACTOR)))
+
+
+def _to_disk() -> np.ndarray:
+    table = np.arange(65536, dtype=np.uint16)
+    for label in BY_ID.values():
+        if not label.is_thing:
+            table[label.id * SEGMENT_FACTOR] = label.id
+    return table
+
+
+def _from_disk() -> np.ndarray:
+    table = np.zeros(65536, np.uint16)
+    for label in BY_ID.values():
+        if label.is_thing:
+            first = label.id * SEGMENT_FACTOR
+            table[first : first + SEGMENT_FACTOR] = np.arange(first, first + SEGMENT_FACTOR)
+        else:
+            table[label.id] = label.id * SEGMENT_FACTOR
+    table[_ROAD_LINE] = 7 * SEGMENT_FACTOR
+    return table
+
+
+_TO_DISK, _FROM_DISK = _to_disk(), _from_disk()
+
+
+def encode_mask(mask: RoiMask, height: int, width: int) -> dict[str, Any]:
+    """Return the part of a mask inside the image as compressed COCO RLE `{"size": [H, W], "counts": str}`."""
+    left, right = max(0, mask.x_offset), min(width, mask.x_offset + mask.width)
+    if left >= right:
+        counts = [height * width]
+    else:
+        flat = mask.window(left, 0, right - left, height).T.ravel()
+        changes = np.flatnonzero(flat[1:] != flat[:-1]) + 1
+        runs = np.diff(np.concatenate(([0], changes, [flat.size])))
+        lead = np.concatenate(([0], runs)) if flat[0] else runs
+        lead[0] += left * height
+        tail = (width - right) * height
+        if lead.size % 2:
+            lead[-1] += tail
+            counts = lead.tolist()
+        else:
+            counts = [*lead.tolist(), tail]
+    rle = coco_mask.frPyObjects({"size": [height, width], "counts": counts}, height, width)
+    return {"size": [height, width], "counts": rle["counts"].decode("ascii")}
+
+
+def decode_mask(path: Path, key: str, rle: Any, shape: tuple[int, int]) -> RoiMask:
+    """Return the mask of a COCO RLE (compressed or not; an empty list is the empty mask)."""
+    if not rle:
+        return RoiMask.empty()
+    try:
+        size = [int(v) for v in rle["size"]]
+        counts = rle["counts"]
+        if isinstance(counts, list):
+            rle = coco_mask.frPyObjects(rle, *size)
+        x, y, w, h = (int(v) for v in coco_mask.toBbox(rle))
+    except (TypeError, KeyError, ValueError) as error:
+        raise DatasetError(f"{path}: '{key}' is not a COCO run-length mask ({error!r})") from error
+    if tuple(size) != shape:
+        raise DatasetError(f"{path}: '{key}' is for an image of {size} rows and columns, expected {list(shape)}")
+    if w == 0 or h == 0:
+        return RoiMask.empty()
+    return RoiMask.from_array(coco_mask.decode(rle)[y : y + h, x : x + w], x, y)
+
+
+def write_lidar(path: Path, points: np.ndarray) -> None:
+    """Write (N, 4) float32 x, y, z, intensity: coordinates as int16 and intensity as uint8 steps."""
+    xyz = points[:, :3]
+    span = float(np.abs(xyz).max()) if len(points) else 0.0
+    if not math.isfinite(span):
+        raise ValueError(f"{path}: LiDAR points hold NaN or infinite coordinates; drop them before writing")
+    step = max(LIDAR_STEP, span / 32767.0)
+    strength = np.clip(np.nan_to_num(points[:, 3]), 0.0, None)
+    unit = max(1.0, float(strength.max(initial=0.0))) / 255.0
+    np.savez(
+        path,
+        xyz=np.rint(xyz / step).astype(np.int16),
+        intensity=np.rint(strength / unit).astype(np.uint8),
+        step=np.array([step, unit]),
+    )
+
+
+def read_lidar(path: Path) -> np.ndarray:
+    """Return (N, 4) float32 x, y, z [m], intensity."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            xyz, intensity, (step, unit) = file["xyz"], file["intensity"], file["step"]
+    except OSError as error:
+        raise DatasetError(f"{path}: cannot be read ({error.strerror or error})") from error
+    except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise DatasetError(f"{path}: not a LiDAR sweep of this format ({error})") from error
+    points = np.empty((len(xyz), 4), np.float32)
+    points[:, :3] = xyz * np.float32(step)
+    points[:, 3] = intensity * np.float32(unit)
+    return points
+
+
+def write_bev(path: Path, visible: np.ndarray, amodal: np.ndarray, semantic: np.ndarray, evidence: np.ndarray) -> None:
+    """Write four BEV grids as the red, green, blue and alpha channels of one PNG; occupancy -1 is stored as 255."""
+    channels = [semantic, amodal.view(np.uint8), visible.view(np.uint8), evidence]
+    path.write_bytes(cv2.imencode(".png", cv2.merge([np.ascontiguousarray(c) for c in channels]), _PNG)[1].tobytes())
+
+
+def read_bev(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Return the visible, amodal (int8), semantic and evidence (uint8) grids of a BEV PNG."""
+    picture = _decode(path, cv2.IMREAD_UNCHANGED)
+    if picture.ndim != 3 or picture.shape[2] != 4 or picture.dtype != np.uint8:
+        raise DatasetError(f"{path}: a BEV grid is an 8-bit RGBA PNG, got {picture.dtype} {picture.shape}")
+    semantic, amodal, visible, evidence = (np.ascontiguousarray(picture[..., c]) for c in range(4))
+    for grid in (visible, amodal):
+        if np.any((grid > 100) & (grid != _BEV_UNKNOWN)):
+            raise DatasetError(f"{path}: occupancy must be 0..100 or 255 (unknown), got {int(grid.max())}")
+    return visible.view(np.int8), amodal.view(np.int8), semantic, evidence
+
+
+def _read_uint16(path: Path, shape: tuple[int, int]) -> np.ndarray:
+    values = _decode(path, cv2.IMREAD_UNCHANGED)
+    if values.dtype != np.uint16 or values.shape != shape:
+        raise DatasetError(f"{path}: expected a 16-bit grey PNG of {shape} pixels, got {values.dtype} {values.shape}")
+    return values
+
+
+def _decode(path: Path, mode: int) -> np.ndarray:
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise DatasetError(f"{path}: cannot be read ({error.strerror})") from error
+    # OpenCV fills what a truncated file lacks with grey; the end marks of PNG and JPEG tell such files apart.
+    complete = b"IEND" in content[-16:] or b"\xff\xd9" in content[-64:]
+    picture = cv2.imdecode(np.frombuffer(content, np.uint8), mode) if complete else None
+    if picture is None:
+        raise DatasetError(f"{path}: not a picture, or truncated ({len(content)} bytes)")
+    return picture

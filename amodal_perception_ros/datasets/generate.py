@@ -1,0 +1,244 @@
+"""Makes a data set with the street simulator, in parallel and resumable, and counts what is in one."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import asdict, dataclass, field
+from multiprocessing import get_context
+from multiprocessing.queues import SimpleQueue
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from amodal_perception_ros.datasets.amodal_synth_drive import SequenceWriter, read_sequences
+from amodal_perception_ros.datasets.codecs import DatasetError, read_json, write_json
+from amodal_perception_ros.errors import InputError
+from amodal_perception_ros.labels import BY_ID, SEGMENT_FACTOR, THINGS
+from amodal_perception_ros.scene import OCCLUSION_LEVELS, CameraScene
+from amodal_perception_ros.simulation import SequenceConfig, simulate
+from amodal_perception_ros.simulation.config import WEATHER_WEIGHTS
+
+_POLL_SECONDS = 0.5
+_progress: SimpleQueue[int] | None = None
+
+
+def generate(
+    out: Path | str,
+    sequences: int,
+    frames: int,
+    seed: int = 0,
+    width: int = 512,
+    height: int = 288,
+    weather: str = "random",
+    workers: int = 1,
+    rate_hz: float = 10.0,
+    supersample: int = 2,
+    split: str | None = None,
+) -> Path:
+    """Simulate sequences into a data set and return its folder.
+
+    Sequence i has seed `seed + i` and is named after it, so the content does not depend on the number of workers.
+    Finished sequences are skipped: the same call after an interruption goes on where it stopped. `manifest.json`
+    holds the settings and the seed of every sequence.
+
+    Args:
+        out: folder of the data set.
+        sequences: number of sequences.
+        frames: frames in each.
+        seed: seed of the first sequence.
+        width: image width [px].
+        height: image height [px].
+        weather: a weather of the simulator, "random", or "all" to go through them in turn.
+        workers: processes; each has its own rendering context.
+        rate_hz: frames a second.
+        supersample: shaded points per pixel side.
+        split: "train", "val" or "test" folder below `out`, or None.
+
+    Raises:
+        InputError: a setting is out of range, or `out` holds a data set of other settings.
+        DatasetError: a worker process died.
+    """
+    base = Path(out) / split if split else Path(out)
+    configs = _configs(sequences, frames, seed, width, height, weather, rate_hz, supersample)
+    _write_manifest(base, configs)
+    todo = [config for config in configs if not _is_finished(base, config)]
+    done = (len(configs) - len(todo)) * frames
+    with tqdm(total=len(configs) * frames, initial=done, unit="frame", disable=not sys.stderr.isatty()) as bar:
+        if done and todo:
+            _log(bar, f"{len(configs) - len(todo)} of {len(configs)} sequences are finished already")
+        if workers == 1:
+            _run_here(Path(out), split, todo, bar)
+        else:
+            _run_workers(Path(out), split, todo, min(workers, max(1, len(todo))), bar)
+    return Path(out)
+
+
+def _configs(
+    sequences: int, frames: int, seed: int, width: int, height: int, weather: str, rate_hz: float, supersample: int
+) -> list[SequenceConfig]:
+    names = list(WEATHER_WEIGHTS)
+    try:
+        return [
+            SequenceConfig(
+                seed=seed + i,
+                frames=frames,
+                rate_hz=rate_hz,
+                width=width,
+                height=height,
+                weather=names[i % len(names)] if weather == "all" else weather,
+                supersample=supersample,
+            )
+            for i in range(sequences)
+        ]
+    except ValueError as error:
+        raise InputError(f"cannot simulate: {error}") from error
+
+
+def _write_manifest(base: Path, configs: list[SequenceConfig]) -> None:
+    """Write or extend `manifest.json`; the same seed with other settings is refused."""
+    path = base / "manifest.json"
+    known: dict[str, Any] = read_json(path)["sequences"] if path.exists() else {}
+    for config in configs:
+        earlier = known.setdefault(config.sequence_name, asdict(config))
+        if earlier != asdict(config):
+            changed = sorted(key for key, value in asdict(config).items() if earlier.get(key) != value)
+            raise InputError(
+                f"{base}: sequence {config.sequence_name} was made with other settings ({', '.join(changed)}); "
+                "choose another folder or seed"
+            )
+    base.mkdir(parents=True, exist_ok=True)
+    write_json(path, {"generator": "amodal simulate", "sequences": dict(sorted(known.items()))})
+
+
+def _is_finished(base: Path, config: SequenceConfig) -> bool:
+    return (base / "sequences" / f"{config.sequence_name}.json").is_file()
+
+
+def _run_here(out: Path, split: str | None, todo: list[SequenceConfig], bar: tqdm) -> None:
+    for number, config in enumerate(todo, 1):
+        for _ in _write_sequence(out, split, config):
+            bar.update()
+        _log(bar, f"{config.sequence_name} finished ({number} of {len(todo)})")
+
+
+def _run_workers(out: Path, split: str | None, todo: list[SequenceConfig], workers: int, bar: tqdm) -> None:
+    # Spawn, not fork: a rendering context does not survive a fork.
+    context = get_context("spawn")
+    queue = context.SimpleQueue()
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker, initargs=(queue,)) as pool:
+        pending = {pool.submit(_work, out, split, config) for config in todo}
+        try:
+            while pending:
+                finished, pending = wait(pending, timeout=_POLL_SECONDS, return_when=FIRST_COMPLETED)
+                while not queue.empty():
+                    bar.update(queue.get())
+                for future in finished:
+                    _log(bar, f"{future.result()} finished ({len(todo) - len(pending)} of {len(todo)})")
+        except BrokenProcessPool as error:
+            raise DatasetError(f"{out}: a simulator process died (out of memory, or no rendering context)") from error
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _start_worker(queue: SimpleQueue[int]) -> None:
+    global _progress
+    _progress = queue
+
+
+def _work(out: Path, split: str | None, config: SequenceConfig) -> str:
+    for _ in _write_sequence(out, split, config):
+        assert _progress is not None
+        _progress.put(1)
+    return config.sequence_name
+
+
+def _write_sequence(out: Path, split: str | None, config: SequenceConfig) -> Iterator[int]:
+    """Simulate and write one sequence; yields after every frame."""
+    with SequenceWriter(out, split, info=asdict(config)) as writer:
+        for sample in simulate(config):
+            writer.write(sample)
+            yield sample.index
+
+
+def _log(bar: tqdm, text: str) -> None:
+    """Print a line above the progress bar, or a plain line where there is no terminal."""
+    if bar.disable:
+        print(text, flush=True)
+    else:
+        bar.write(text)
+
+
+@dataclass
+class DatasetStatistics:
+    """What a data set holds; `str()` is a table.
+
+    Attributes:
+        sequences, frames, images: how many.
+        instances: class name -> instances with a visible pixel, over all images.
+        occluded: class name -> those of `instances` with a hidden part.
+        hidden: class name -> instances without a visible pixel.
+        levels: (8,) instances of each occlusion level, fully hidden ones included.
+        classes_per_image: mean number of the 18 classes visible in an image.
+        bytes_per_frame: mean size on disk of a frame with all its cameras.
+    """
+
+    sequences: int = 0
+    frames: int = 0
+    images: int = 0
+    instances: Counter[str] = field(default_factory=Counter)
+    occluded: Counter[str] = field(default_factory=Counter)
+    hidden: Counter[str] = field(default_factory=Counter)
+    levels: np.ndarray = field(default_factory=lambda: np.zeros(OCCLUSION_LEVELS, np.int64))
+    classes_per_image: float = 0.0
+    bytes_per_frame: float = 0.0
+
+    def __str__(self) -> str:
+        lines = [
+            f"{self.sequences} sequences, {self.frames} frames, {self.images} images, "
+            f"{self.classes_per_image:.1f} classes per image, {self.bytes_per_frame / 1e6:.2f} MB per frame",
+            f"{'class':<12}{'instances':>10}{'per image':>10}{'occluded':>10}{'fully hidden':>14}",
+        ]
+        for name in [label.name for label in THINGS]:
+            lines.append(self._row(name, self.instances[name], self.occluded[name], self.hidden[name]))
+        lines.append(self._row("all", self.instances.total(), self.occluded.total(), self.hidden.total()))
+        lines.append("instances per occlusion level: " + "  ".join(f"{n}: {c}" for n, c in enumerate(self.levels)))
+        return "\n".join(lines)
+
+    def _row(self, name: str, instances: int, occluded: int, hidden: int) -> str:
+        share = f"{100 * occluded / instances:.0f} %" if instances else "-"
+        return f"{name:<12}{instances:>10}{instances / max(1, self.images):>10.2f}{share:>10}{hidden:>14}"
+
+
+def dataset_statistics(path: Path | str) -> DatasetStatistics:
+    """Count the content of a data set; raises DatasetError where there is none."""
+    statistics, classes, size = DatasetStatistics(), 0, 0
+    for reader in read_sequences(path):
+        statistics.sequences += 1
+        statistics.frames += len(reader)
+        size += reader.size_bytes()
+        for index in range(len(reader)):
+            for camera in reader.rig.cameras:
+                statistics.images += 1
+                classes += _count_image(reader.scene(index, camera.name, with_depth=False), statistics)
+    statistics.classes_per_image = classes / max(1, statistics.images)
+    statistics.bytes_per_frame = size / max(1, statistics.frames)
+    return statistics
+
+
+def _count_image(scene: CameraScene, statistics: DatasetStatistics) -> int:
+    """Add one image to the counts; returns its number of visible classes."""
+    for instance in scene.instances:
+        name = BY_ID[instance.class_id].name
+        statistics.levels[instance.occlusion_level] += 1
+        if instance.visible_mask.area == 0:
+            statistics.hidden[name] += 1
+        else:
+            statistics.instances[name] += 1
+            statistics.occluded[name] += instance.occlusion_ratio > 0
+    return len(np.unique(scene.labels[scene.labels > 0] // SEGMENT_FACTOR))
