@@ -324,18 +324,21 @@ def _instance(
 
 
 def _camera_pixels(start: int, count: int, size: int, camera_size: int) -> tuple[np.ndarray, int]:
-    """Nearest-neighbour scaling of `count` input pixels from `start`: source indices into them, first camera pixel.
-
-    The same rule as OpenCV's INTER_NEAREST_EXACT, so that masks agree with the scaled label image.
-    """
-    source = np.floor((np.arange(camera_size) + 0.5) * size / camera_size).astype(np.int64)
+    """Nearest-neighbour scaling of `count` input pixels from `start`: source indices into them, first camera pixel."""
+    source = _source_pixels(size, camera_size)
     first, last = np.searchsorted(source, [start, start + count])
     return source[first:last] - start, int(first)
 
 
+def _source_pixels(size: int, camera_size: int) -> np.ndarray:
+    """Return the (camera_size,) input pixel nearest to the centre of each camera pixel."""
+    return np.floor((np.arange(camera_size) + 0.5) * size / camera_size).astype(np.int64)
+
+
 def _to_camera(image: np.ndarray, view: View) -> np.ndarray:
     """Bring a (h, w) map at the input's size to the camera's resolution (nearest neighbour)."""
-    size = (view.camera.width, view.camera.height)
-    return (
-        image if (view.width, view.height) == size else cv2.resize(image, size, interpolation=cv2.INTER_NEAREST_EXACT)
-    )
+    camera = view.camera
+    if (view.width, view.height) == (camera.width, camera.height):
+        return image
+    columns, rows = _source_pixels(view.width, camera.width), _source_pixels(view.height, camera.height)
+    return image.take(columns, axis=1).take(rows, axis=0)
