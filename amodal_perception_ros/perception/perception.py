@@ -6,11 +6,13 @@ import dataclasses
 import time
 from pathlib import Path
 
+import numpy as np
+
 from amodal_perception_ros.network import WeightsError
 from amodal_perception_ros.perception.engine import Engine, create_engine
 from amodal_perception_ros.perception.postprocess import PostprocessConfig, build_scene
 from amodal_perception_ros.perception.preprocess import prepare
-from amodal_perception_ros.scene import SurroundFrame, SurroundScene
+from amodal_perception_ros.scene import Camera, Rig, SurroundFrame, SurroundScene
 
 WEIGHTS_NAME = "amodal_perception.safetensors"
 
@@ -69,6 +71,14 @@ class Perception:
     def model_id(self) -> str:
         """Name of the weights."""
         return self.engine.metadata.get("model_id", "unnamed")
+
+    def warm_up(self, cameras: int = 4) -> None:
+        """Run one empty batch, so that the first real frame is as fast as the others."""
+        width, height = self.input_size
+        intrinsics = np.array([[width / 2, 0, width / 2], [0, width / 2, height / 2], [0, 0, 1.0]])
+        rig = Rig(tuple(Camera(f"camera_{k}", width, height, intrinsics, np.eye(4)) for k in range(cameras)))
+        black = np.zeros((height, width, 3), np.uint8)
+        self.perceive(SurroundFrame(0, rig, {camera.name: black for camera in rig.cameras}))
 
     def perceive(self, frame: SurroundFrame) -> SurroundScene:
         """Perceive one synchronized set.
