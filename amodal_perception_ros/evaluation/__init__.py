@@ -1,0 +1,27 @@
+"""Metrics of amodal perception: definitions and rules are in docs/metrics.md.
+
+`evaluate_pairs` scores pairs of true and predicted camera scenes, `Evaluator` does so one by one, `format_table`
+compares methods, and `run.evaluate` reads data sets and scores a predictor next to the trivial baselines.
+"""
+
+from amodal_perception_ros.evaluation.baselines import (
+    BASELINES,
+    amodal_is_amodal_box,
+    amodal_is_box,
+    amodal_is_visible,
+)
+from amodal_perception_ros.evaluation.evaluator import Evaluator, evaluate_pairs
+from amodal_perception_ros.evaluation.pairs import EvaluationError, Rules
+from amodal_perception_ros.evaluation.table import format_table
+
+__all__ = [
+    "BASELINES",
+    "EvaluationError",
+    "Evaluator",
+    "Rules",
+    "amodal_is_amodal_box",
+    "amodal_is_box",
+    "amodal_is_visible",
+    "evaluate_pairs",
+    "format_table",
+]

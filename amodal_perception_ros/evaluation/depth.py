@@ -1,0 +1,133 @@
+"""Depth errors: the amodal depth error over occlusion levels, visible and hidden surfaces.
+
+Source: AmodalSynthDrive, section 3.3.1, equations 2 and 3. Left open there and decided here:
+
+- Pixels. A level is scored where the truth has a surface on it no farther than `Rules.max_depth`. A method that has
+  no depth there is charged its visible depth at that pixel, which is what a system without amodal depth would say,
+  and `Rules.max_depth` where that is unknown too. So all methods are scored on exactly the same pixels.
+- Range. Predictions are clipped to `Rules.max_depth`.
+- Pooling. Squared errors are summed over the pixels of the whole set, so that large objects weigh more.
+- Levels. The geometric mean runs over the levels that occur in the truth; an RMSE below 1 mm counts as 1 mm, so
+  that one perfect level does not make the product 0.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from amodal_perception_ros.evaluation.pairs import HIDDEN_BIT, ScenePair, box_overlaps
+from amodal_perception_ros.labels import SEGMENT_FACTOR
+from amodal_perception_ros.scene import OCCLUSION_LEVELS, CameraScene, Instance, paste_nearest
+
+RMSE_FLOOR = 1e-3
+"""Smallest RMSE [m] of a level in the geometric mean."""
+
+_Window = tuple[int, int, int, int]
+
+
+class DepthError:
+    """Sums squared depth errors on visible surfaces, on hidden parts and per occlusion level."""
+
+    def __init__(self) -> None:
+        self.visible, self.hidden = _SquaredError(), _SquaredError()
+        self.levels = [_SquaredError() for _ in range(OCCLUSION_LEVELS)]
+
+    def add(self, pair: ScenePair) -> None:
+        """Add one image."""
+        limit = pair.rules.max_depth
+        modal = _bounded(pair.predicted.scene.depth, limit, np.float32(limit))
+        self.visible.add(pair.truth.scene.depth, modal, limit)
+        self._add_hidden(pair, modal)
+        self._add_levels(pair, modal)
+
+    def results(self) -> dict[str, float]:
+        """Return errors in metres; an error over no pixel is absent."""
+        results: dict[str, float] = {}
+        present = [level for level in self.levels if level.count]
+        if present:
+            rmse = np.array([level.rmse for level in present])
+            weight = np.array([level.count for level in present], float)
+            results["ADErr"] = float(np.exp(np.log(np.maximum(rmse, RMSE_FLOOR)).mean()))
+            results["ADErr_weighted"] = float((rmse * weight).sum() / weight.sum())
+        for name, error in (("RMSE_vis", self.visible), ("RMSE_hidden", self.hidden)):
+            if error.count:
+                results[name] = error.rmse
+        for number, level in enumerate(self.levels):
+            if level.count:
+                results[f"RMSE_{number}"] = level.rmse
+        results["hidden_px"] = self.hidden.count
+        return results
+
+    def _add_hidden(self, pair: ScenePair, modal: np.ndarray) -> None:
+        truth, predicted, limit = pair.truth, pair.predicted, pair.rules.max_depth
+        windows, touching = box_overlaps(truth.boxes, predicted.boxes)
+        for i in np.flatnonzero(pair.counted & (truth.hidden_px > 0)):
+            left, top, right, bottom = box = tuple(truth.boxes[i])
+            estimate = modal[top:bottom, left:right].copy()
+            j = pair.match[i]
+            if j >= 0 and touching[i, j]:
+                window = tuple(windows[i, j])
+                inner = estimate[window[1] - top : window[3] - top, window[0] - left : window[2] - left]
+                inner[:] = _bounded(predicted.depth(j, window), limit, inner)
+            hidden = truth.parts[i] & HIDDEN_BIT > 0
+            self.hidden.add(truth.depth(i, box)[hidden], estimate[hidden], limit)
+
+    def _add_levels(self, pair: ScenePair, modal: np.ndarray) -> None:
+        height, width = modal.shape
+        counted = [instance for instance, scored in zip(pair.truth.instances, pair.counted) if scored]
+        for number, error in enumerate(self.levels):
+            objects = _on_level(counted, number)
+            window = (0, 0, width, height) if number == 0 else _hull(objects, width, height)
+            left, top, right, bottom = window
+            if left >= right or top >= bottom:
+                continue
+            true_map = _level_map(pair.truth.scene, objects, number, window)
+            own = _level_map(pair.predicted.scene, _on_level(pair.predicted.instances, number), number, window)
+            estimate = _bounded(own, pair.rules.max_depth, modal[top:bottom, left:right])
+            error.add(true_map, estimate, pair.rules.max_depth)
+
+
+class _SquaredError:
+    def __init__(self) -> None:
+        self.total, self.count = 0.0, 0
+
+    def add(self, truth: np.ndarray, estimate: np.ndarray, limit: float) -> None:
+        with np.errstate(invalid="ignore"):
+            valid = (truth > 0) & (truth <= limit)
+        difference = (estimate[valid] - truth[valid]).astype(np.float64)
+        self.total += float(difference @ difference)
+        self.count += difference.size
+
+    @property
+    def rmse(self) -> float:
+        return (self.total / self.count) ** 0.5
+
+
+def _bounded(depth: np.ndarray, limit: float, otherwise: np.ndarray | np.float32) -> np.ndarray:
+    """Clip depth [m] to [0, limit] and fill what is unknown."""
+    return np.where(np.isnan(depth), otherwise, np.clip(depth, 0.0, np.float32(limit)))
+
+
+def _on_level(instances: list[Instance], number: int) -> list[Instance]:
+    return [i for i in instances if min(i.occlusion_level, OCCLUSION_LEVELS - 1) == number]
+
+
+def _hull(objects: list[Instance], width: int, height: int) -> _Window:
+    if not objects:
+        return 0, 0, 0, 0
+    boxes = np.array([instance.amodal_mask.box for instance in objects])
+    low, high = boxes[:, :2].min(0), boxes[:, 2:].max(0)
+    return max(int(low[0]), 0), max(int(low[1]), 0), min(int(high[0]), width), min(int(high[1]), height)
+
+
+def _level_map(scene: CameraScene, objects: list[Instance], number: int, window: _Window) -> np.ndarray:
+    """Rebuild a window of D_n (`CameraScene.depth_levels`) from the objects of that level."""
+    left, top, right, bottom = window
+    depth = np.full((bottom - top, right - left), np.nan, np.float32)
+    if number == 0:
+        stuff = scene.labels % SEGMENT_FACTOR == 0
+        depth[stuff] = scene.depth[stuff]
+    for instance in objects:
+        mask = instance.amodal_mask
+        paste_nearest(depth, instance.depth, mask.x_offset - left, mask.y_offset - top)
+    return depth

@@ -1,0 +1,131 @@
+"""What must hold in every scene, whatever the truth: consistency of masks, depth, order and levels.
+
+Kinds of violations, and what one of them is:
+
+- `visible_outside_amodal`: an instance with a visible pixel outside its amodal mask or outside the image.
+- `visible_overlap`: two instances that share a visible pixel.
+- `edge_without_overlap`: an order edge between instances whose amodal masks share no pixel.
+- `occluder_behind`: an order edge whose occluder is farther than the occludee, by the medians of both depths over the
+  common pixels and beyond the tolerance. Edges flagged as part of a cycle (a rider and his bike) are exempt.
+- `hidden_in_front`: an instance that lies in front of the visible surface, beyond the tolerance, on more than 5 % of
+  its hidden pixels.
+- `unflagged_cycle`: an image whose order graph has a cycle.
+- `level_disagrees`: an instance whose level is not the longest chain of occluders above it (7 at most).
+
+The tolerance is 0.2 m + 5 % of the nearer surface's depth.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+
+from amodal_perception_ros.evaluation.pairs import AMODAL_BIT, HIDDEN_BIT, VISIBLE_BIT, DecodedScene, box_overlaps
+from amodal_perception_ros.scene import OCCLUSION_LEVELS
+
+KINDS = (
+    "visible_outside_amodal",
+    "visible_overlap",
+    "edge_without_overlap",
+    "occluder_behind",
+    "hidden_in_front",
+    "unflagged_cycle",
+    "level_disagrees",
+)
+
+_HIDDEN_SHARE = 0.05
+
+
+def tolerance(depth: np.ndarray | float) -> np.ndarray | float:
+    """Return the depth tolerance [m] at a depth [m]."""
+    return 0.2 + 0.05 * depth
+
+
+class InvariantViolations:
+    """Counts violations by kind, and what was checked."""
+
+    def __init__(self) -> None:
+        self.counts: Counter[str] = Counter()
+        self.images = self.instances = self.edges = 0
+
+    def add(self, scene: DecodedScene) -> None:
+        """Add one predicted scene."""
+        self.images += 1
+        self.instances += len(scene.instances)
+        self.edges += len(scene.scene.order)
+        stray = [i.visible_mask.area - int(seen) for i, seen in zip(scene.instances, scene.visible_px)]
+        self.counts["visible_outside_amodal"] += sum(pixels > 0 for pixels in stray)
+        self.counts["visible_overlap"] += _shared_visible(scene)
+        self._add_edges(scene)
+        self.counts["hidden_in_front"] += sum(_in_front(scene, j) for j in np.flatnonzero(scene.hidden_px))
+
+    def results(self) -> dict[str, object]:
+        """Return the number of violations, the same by kind, and what was checked."""
+        by_kind = {kind: int(self.counts[kind]) for kind in KINDS}
+        checked = {"images": self.images, "instances": self.instances, "edges": self.edges}
+        return {"violations": sum(by_kind.values()), "by_kind": by_kind, "checked": checked}
+
+    def _add_edges(self, scene: DecodedScene) -> None:
+        order = scene.scene.order
+        index = {instance.instance_id: i for i, instance in enumerate(scene.instances)}
+        edges = [(index[int(a)], index[int(b)]) for a, b in zip(order.occluder_ids, order.occludee_ids)]
+        windows, touching = box_overlaps(scene.boxes, scene.boxes)
+        for (occluder, occludee), flagged in zip(edges, order.in_cycle):
+            window = tuple(windows[occluder, occludee])
+            common = touching[occluder, occludee] and _common(scene, occluder, occludee, window, AMODAL_BIT)
+            if common is False or not common.any():
+                self.counts["edge_without_overlap"] += 1
+            elif not flagged:
+                front = _median(scene.depth(occluder, window)[common])
+                back = _median(scene.depth(occludee, window)[common])
+                self.counts["occluder_behind"] += bool(front > back + tolerance(back))
+        levels = longest_chains(len(scene.instances), edges)
+        if levels is None:
+            self.counts["unflagged_cycle"] += 1
+            return
+        claimed = np.array([instance.occlusion_level for instance in scene.instances], np.int64)
+        self.counts["level_disagrees"] += int(np.count_nonzero(claimed != levels))
+
+
+def _shared_visible(scene: DecodedScene) -> int:
+    windows, touching = box_overlaps(scene.boxes, scene.boxes)
+    pairs = np.argwhere(np.triu(touching, 1))
+    return sum(bool(_common(scene, i, j, tuple(windows[i, j]), VISIBLE_BIT).any()) for i, j in pairs)
+
+
+def _common(scene: DecodedScene, i: int, j: int, window: tuple[int, int, int, int], bit: int) -> np.ndarray:
+    return (scene.part(i, window) & scene.part(j, window) & bit) > 0
+
+
+def _in_front(scene: DecodedScene, j: int) -> bool:
+    left, top, right, bottom = box = tuple(scene.boxes[j])
+    hidden = scene.parts[j] & HIDDEN_BIT > 0
+    depth = scene.depth(j, box)[hidden]
+    surface = scene.scene.depth[top:bottom, left:right][hidden]
+    with np.errstate(invalid="ignore"):
+        before = np.count_nonzero(depth < surface - tolerance(depth))
+    return before > _HIDDEN_SHARE * depth.size
+
+
+def _median(values: np.ndarray) -> float:
+    known = values[np.isfinite(values)]
+    return float(np.median(known)) if known.size else float("nan")
+
+
+def longest_chains(count: int, edges: list[tuple[int, int]]) -> np.ndarray | None:
+    """Return the (n,) int64 longest path into every node, capped at level 7, or None for a graph with a cycle.
+
+    Args:
+        count: number of nodes.
+        edges: (occluder, occludee) indices.
+    """
+    levels = np.zeros(count, np.int64)
+    for _ in range(count):
+        raised = levels.copy()
+        for occluder, occludee in edges:
+            raised[occludee] = max(raised[occludee], levels[occluder] + 1)
+        if (raised == levels).all():
+            return np.minimum(levels, OCCLUSION_LEVELS - 1)
+        levels = raised
+    return np.zeros(0, np.int64) if count == 0 else None

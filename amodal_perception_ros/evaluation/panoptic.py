@@ -1,0 +1,220 @@
+"""Amodal panoptic quality (APQ) and amodal parsing coverage (APC).
+
+Source: Mohan and Valada, "Amodal Panoptic Segmentation", CVPR 2022, as used by AmodalSynthDrive, section 3.3.2.
+With v the visible and o the occluded (hidden) part, per class c:
+
+    APQ_S,c   = sum IoU / (TP + FP + FN)                                  stuff, one segment per image
+    APQ_T^V,c = sum IoU_v / (TP + FP + FN)                                things, visible parts
+    APQ_T^O,c = sum IoU_o / (TP_o + FP_o + FN_o)                          things, hidden parts
+    APQ_T,c   = (sum IoU_v + sum IoU_o) / (TP + FP + FN + TP_o + FP_o + FN_o)
+    APQ       = (N_S APQ_S + N_T APQ_T) / (N_S + N_T)
+
+A matched true object that is occluded is a TP_o (IoU_o = 0 if the prediction has no hidden part), a missed one an
+FN_o. A prediction with a hidden part is an FP_o when it is unmatched or when its true object is not occluded.
+APC,c = sum |g| IoU / sum |g| over true segments g; for things over visible and hidden parts together, both of the
+same-class prediction that covers the visible part best.
+
+Two modes differ in what becomes TP, FP and FN; see `StrictQuality` and `ReferenceQuality`.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+
+from amodal_perception_ros.evaluation.pairs import CLASSES, VOID, DecodedScene, ScenePair
+from amodal_perception_ros.labels import LABELS, STUFF
+
+_STUFF = np.arange(CLASSES) < len(STUFF)
+
+
+class _Quality:
+    """Sums per class index that both modes share: `iou / tp_fp_fn` of segments, hidden parts and coverage."""
+
+    def __init__(self) -> None:
+        self.iou, self.tp, self.fp, self.fn = (np.zeros(CLASSES) for _ in range(4))
+        self.hidden_iou, self.hidden_tp, self.hidden_fp, self.hidden_fn = (np.zeros(CLASSES) for _ in range(4))
+        self.covered, self.area = np.zeros(CLASSES), np.zeros(CLASSES)
+
+    def _add_coverage(self, pair: ScenePair, scored: np.ndarray, usable: np.ndarray) -> None:
+        inside, true_area, predicted_area = _stuff_areas(pair)
+        union = true_area + predicted_area - inside
+        self.covered[_STUFF] += (true_area * inside / np.maximum(union, 1))[_STUFF]
+        self.area[_STUFF] += true_area[_STUFF]
+        visible, hidden = pair.visible_iou[:, usable], pair.hidden_iou[:, usable]
+        for i in np.flatnonzero(scored):
+            c = pair.truth.class_index[i]
+            self.area[c] += pair.truth.amodal_px[i]
+            if visible.shape[1]:
+                best = int(visible[i].argmax())
+                if visible[i, best] > 0:
+                    self.covered[c] += pair.truth.visible_px[i] * visible[i, best]
+                    self.covered[c] += pair.truth.hidden_px[i] * hidden[i, best]
+
+    def _add_match(self, pair: ScenePair, i: int, j: int) -> None:
+        c = pair.truth.class_index[i]
+        self.tp[c] += 1
+        self.iou[c] += pair.visible_iou[i, j]
+        if pair.occluded[i]:
+            self.hidden_tp[c] += 1
+            self.hidden_iou[c] += pair.hidden_iou[i, j]
+        elif pair.predicted_occluded[j]:
+            self.hidden_fp[c] += 1
+
+    def _add_miss(self, pair: ScenePair, i: int) -> None:
+        c = pair.truth.class_index[i]
+        self.fn[c] += 1
+        self.hidden_fn[c] += pair.occluded[i]
+
+    def _means(self, absent_counts: bool) -> dict[str, float]:
+        count = self.tp + self.fp + self.fn
+        hidden_count = self.hidden_tp + self.hidden_fp + self.hidden_fn
+        quality = _ratio(self.iou + self.hidden_iou, count + hidden_count)
+        visible, hidden = _ratio(self.iou, count), _ratio(self.hidden_iou, hidden_count)
+        coverage = _ratio(self.covered, self.area)
+        things = ~_STUFF
+        means = {
+            "APQ": _mean(quality, absent_counts),
+            "APQ_S": _mean(quality[_STUFF], absent_counts),
+            "APQ_T": _mean(quality[things], absent_counts),
+            "APQ_T_V": _mean(visible[things], absent_counts),
+            "APQ_T_O": _mean(hidden[things], absent_counts),
+            "APC": _mean(coverage, absent_counts),
+        }
+        return {name: 100.0 * value for name, value in means.items() if not np.isnan(value)}
+
+
+class StrictQuality(_Quality):
+    """APQ in which everything unmatched counts.
+
+    - Things match one-to-one within a class, on an amodal IoU above 0.5 (`pairs.pair_scenes`): each unmatched true
+      object is an FN, each unmatched prediction an FP, so a disjoint pair is one of each and never a TP.
+    - The gate is on the amodal masks because the object, not its visible rest, is the answer. Unlike in PQ it does
+      not make matches unique (amodal masks overlap), hence the assignment.
+    - Stuff: one segment per class and image; a TP needs a common pixel, its IoU is summed without a gate (the
+      PQ-dagger of Porzi et al., 2019), a predicted class that the image lacks is an FP, a missed one an FN.
+    - True objects below `Rules.min_visible_px`, and predictions on them or on unlabelled ground, are left out.
+    - Means run over the classes that appear in truth or prediction.
+    """
+
+    def add(self, pair: ScenePair) -> None:
+        """Add one image."""
+        self._add_stuff(pair)
+        for i, j in zip(*pair.matches):
+            self._add_match(pair, i, j)
+        for i in np.flatnonzero(pair.counted & (pair.match < 0)):
+            self._add_miss(pair, i)
+        for j in pair.false_positives:
+            c = pair.predicted.class_index[j]
+            self.fp[c] += 1
+            self.hidden_fp[c] += pair.predicted_occluded[j]
+        self._add_coverage(pair, pair.counted, np.ones(len(pair.predicted.parts), bool))
+
+    def results(self) -> dict[str, float]:
+        """Return APQ, its parts and APC in per cent; a part without any segment is absent."""
+        return self._means(absent_counts=False)
+
+    def per_class(self) -> dict[str, dict[str, float]]:
+        """Return, per class name, the quality in per cent and the counts behind it."""
+        table: dict[str, dict[str, float]] = {}
+        for label in LABELS:
+            c = label.index
+            count = self.tp[c] + self.fp[c] + self.fn[c]
+            if count == 0:
+                continue
+            hidden_count = self.hidden_tp[c] + self.hidden_fp[c] + self.hidden_fn[c]
+            row = {"APQ": 100.0 * (self.iou[c] + self.hidden_iou[c]) / (count + hidden_count)}
+            if label.is_thing:
+                row["APQ_T_V"] = 100.0 * self.iou[c] / count
+                if hidden_count:
+                    row["APQ_T_O"] = 100.0 * self.hidden_iou[c] / hidden_count
+            row.update(TP=int(self.tp[c]), FP=int(self.fp[c]), FN=int(self.fn[c]))
+            table[label.name] = row
+        return table
+
+    def _add_stuff(self, pair: ScenePair) -> None:
+        inside, true_area, predicted_area = _stuff_areas(pair)
+        union = true_area + predicted_area - inside
+        self.iou += np.where(_STUFF, inside / np.maximum(union, 1), 0.0)
+        self.tp += _STUFF & (inside > 0)
+        self.fn += _STUFF & (true_area > 0) & (inside == 0)
+        self.fp += _STUFF & (predicted_area > 0) & (inside == 0)
+
+
+class ReferenceQuality(_Quality):
+    """APQ as the public AmodalSynthDrive script computes it, its defects included (see docs/metrics.md).
+
+    - Objects and predictions without visible pixels do not exist; the others are taken in the order of their ids.
+    - Things are assigned over the whole image at the cost 1 - amodal IoU, 100 across classes, without a gate:
+      disjoint objects of one class are a TP with IoU 0; a pair across classes is an FN without an FP.
+    - True objects left over because there are fewer predictions are not counted at all.
+    - Predictions left over are FP; whether they also are FP_o is read off the last assigned prediction.
+    - An image without predictions counts one FN, one without true objects one FP, however many there are.
+    - Stuff: every image with the class in the truth counts once; predicting an absent class costs nothing.
+    - Means run over all 11 and 7 classes; an absent class is 0.
+    """
+
+    def add(self, pair: ScenePair) -> None:
+        """Add one image."""
+        inside, true_area, predicted_area = _stuff_areas(pair)
+        union = true_area + predicted_area - inside
+        present = _STUFF & (true_area > 0)
+        self.iou += np.where(present, inside / np.maximum(union, 1), 0.0)
+        self.tp += present & (predicted_area > 0)
+        self.fn += present & (predicted_area == 0)
+        self._add_coverage(pair, pair.truth.visible_px > 0, pair.predicted.visible_px > 0)
+        self._add_things(pair)
+
+    def results(self) -> dict[str, float]:
+        """Return APQ, its parts and APC in per cent."""
+        return self._means(absent_counts=True)
+
+    def _add_things(self, pair: ScenePair) -> None:
+        truths, predictions = _visible_by_id(pair.truth), _visible_by_id(pair.predicted)
+        if not truths.size or not predictions.size:
+            self._add_one_sided(pair, truths, predictions)
+            return
+        true_class, predicted_class = pair.truth.class_index[truths], pair.predicted.class_index[predictions]
+        iou = pair.amodal_iou[np.ix_(truths, predictions)]
+        cost = np.where(true_class[:, None] == predicted_class[None, :], 1.0 - iou, 100.0)
+        rows, columns = linear_sum_assignment(cost)
+        for row, column in zip(rows, columns):
+            if cost[row, column] < 100.0:
+                self._add_match(pair, truths[row], predictions[column])
+            else:
+                self._add_miss(pair, truths[row])
+        last = predictions[columns[-1]]
+        for column in np.setdiff1d(np.arange(predictions.size), columns):
+            c = predicted_class[column]
+            self.fp[c] += 1
+            self.hidden_fp[c] += pair.predicted_occluded[last]
+
+    def _add_one_sided(self, pair: ScenePair, truths: np.ndarray, predictions: np.ndarray) -> None:
+        if truths.size:
+            self._add_miss(pair, truths[0])
+        elif predictions.size:
+            c = pair.predicted.class_index[predictions[0]]
+            self.fp[c] += 1
+            self.hidden_fp[c] += pair.predicted_occluded[predictions[0]]
+
+
+def _visible_by_id(decoded: DecodedScene) -> np.ndarray:
+    ids = np.array([instance.instance_id for instance in decoded.instances], np.int64)
+    order = np.argsort(ids)
+    return order[decoded.visible_px[order] > 0]
+
+
+def _stuff_areas(pair: ScenePair) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    labelled = pair.confusion[:VOID]
+    return labelled.diagonal(), labelled.sum(axis=1), labelled.sum(axis=0)[:VOID]
+
+
+def _ratio(value: np.ndarray, count: np.ndarray) -> np.ndarray:
+    return np.where(count > 0, value / np.maximum(count, 1), np.nan)
+
+
+def _mean(values: np.ndarray, absent_counts: bool) -> float:
+    if absent_counts:
+        return float(np.nan_to_num(values).mean())
+    values = values[~np.isnan(values)]
+    return float(values.mean()) if values.size else float("nan")

@@ -1,0 +1,116 @@
+"""Scores a model, or stored predictions, and the trivial baselines on annotated sequences in one pass."""
+
+from __future__ import annotations
+
+import json as json_format
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from amodal_perception_ros.datasets.amodal_synth_drive import SequenceReader, read_sequences
+from amodal_perception_ros.evaluation.baselines import BASELINES
+from amodal_perception_ros.evaluation.evaluator import Evaluator
+from amodal_perception_ros.evaluation.pairs import EvaluationError, Rules, decode
+from amodal_perception_ros.evaluation.table import format_table
+from amodal_perception_ros.perception import Perception
+from amodal_perception_ros.scene import Sample, SurroundScene
+
+Predictor = Callable[[Sample], SurroundScene]
+
+OURS = "ours"
+"""Name of the scored model in tables and results."""
+
+
+def evaluate(data: Sequence[Path], predict: Predictor, rules: Rules | None = None) -> dict[str, dict[str, Any]]:
+    """Score a predictor and the baselines made from its visible masks on every frame of some data sets.
+
+    Args:
+        data: data set or sequence directories.
+        predict: called with each sample; must look at `sample.frame` only.
+        rules: what is scored.
+
+    Returns:
+        Method name -> figures (`Evaluator.results`); the predictor's are under "ours".
+
+    Raises:
+        EvaluationError: there are no frames, or a prediction cannot be scored.
+    """
+    sequences = [sequence for path in data for sequence in read_sequences(path)]
+    evaluators = {name: Evaluator(rules) for name in (OURS, *BASELINES)}
+    for sample in _samples(sequences):
+        _add_frame(evaluators, sample, predict(sample))
+    if not evaluators[OURS].images:
+        raise EvaluationError(f"no annotated frames in {', '.join(map(str, data))}")
+    return {name: evaluator.results() for name, evaluator in evaluators.items()}
+
+
+def stored_predictions(root: Path) -> Predictor:
+    """Return a predictor that reads what another program wrote in the data set format, by sequence and frame."""
+    sequences = {sequence.name: sequence for sequence in read_sequences(root)}
+
+    def predict(sample: Sample) -> SurroundScene:
+        sequence = sequences.get(sample.sequence)
+        if sequence is None or sample.index >= len(sequence):
+            raise EvaluationError(f"{root} has no prediction for frame {sample.index} of sequence {sample.sequence}")
+        return sequence[sample.index].truth
+
+    return predict
+
+
+def evaluate_command(
+    data: Sequence[Path],
+    weights: Path | None = None,
+    predictions: Path | None = None,
+    json: Path | None = None,
+    engine: str = "torch",
+) -> int:
+    """Run `amodal evaluate`: print the table, write the JSON file if asked; returns the exit code 0.
+
+    Raises:
+        InputError: wrong data, weights or predictions.
+    """
+    if predictions is not None:
+        predict = stored_predictions(predictions)
+    else:
+        perception = Perception.from_weights(weights, engine=engine)
+
+        def predict(sample: Sample) -> SurroundScene:
+            return perception.perceive(sample.frame)
+
+    results = evaluate(data, predict)
+    ours = results[OURS]
+    print(f"{ours['frames']} frames, {ours['images']} images")
+    print(format_table(results))
+    print("left out: " + ", ".join(f"{reason} {count}" for reason, count in ours["excluded"].items()))
+    if json is not None:
+        baselines = {name: results[name] for name in BASELINES}
+        json.parent.mkdir(parents=True, exist_ok=True)
+        json.write_text(json_format.dumps({**ours, "baselines": baselines}, indent=2) + "\n")
+    return 0
+
+
+def _add_frame(evaluators: dict[str, Evaluator], sample: Sample, prediction: SurroundScene) -> None:
+    where = f"sequence {sample.sequence} frame {sample.index}"
+    for camera, scene in sample.truth.cameras.items():
+        if camera not in prediction.cameras:
+            raise EvaluationError(f"{where}: no prediction for camera '{camera}'")
+        truth, predicted = decode(scene, where), prediction.cameras[camera]
+        evaluators[OURS].add_decoded(truth, decode(predicted, where))
+        for name, baseline in BASELINES.items():
+            evaluators[name].add_decoded(truth, decode(baseline(predicted), where))
+
+
+def _samples(sequences: list[SequenceReader]) -> Iterator[Sample]:
+    """Yield every sample with a progress bar on a terminal, a line per sequence in a log."""
+    on_terminal = sys.stderr.isatty()
+    total = sum(map(len, sequences))
+    with tqdm(total=total, unit="frame", desc="evaluate", disable=not on_terminal) as bar:
+        for number, sequence in enumerate(sequences, 1):
+            for index in range(len(sequence)):
+                yield sequence[index]
+                bar.update()
+            if not on_terminal:
+                print(f"evaluated sequence {number} of {len(sequences)}: {sequence.name}", file=sys.stderr, flush=True)
