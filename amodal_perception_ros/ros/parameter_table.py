@@ -93,9 +93,9 @@ class ParameterSpec:
         kind = self.element_type
         is_number = isinstance(given, (int, float)) and not isinstance(given, bool)
         value: Any = float(given) if kind is float and is_number else given
+        is_kind = type(value) is kind
         accepted = (
-            isinstance(value, kind)
-            and isinstance(value, bool) == (kind is bool)
+            is_kind
             and (not self.choices or value in self.choices)
             and (not self.pattern or re.fullmatch(self.pattern, value) is not None)
             and (self.minimum is None or value >= self.minimum)
@@ -170,6 +170,12 @@ PARAMETERS: tuple[ParameterSpec, ...] = (
         pattern=r"auto|cpu|cuda(:[0-9]+)?",
     ),
     ParameterSpec(
+        "precision",
+        "float32",
+        "Arithmetic of the network; the others are for engine torch on a GPU.",
+        choices=("float32", "float16", "bfloat16"),
+    ),
+    ParameterSpec(
         "input_size",
         [512, 288],
         "Width and height to which images are scaled for the network.",
@@ -180,9 +186,27 @@ PARAMETERS: tuple[ParameterSpec, ...] = (
         lengths=(2, 2),
     ),
     ParameterSpec(
+        "score_threshold",
+        0.5,
+        "Least probability of being a thing with which an object is reported.",
+        minimum=0.01,
+        maximum=0.99,
+    ),
+    ParameterSpec("use_lidar", True, "Whether the rig has a LiDAR; without one depth is the network's alone."),
+    ParameterSpec(
+        "use_odometry", True, "Whether the rig has odometry; without it no grid and no 3-D objects are published."
+    ),
+    ParameterSpec(
+        "sync.reference",
+        "",
+        "Sensor that sets the pace: lidar or a camera; empty selects the LiDAR, else the first camera.",
+        pattern=f"({_NAME})?",
+    ),
+    ParameterSpec(
         "sync.window_ms",
-        50.0,
-        "A sensor belongs to a set when its stamp is at most this far from the reference stamp.",
+        40.0,
+        "A message belongs to a set when its stamp is at most this far from the reference stamp; keep it below half "
+        "the period of the reference.",
         unit="ms",
         minimum=0.0,
         maximum=1000.0,
@@ -196,12 +220,28 @@ PARAMETERS: tuple[ParameterSpec, ...] = (
         minimum=0.0,
         maximum=10000.0,
     ),
+    ParameterSpec(
+        "sync.alive_ms",
+        500.0,
+        "A sensor that is silent for longer while others deliver is not waited for.",
+        unit="ms",
+        minimum=1.0,
+        maximum=60000.0,
+    ),
+    ParameterSpec(
+        "sync.jump_ms",
+        1000.0,
+        "Stamps that go back by more than this are a restart of the bag or simulator.",
+        unit="ms",
+        minimum=1.0,
+        maximum=60000.0,
+    ),
     ParameterSpec("sync.min_cameras", 1, "Least number of cameras in a set that is processed.", minimum=1, maximum=8),
     ParameterSpec(
         "sync.offset_ms.*",
         0.0,
-        "Is added to the stamps of a sensor (a camera, lidar or odometry) for matching only; published stamps "
-        "stay the sensor's.",
+        "By how much the stamps of a sensor (a camera, lidar or odometry) run ahead of the reference's; it is "
+        "subtracted for matching only, published stamps stay the sensor's.",
         unit="ms",
         minimum=-1000.0,
         maximum=1000.0,
@@ -338,6 +378,11 @@ def _check_relations(values: Mapping[str, Any]) -> None:
     low, high = values.get("bev.z_min_m", 0.0), values.get("bev.z_max_m", 1.0)
     if low >= high:
         raise ParameterError(f"parameter 'bev.z_min_m' ({low} m) must be below 'bev.z_max_m' ({high} m)")
+    reference = values.get("sync.reference", "")
+    if reference and reference not in (*values["cameras"], *([LIDAR] if values["use_lidar"] else [])):
+        raise ParameterError(
+            f"parameter 'sync.reference' is '{reference}', which is neither a camera nor a LiDAR in use"
+        )
     for name, pose in values.items():
         if name.startswith("extrinsics.") and not 0.99 < sum(q * q for q in pose[3:]) < 1.01:
             raise ParameterError(f"parameter '{name}': the quaternion {pose[3:]} must have length 1")

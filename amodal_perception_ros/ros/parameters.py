@@ -9,6 +9,8 @@ from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescri
 from rclpy.node import Node
 
 from amodal_perception_ros.ros.parameter_table import (
+    LIDAR,
+    ODOMETRY,
     OUTPUTS,
     PARAMETERS,
     ParameterSpec,
@@ -37,9 +39,16 @@ class PerceptionParameters:
     weights: str
     engine: str
     device: str
+    precision: str
     input_size: tuple[int, int]
+    score_threshold: float
+    use_lidar: bool
+    use_odometry: bool
+    reference: str
     window_ms: float
     timeout_ms: float
+    alive_ms: float
+    jump_ms: float
     min_cameras: int
     offset_ms: dict[str, float]
     extent_m: float
@@ -50,6 +59,12 @@ class PerceptionParameters:
     publish: frozenset[str]
     diagnostics_period_s: float
     sensor_timeout_s: float
+
+    @property
+    def sensors(self) -> tuple[str, ...]:
+        """Names of the sensors in use: cameras, LiDAR, odometry."""
+        extra = ((LIDAR, self.use_lidar), (ODOMETRY, self.use_odometry))
+        return (*self.cameras, *(name for name, used in extra if used))
 
     @classmethod
     def from_values(cls, values: dict[str, Any]) -> PerceptionParameters:
@@ -67,9 +82,16 @@ class PerceptionParameters:
             weights=values["weights"],
             engine=values["engine"],
             device=values["device"],
+            precision=values["precision"],
             input_size=(values["input_size"][0], values["input_size"][1]),
+            score_threshold=values["score_threshold"],
+            use_lidar=values["use_lidar"],
+            use_odometry=values["use_odometry"],
+            reference=values["sync.reference"],
             window_ms=values["sync.window_ms"],
             timeout_ms=values["sync.timeout_ms"],
+            alive_ms=values["sync.alive_ms"],
+            jump_ms=values["sync.jump_ms"],
             min_cameras=values["sync.min_cameras"],
             offset_ms=per_sensor("sync.offset_ms."),
             extent_m=values["bev.extent_m"],

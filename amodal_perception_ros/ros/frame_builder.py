@@ -1,0 +1,203 @@
+"""From a synchronized set of messages to a `SurroundFrame`: conversion, calibration and frames of the sensors.
+
+A message that cannot be used costs its sensor's part of the set only; the rest goes on.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from nav_msgs.msg import Odometry
+from sensor_msgs.msg import CameraInfo, CompressedImage
+from std_msgs.msg import Header
+
+from amodal_perception_ros.ros.parameter_table import LIDAR, ODOMETRY
+from amodal_perception_ros.ros.parameters import PerceptionParameters
+from amodal_perception_ros.ros.sensor_conversions import (
+    ConversionError,
+    camera_from_info,
+    cloud_to_points,
+    compressed_to_rgb,
+    image_to_rgb,
+    odometry_to_matrix,
+)
+from amodal_perception_ros.ros.transforms import TransformError, TransformTree, matrix_from_pose_values
+from amodal_perception_ros.scene import Camera, Rig, SurroundFrame
+from amodal_perception_ros.synchronizer import SensorSet
+
+MAX_SPEED = 100.0
+"""Odometry that moves faster than this [m/s] between two sets has jumped."""
+
+
+@dataclass(eq=False)
+class BuiltFrame:
+    """The outcome of one set.
+
+    Attributes:
+        frame: the input of the perception, or None when fewer than `min_cameras` images were usable.
+        headers: camera name -> header of its image, which its output messages copy.
+        drops: (cause, sentence for the user) of each message that could not be used.
+        warnings: key -> sentence for the user, for what is doubtful but was used.
+        odometry_jumped: the pose leapt against the previous set's, so a map in odom has lost its meaning.
+    """
+
+    frame: SurroundFrame | None = None
+    headers: dict[str, Header] = field(default_factory=dict)
+    drops: list[tuple[str, str]] = field(default_factory=list)
+    warnings: dict[str, str] = field(default_factory=dict)
+    odometry_jumped: bool = False
+
+
+class FrameBuilder:
+    """Builds frames; keeps the newest calibration of every camera.
+
+    Args:
+        parameters: names of sensors and frames, extrinsics.
+        transforms: where the poses of sensors without a parameter come from.
+    """
+
+    def __init__(self, parameters: PerceptionParameters, transforms: TransformTree) -> None:
+        self._parameters = parameters
+        self._transforms = transforms
+        self._fixed = {name: matrix_from_pose_values(pose) for name, pose in parameters.extrinsics.items()}
+        self._infos: dict[str, CameraInfo] = {}
+        self._cameras: dict[str, Camera] = {}
+        self._base_from_lidar = np.eye(4)
+        self._last_pose: tuple[int, np.ndarray] | None = None
+
+    def calibrate(self, camera: str, info: CameraInfo) -> None:
+        """Take over a camera's newest CameraInfo."""
+        self._infos[camera] = info
+
+    def forget_motion(self) -> None:
+        """Forget the last pose, after a time jump."""
+        self._last_pose = None
+
+    def build(self, sensor_set: SensorSet) -> BuiltFrame:
+        """Convert a set whose payloads are messages."""
+        built = BuiltFrame()
+        images = {}
+        for name in self._parameters.cameras:
+            if name in sensor_set.payloads:
+                image = self._image(name, sensor_set.payloads[name][1], built)
+                if image is not None:
+                    images[name] = image
+        lidar = self._lidar(sensor_set, built)
+        odom_from_base = self._odometry(sensor_set, built)
+        if len(images) < self._parameters.min_cameras:
+            built.drops.append(
+                ("too_few_cameras", f"a set had {len(images)} usable images, sync.min_cameras is "
+                 f"{self._parameters.min_cameras}")
+            )  # fmt: skip
+            return built
+        usable = {*images, *([LIDAR] if lidar is not None else []), *([ODOMETRY] if odom_from_base is not None else [])}
+        rig = Rig(
+            tuple(self._cameras[n] for n in self._parameters.cameras if n in self._cameras), self._base_from_lidar
+        )
+        built.frame = SurroundFrame(
+            stamp_ns=sensor_set.payloads[sensor_set.reference][0],
+            rig=rig,
+            images=images,
+            image_stamps_ns={name: sensor_set.payloads[name][0] for name in images},
+            lidar=lidar,
+            lidar_stamp_ns=sensor_set.payloads[LIDAR][0] if lidar is not None else None,
+            odom_from_base=odom_from_base,
+            missing=tuple(name for name in self._parameters.sensors if name not in usable),
+        )
+        return built
+
+    def _image(self, name: str, message: Any, built: BuiltFrame) -> np.ndarray | None:
+        try:
+            image = compressed_to_rgb(message) if isinstance(message, CompressedImage) else image_to_rgb(message)
+            info = self._infos.get(name)
+            if info is None:
+                raise ConversionError("no_camera_info", "no CameraInfo has come yet; is its topic remapped?")
+            base_from_camera = self._pose_of(name, message.header.frame_id)
+            size = (image.shape[1], image.shape[0])
+            camera, warnings = camera_from_info(info, name, base_from_camera, size)
+        except (ConversionError, TransformError) as error:
+            built.drops.append((_cause(error), f"camera '{name}': image dropped: {error}"))
+            return None
+        self._cameras[name] = camera
+        built.headers[name] = message.header
+        built.warnings.update((f"distortion.{name}", warning) for warning in warnings)
+        return image
+
+    def _lidar(self, sensor_set: SensorSet, built: BuiltFrame) -> np.ndarray | None:
+        if LIDAR not in sensor_set.payloads:
+            return None
+        message = sensor_set.payloads[LIDAR][1]
+        try:
+            points, unusable = cloud_to_points(message)
+            if len(points) == 0:
+                what = "is empty" if unusable == 0 else f"has no finite point among {unusable}"
+                raise ConversionError("empty_cloud", f"the cloud {what}")
+            self._base_from_lidar = self._pose_of(LIDAR, message.header.frame_id)
+        except (ConversionError, TransformError) as error:
+            built.drops.append((_cause(error), f"lidar: cloud dropped: {error}"))
+            return None
+        return points
+
+    def _odometry(self, sensor_set: SensorSet, built: BuiltFrame) -> np.ndarray | None:
+        if ODOMETRY not in sensor_set.payloads:
+            return None
+        stamp_ns, message = sensor_set.payloads[ODOMETRY]
+        try:
+            self._check_frames(message)
+            offset_ns = round(self._parameters.offset_ms[ODOMETRY] * 1e6)
+            pose = odometry_to_matrix(message) @ _motion(message, (sensor_set.stamp_ns - stamp_ns + offset_ns) / 1e9)
+        except ConversionError as error:
+            built.drops.append(("bad_odometry", f"odometry dropped: {error}"))
+            return None
+        built.odometry_jumped = self._has_jumped(sensor_set.stamp_ns, pose)
+        if built.odometry_jumped:
+            built.warnings["odometry_jump"] = "odometry jumped, the map was restarted; check the localization"
+        self._last_pose = (sensor_set.stamp_ns, pose)
+        return pose
+
+    def _check_frames(self, message: Odometry) -> None:
+        got = (message.header.frame_id.lstrip("/"), message.child_frame_id.lstrip("/"))
+        expected = (self._parameters.odom_frame.lstrip("/"), self._parameters.base_frame.lstrip("/"))
+        # Some drivers leave the child frame empty; it then can only be the vehicle.
+        if got[0] != expected[0] or got[1] not in (expected[1], ""):
+            raise ConversionError(
+                "wrong_frame",
+                f"it is the pose of '{got[1]}' in '{got[0]}', but the parameters base_frame and odom_frame are "
+                f"'{expected[1]}' and '{expected[0]}'",
+            )
+
+    def _has_jumped(self, stamp_ns: int, pose: np.ndarray) -> bool:
+        if self._last_pose is None:
+            return False
+        last_ns, last = self._last_pose
+        distance = float(np.linalg.norm(pose[:3, 3] - last[:3, 3]))
+        return distance > 1.0 + MAX_SPEED * abs(stamp_ns - last_ns) / 1e9
+
+    def _pose_of(self, sensor: str, frame_id: str) -> np.ndarray:
+        """Return base_from_sensor (4, 4): the parameter where it is set, else what /tf says."""
+        fixed = self._fixed.get(sensor)
+        if fixed is not None:
+            return fixed
+        return self._transforms.target_from_source(self._parameters.base_frame, frame_id)
+
+
+def _cause(error: ConversionError | TransformError) -> str:
+    return error.cause if isinstance(error, ConversionError) else "no_transform"
+
+
+def _motion(message: Odometry, seconds: float) -> np.ndarray:
+    """Return the (4, 4) motion of the body within `seconds` at the message's twist (linear, and yaw rate only).
+
+    Roll and pitch rates are left out: over a synchronization window they matter little, and CARLA's bridge gives
+    them a wrong sign. A twist that is not finite counts as standing still.
+    """
+    linear = message.twist.twist.linear
+    velocity = np.array([linear.x, linear.y, linear.z])
+    yaw = message.twist.twist.angular.z * seconds
+    motion = np.eye(4)
+    if np.isfinite(velocity).all() and np.isfinite(yaw):
+        motion[:2, :2] = [[np.cos(yaw), -np.sin(yaw)], [np.sin(yaw), np.cos(yaw)]]
+        motion[:3, 3] = velocity * seconds
+    return motion
