@@ -29,7 +29,8 @@ $(VENV): requirements.txt requirements-ros.txt requirements-dev.txt env/make_ven
 
 $(BUILD): $(VENV) $(wildcard msg/*.msg env/tf2_msgs/msg/*.msg) CMakeLists.txt package.xml env/build \
 		env/tf2_msgs/CMakeLists.txt env/tf2_msgs/package.xml
-	env/build
+	env/build --symlink-install
+	touch $@
 
 demo: $(BUILD)
 	env/run amodal run --bag $(DEMO_BAG) --out $(DEMO_OUT)
