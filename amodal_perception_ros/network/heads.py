@@ -119,13 +119,13 @@ class TokenHead(nn.Module):
         ratio = self.CONTEXT_STRIDE // self.seed_stride
         coarse_row = torch.div(row, ratio, rounding_mode="floor")
         coarse = coarse_row * context.shape[-1] + torch.div(column, ratio, rounding_mode="floor")
-        seed = torch.stack([(column.to(source.dtype) + 0.5) / width, (row.to(source.dtype) + 0.5) / height], -1)
+        seed = torch.stack([(column.float() + 0.5) / width, (row.float() + 0.5) / height], -1)
         token = self.read(torch.cat([gather_cells(source, index), gather_cells(context, coarse)], -1))
         token = token + self.position(seed)
         token = self.norm(token + self.mix(token))
         order = torch.bmm(self.order_query(token), self.order_key(token).transpose(1, 2))
         scale = 1 / math.sqrt(token.shape[-1])
-        boxes = decode_boxes(self.box(token), seed)
+        boxes = decode_boxes(self.box(token).float(), seed)
         return Tokens(token, self.classes(token), boxes, order * scale, self.level(token))
 
 

@@ -1,0 +1,1 @@
+"""Training of the network: annotated sequences to weights."""

@@ -1,0 +1,140 @@
+"""Settings of a training run, from a YAML file."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from amodal_perception_ros.errors import InputError
+from amodal_perception_ros.network.config import INPUT_MULTIPLE, NetworkConfig
+from amodal_perception_ros.network.losses import LossWeights
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Settings of a training run.
+
+    Attributes:
+        network: sizes of the network.
+        loss: weights of the loss parts.
+        input_size: (width, height) of the network's input [px], multiples of 32.
+        early_size: input size of the first part of the run (cheaper steps), or None.
+        early_fraction: share of the schedule that runs at `early_size`.
+        batch_size: images per step; each is one camera of one frame.
+        max_minutes: wall-clock budget of the training loop (without preparing the data), or None.
+        max_steps: step budget, or None. The schedule ends with whichever budget ends first; one is needed.
+        learning_rate: peak of the one-cycle schedule (AdamW).
+        weight_decay: of weights, not of biases and normalisation.
+        warmup: share of the schedule in which the learning rate rises.
+        clip_norm: limit of the gradient's norm.
+        ema_decay: decay per step of the averaged weights, which are the result.
+        field_tokens: tokens per image whose masks are supervised.
+        forced_seed_probability: chance that an object's seed cell becomes a token whatever the heat map says.
+        augment: flips, photometric changes and LiDAR dropout.
+        lidar_dropout: chance that an image is trained without LiDAR.
+        seed: of data order, augmentation and initial weights.
+        device: "auto", "cpu", "cuda" or "cuda:N".
+        threads: CPU threads of the training process; 0 = PyTorch's default.
+        workers: processes that load and augment batches; 0 = in the training process.
+        prepare_workers: processes that prepare the cache.
+        log_steps: steps between log lines.
+        checkpoint_minutes: wall-clock time between checkpoints.
+        validation_minutes: wall-clock time between validations.
+        validation_images: images of a validation.
+        validation: data set folders to validate on; empty = hold out sequences of the training data.
+        holdout_sequences: number of held-out sequences (the last by name) when `validation` is empty.
+        cache: folder of prepared images; None = OUT/cache.
+        model_id: name of the result; None = name of the output folder.
+    """
+
+    network: NetworkConfig = field(default_factory=NetworkConfig)
+    loss: LossWeights = field(default_factory=LossWeights)
+    input_size: tuple[int, int] = (512, 288)
+    early_size: tuple[int, int] | None = None
+    early_fraction: float = 0.5
+    batch_size: int = 8
+    max_minutes: float | None = 60.0
+    max_steps: int | None = None
+    learning_rate: float = 1.2e-3
+    weight_decay: float = 0.02
+    warmup: float = 0.08
+    clip_norm: float = 5.0
+    ema_decay: float = 0.998
+    field_tokens: int = 24
+    forced_seed_probability: float = 0.6
+    augment: bool = True
+    lidar_dropout: float = 0.4
+    seed: int = 0
+    device: str = "auto"
+    threads: int = 0
+    workers: int = 1
+    prepare_workers: int = 2
+    log_steps: int = 20
+    checkpoint_minutes: float = 3.0
+    validation_minutes: float = 10.0
+    validation_images: int = 64
+    validation: tuple[str, ...] = ()
+    holdout_sequences: int = 1
+    cache: str | None = None
+    model_id: str | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("input_size", "early_size"):
+            size = getattr(self, name)
+            if size is not None:
+                object.__setattr__(self, name, tuple(size))
+                if len(size) != 2 or any(not isinstance(s, int) or s <= 0 or s % INPUT_MULTIPLE for s in size):
+                    raise InputError(f"training {name} must be two multiples of {INPUT_MULTIPLE}, got {list(size)}")
+        object.__setattr__(self, "validation", tuple(self.validation))
+        if self.max_minutes is None and self.max_steps is None:
+            raise InputError("training needs a budget: set max_minutes or max_steps")
+        for name in ("batch_size", "max_minutes", "max_steps", "learning_rate", "clip_norm", "log_steps"):
+            value = getattr(self, name)
+            if value is not None and value <= 0:
+                raise InputError(f"training {name} must be positive, got {value}")
+        for name in ("early_fraction", "warmup", "ema_decay", "forced_seed_probability", "lidar_dropout"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise InputError(f"training {name} must be in 0..1, got {getattr(self, name)}")
+
+    def sizes(self) -> list[tuple[int, int]]:
+        """Return the input sizes that the run uses."""
+        return [self.input_size] if self.early_size is None else [self.early_size, self.input_size]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the settings as plain values."""
+        return asdict(self)
+
+
+def load_config(path: Path | None) -> TrainConfig:
+    """Read settings from a YAML mapping; None gives the defaults.
+
+    Raises:
+        InputError: the file cannot be read, or holds unknown or bad settings.
+    """
+    if path is None:
+        return TrainConfig()
+    try:
+        values = yaml.safe_load(Path(path).read_text()) or {}
+    except (OSError, yaml.YAMLError) as error:
+        raise InputError(f"{path}: cannot read the training settings: {error}") from error
+    if not isinstance(values, dict):
+        raise InputError(f"{path}: training settings must be a mapping, got {type(values).__name__}")
+    try:
+        values["network"] = NetworkConfig.from_dict(values.get("network") or {})
+        values["loss"] = _loss_weights(values.get("loss") or {})
+        unknown = sorted(set(values) - {item.name for item in fields(TrainConfig)})
+        if unknown:
+            raise InputError(f"unknown settings {unknown}")
+        return TrainConfig(**values)
+    except (ValueError, TypeError) as error:
+        raise InputError(f"{path}: {error}") from error
+
+
+def _loss_weights(values: dict[str, float]) -> LossWeights:
+    unknown = sorted(set(values) - {item.name for item in fields(LossWeights)})
+    if unknown:
+        raise InputError(f"unknown loss weights {unknown}")
+    return LossWeights(**values)

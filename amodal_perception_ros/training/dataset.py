@@ -1,0 +1,258 @@
+"""Prepared images on disk and batches made of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from functools import lru_cache
+from multiprocessing import get_context
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+from tqdm import tqdm
+
+from amodal_perception_ros.datasets.amodal_synth_drive import SequenceReader, read_sequences
+from amodal_perception_ros.errors import InputError
+from amodal_perception_ros.network.config import OUTPUT_STRIDE
+from amodal_perception_ros.network.losses import Targets
+from amodal_perception_ros.training.augment import augment
+from amodal_perception_ros.training.records import SEED_STRIDES, ImageRecord, make_records
+
+
+class Batch(NamedTuple):
+    """Input (see `AmodalNetwork.forward`) and targets of B images."""
+
+    image: Tensor
+    guidance: Tensor
+    targets: Targets
+
+
+class Split(NamedTuple):
+    """Sequences to train on and to validate on."""
+
+    train: list[SequenceReader]
+    validation: list[SequenceReader]
+
+
+def split_sequences(data: Sequence[Path], validation: Sequence[Path], holdout: int) -> Split:
+    """Read the sequences and choose which of them validate.
+
+    Args:
+        data: data set folders for training.
+        validation: data set folders for validation; when empty, the last `holdout` sequences of `data` by name.
+        holdout: number of sequences to hold out; at least one remains for training.
+
+    Raises:
+        InputError: two sequences have one name, or none is left for training.
+    """
+    train = sorted((reader for path in data for reader in read_sequences(path)), key=lambda reader: reader.name)
+    held = [reader for path in validation for reader in read_sequences(path)]
+    if not validation:
+        count = min(holdout, len(train) - 1)
+        train, held = train[: len(train) - count], train[len(train) - count :]
+    _require_unique([reader.name for reader in train], "training")
+    _require_unique([reader.name for reader in held], "validation")
+    common = sorted({reader.name for reader in train} & {reader.name for reader in held})
+    if common:
+        raise InputError(f"sequences {common[:5]} are in the training and in the validation data; keep them apart")
+    if not train:
+        raise InputError("no sequence to train on")
+    return Split(train, held)
+
+
+def _require_unique(names: list[str], kind: str) -> None:
+    doubles = sorted({name for name in names if names.count(name) > 1})
+    if doubles:
+        raise InputError(f"the {kind} data hold several sequences named {doubles[:5]}; names must be unique")
+
+
+def prepare_cache(
+    readers: list[SequenceReader], cache: Path, sizes: Sequence[tuple[int, int]], workers: int
+) -> dict[tuple[int, int], list[Path]]:
+    """Make the records that the cache lacks and return input size -> record files, in order.
+
+    Records lie in CACHE/WIDTHxHEIGHT/SEQUENCE/FRAME_CAMERA.npz; a frame is complete when FRAME.done exists.
+    """
+    jobs = []
+    for reader in readers:
+        folders = [cache / f"{width}x{height}" / reader.name for width, height in sizes]
+        for folder in folders:
+            folder.mkdir(parents=True, exist_ok=True)
+        missing = [i for i in range(len(reader)) if not all((f / f"{i:05d}.done").exists() for f in folders)]
+        jobs += [(reader, folders, tuple(sizes), frame) for frame in missing]
+    if jobs:
+        _run_jobs(jobs, workers)
+    return {
+        size: [
+            path for reader in readers for path in sorted((cache / f"{size[0]}x{size[1]}" / reader.name).glob("*.npz"))
+        ]
+        for size in sizes
+    }
+
+
+def _run_jobs(jobs: list[tuple], workers: int) -> None:
+    progress = tqdm(total=len(jobs), desc="preparing frames", mininterval=5)
+    if workers <= 1:
+        for job in jobs:
+            _prepare_frame(job)
+            progress.update()
+    else:
+        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+            for _ in pool.map(_prepare_frame, jobs, chunksize=4):
+                progress.update()
+    progress.close()
+
+
+def _prepare_frame(job: tuple[SequenceReader, list[Path], tuple[tuple[int, int], ...], int]) -> None:
+    reader, folders, sizes, frame = job
+    sample = reader[frame]
+    for folder, size in zip(folders, sizes):
+        for camera, record in make_records(sample, size).items():
+            record.save(folder / f"{frame:05d}_{camera}.npz")
+        (folder / f"{frame:05d}.done").touch()
+
+
+class BatchSource(Dataset):
+    """Batches by step number. A batch depends on nothing but the seed and its step, so runs resume exactly.
+
+    Args:
+        files: record files.
+        batch_size: images per batch.
+        seed_stride: stride of the network's heat map.
+        seed: of order and augmentation; None = in order, not augmented, for validation.
+        forced_seed_probability: see `TrainConfig`.
+        lidar_dropout: see `TrainConfig`.
+        augmented: whether to augment.
+    """
+
+    def __init__(
+        self,
+        files: list[Path],
+        batch_size: int,
+        seed_stride: int,
+        seed: int | None = None,
+        forced_seed_probability: float = 0.0,
+        lidar_dropout: float = 0.0,
+        augmented: bool = False,
+    ) -> None:
+        if not files:
+            raise InputError("the data hold no annotated image")
+        self.files, self.batch_size, self.seed_stride, self.seed = files, batch_size, seed_stride, seed
+        self.forced_seed_probability, self.lidar_dropout = forced_seed_probability, lidar_dropout
+        self.augmented = augmented
+
+    def __len__(self) -> int:
+        return -(-len(self.files) // self.batch_size)
+
+    def __getitem__(self, step: int) -> Batch:
+        """Return the batch of a step; steps go on beyond `len` into further epochs when a seed is given."""
+        rng = np.random.default_rng((self.seed or 0, step))
+        records = [ImageRecord.load(self.files[index]) for index in self._indices(step)]
+        if self.augmented:
+            records = [augment(record, rng, self.lidar_dropout) for record in records]
+        return collate(records, self.seed_stride, rng, self.forced_seed_probability)
+
+    def _indices(self, step: int) -> list[int]:
+        positions = range(step * self.batch_size, (step + 1) * self.batch_size)
+        count = len(self.files)
+        if self.seed is None:
+            return [position for position in positions if position < count]
+        return [int(_order(self.seed, position // count, count)[position % count]) for position in positions]
+
+
+@lru_cache(maxsize=4)
+def _order(seed: int, epoch: int, count: int) -> np.ndarray:
+    return np.random.default_rng((seed, epoch, count)).permutation(count)
+
+
+def collate(
+    records: list[ImageRecord], seed_stride: int, rng: np.random.Generator, forced_seed_probability: float
+) -> Batch:
+    """Stack records of one input size into a batch, objects padded to the largest number."""
+    objects = max(1, *(len(record.classes) for record in records))
+    images = torch.from_numpy(np.stack([record.image for record in records]))
+    guidance = torch.from_numpy(np.stack([_guidance(record) for record in records]))
+    heats = [_heat(record, seed_stride) for record in records]
+    cells = images.shape[2] // seed_stride
+    stride_number = SEED_STRIDES.index(seed_stride)
+    seeds = [record.seeds[:, stride_number, 0] * cells + record.seeds[:, stride_number, 1] for record in records]
+    targets = Targets(
+        stuff=_fraction([record.stuff for record in records]),
+        log_depth=torch.from_numpy(np.stack([record.log_depth for record in records])).float(),
+        valid=_padded([np.ones(len(record.classes), bool) for record in records], objects),
+        classes=_padded([record.classes for record in records], objects),
+        levels=_padded([record.levels for record in records], objects),
+        boxes=_padded([record.boxes for record in records], objects),
+        visible=_padded([record.visible for record in records], objects).float().div_(255),
+        amodal=_padded([record.amodal for record in records], objects).float().div_(255),
+        object_log_depth=_padded([record.object_log_depth for record in records], objects).float(),
+        occludes=_padded([_widen(record.occludes, objects) for record in records], objects),
+        heat=torch.from_numpy(np.stack(heats)),
+        heat_weight=torch.from_numpy(np.stack([_heat_weight(record, seed_stride) for record in records])),
+        seeds=_padded(seeds, objects),
+        forced=torch.from_numpy(np.stack([_forced(s, h, rng, forced_seed_probability) for s, h in zip(seeds, heats)])),
+    )
+    return Batch(images.permute(0, 3, 1, 2).float().div_(255), guidance, targets)
+
+
+def _guidance(record: ImageRecord) -> np.ndarray:
+    height, width = record.image.shape[:2]
+    out = np.zeros((2, height * width), np.float32)
+    out[0, record.lidar_index] = record.lidar_inverse
+    out[1, record.lidar_index] = 1
+    return out.reshape(2, height, width)
+
+
+def _heat(record: ImageRecord, stride: int) -> np.ndarray:
+    """Return the (hs, ws) float32 seed target: a Gaussian round each seed cell, limited to the visible part.
+
+    Seeds mark visible cores, not amodal centres, so two objects never share one.
+    """
+    ratio, number = stride // OUTPUT_STRIDE, SEED_STRIDES.index(stride)
+    height, width = (side // ratio for side in record.log_depth.shape)
+    heat = np.zeros((height, width), np.float32)
+    rows, columns = np.arange(height)[:, None], np.arange(width)[None]
+    for coverage, (row, column) in zip(record.visible, record.seeds[:, number]):
+        cells = coverage.reshape(height, ratio, width, ratio).max((1, 3)) > 0
+        area = float(coverage.sum(dtype=np.int64)) / 255 / ratio**2
+        sigma = min(max(0.25 * np.sqrt(area), 0.5), 2.0)
+        gaussian = np.exp(-((rows - row) ** 2 + (columns - column) ** 2) / (2 * sigma**2)).astype(np.float32)
+        heat = np.maximum(heat, np.minimum(gaussian, np.float32(0.999)) * cells)
+    heat[record.seeds[:, number, 0], record.seeds[:, number, 1]] = 1
+    return heat
+
+
+def _heat_weight(record: ImageRecord, stride: int) -> np.ndarray:
+    ratio = stride // OUTPUT_STRIDE
+    height, width = (side // ratio for side in record.ignored.shape)
+    ignored = record.ignored.reshape(height, ratio, width, ratio).max((1, 3))
+    targets = record.visible.max(0, initial=0).reshape(height, ratio, width, ratio).max((1, 3)) > 0
+    return (~ignored | targets).astype(np.float32)
+
+
+def _forced(seeds: np.ndarray, heat: np.ndarray, rng: np.random.Generator, probability: float) -> np.ndarray:
+    forced = np.zeros(heat.size, np.float32)
+    forced[seeds[rng.random(len(seeds)) < probability]] = 1
+    return forced.reshape(1, *heat.shape)
+
+
+def _fraction(arrays: list[np.ndarray]) -> Tensor:
+    return torch.from_numpy(np.stack(arrays)).float().div_(255)
+
+
+def _widen(square: np.ndarray, count: int) -> np.ndarray:
+    out = np.zeros((len(square), count), square.dtype)
+    out[:, : len(square)] = square
+    return out
+
+
+def _padded(arrays: list[np.ndarray], count: int) -> Tensor:
+    """Stack arrays (g, ...) with g <= count into (B, count, ...), zero padded."""
+    out = np.zeros((len(arrays), count, *arrays[0].shape[1:]), arrays[0].dtype)
+    for row, values in enumerate(arrays):
+        out[row, : len(values)] = values
+    return torch.from_numpy(out)
