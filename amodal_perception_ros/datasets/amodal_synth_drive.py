@@ -45,6 +45,16 @@ SPLITS = ("train", "val", "test")
 _CAMERA_ORDER = ("front", "right", "back", "left")
 _NOMINAL_PERIOD_NS = 100_000_000
 _PER_CAMERA = ("images", "amodal_panoptic_seg", "depth", "amodal_depth")
+_FRAME_KEYS = {
+    "stamp_ns",
+    "image_stamps_ns",
+    "truth_stamps_ns",
+    "lidar_stamp_ns",
+    "odom_from_base",
+    "missing",
+    "model_id",
+    "lidar",
+}
 _PER_FRAME = ("frames", "bboxes", "lidar", "bev")
 
 
@@ -555,10 +565,14 @@ class SequenceReader:
             }
         path = self._layout.frame(self._numbers[index])
         content = codecs.read_json(path)
-        keys = {"stamp_ns", "image_stamps_ns", "truth_stamps_ns", "lidar_stamp_ns", "odom_from_base", "missing"}
-        lacking = (keys | {"model_id", "lidar"}) - set(content)
-        if lacking:
-            raise DatasetError(f"{path}: lacks {sorted(lacking)}")
+        if not isinstance(content, dict) or not set(content) >= _FRAME_KEYS:
+            lacking = sorted(_FRAME_KEYS - set(content)) if isinstance(content, dict) else "all keys"
+            raise DatasetError(f"{path}: lacks {lacking}")
+        for key in ("image_stamps_ns", "truth_stamps_ns"):
+            if not isinstance(content[key], dict):
+                raise DatasetError(f"{path}: '{key}' is not a map of camera to stamp")
+        if content["odom_from_base"] is not None and np.shape(content["odom_from_base"]) != (4, 4):
+            raise DatasetError(f"{path}: 'odom_from_base' is not a 4 x 4 matrix")
         return content
 
     def _scene(self, index: int, camera: Camera, stamp_ns: int, with_depth: bool = True) -> CameraScene:
@@ -581,7 +595,9 @@ class SequenceReader:
                 if with_depth:
                     self._add_depth(instance, entry, camera.name, number, depths)
                 edges += [(edge, instance.instance_id) for edge in entry.get("occluders", [])]
-            except (KeyError, TypeError, AttributeError) as error:
+            except DatasetError:
+                raise
+            except (KeyError, TypeError, AttributeError, ValueError) as error:
                 raise DatasetError(f"{path}: segment '{key}' is not an amodal segment ({error!r})") from error
             instances.append(instance)
         return CameraScene(camera, stamp_ns, labels, depths[0], instances, _order(edges))
@@ -592,9 +608,12 @@ class SequenceReader:
         path = self._layout.levels(camera, number)
         try:
             content = codecs.read_json(path)
-            return {int(segment): int(level) for level, ids in content.items() for segment in ids}
+            levels = {int(segment): int(level) for level, ids in content.items() for segment in ids}
         except (AttributeError, TypeError, ValueError) as error:
             raise DatasetError(f"{path}: not a map of level to segment ids ({error!r})") from error
+        if not set(levels.values()) <= set(range(OCCLUSION_LEVELS)):
+            raise DatasetError(f"{path}: holds level {max(levels.values())}, known are 0..{OCCLUSION_LEVELS - 1}")
+        return levels
 
     def _instance(
         self, path: Path, segment: int, entry: dict[str, Any], labels: np.ndarray, levels: dict[int, int] | None
@@ -663,18 +682,22 @@ class SequenceReader:
     def _bev(self, index: int, header: dict[str, Any] | None) -> BevOccupancy | None:
         if header is None:
             return None
-        visible, amodal, semantic, evidence = codecs.read_bev(self._layout.bev(self._numbers[index]))
+        number = self._numbers[index]
+        visible, amodal, semantic, evidence = codecs.read_bev(self._layout.bev(number))
+        try:
+            sources = tuple(Source(s["name"], SourceStatus[s["status"]], s["age_ns"]) for s in header["sources"])
+            x, y = header["origin"]
+            geometry = {key: header[key] for key in ("stamp_ns", "resolution", "z_min", "z_max")}
+        except (KeyError, TypeError, ValueError) as error:
+            raise DatasetError(f"{self._layout.frame(number)}: 'bev' is not a grid description ({error!r})") from error
         return BevOccupancy(
-            stamp_ns=header["stamp_ns"],
-            resolution=header["resolution"],
-            origin=(header["origin"][0], header["origin"][1]),
+            origin=(float(x), float(y)),
             visible=visible,
             amodal=amodal,
             semantic=semantic,
             evidence=evidence,
-            z_min=header["z_min"],
-            z_max=header["z_max"],
-            sources=tuple(Source(s["name"], SourceStatus[s["status"]], s["age_ns"]) for s in header["sources"]),
+            sources=sources,
+            **geometry,
         )
 
 

@@ -164,7 +164,7 @@ def encode_mask(mask: RoiMask, height: int, width: int) -> dict[str, Any]:
             lead[-1] += tail
             counts = lead.tolist()
         else:
-            counts = [*lead.tolist(), tail]
+            counts = [*lead.tolist(), tail] if tail else lead.tolist()
     rle = coco_mask.frPyObjects({"size": [height, width], "counts": counts}, height, width)
     return {"size": [height, width], "counts": rle["counts"].decode("ascii")}
 
