@@ -221,4 +221,5 @@ def _topic(connection: Connection) -> BagTopic:
 
 
 def _reason(error: Exception) -> str:
-    return str(error) or type(error).__name__
+    """Return the library's explanation on one line."""
+    return " ".join(str(error).split()) or type(error).__name__
