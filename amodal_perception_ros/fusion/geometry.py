@@ -1,0 +1,117 @@
+"""Rigid transforms, and LiDAR points seen through the cameras."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from amodal_perception_ros.errors import InputError
+from amodal_perception_ros.scene import Camera, CameraScene, SurroundFrame, SurroundScene
+
+MIN_DEPTH = 0.3
+"""Nearest planar depth that counts as in front of a camera [m]."""
+
+MAX_DEPTH = 150.0
+"""Farthest planar depth that is believed [m]."""
+
+
+class FusionError(InputError):
+    """Sensor data that cannot be placed in space; the message says what, where and what to do."""
+
+
+def require_pose(odom_from_base: np.ndarray | None, stamp_ns: int) -> np.ndarray:
+    """Return the (4, 4) float64 pose of base_link in odom.
+
+    Raises:
+        FusionError: there is no pose, it is not finite, or it is no rigid transform.
+    """
+    where = f"set at {stamp_ns} ns"
+    if odom_from_base is None:
+        raise FusionError(f"{where}: the BEV grid lives in odom and needs odometry; check the odometry topic")
+    pose = np.asarray(odom_from_base, np.float64)
+    if pose.shape != (4, 4) or not np.isfinite(pose).all():
+        raise FusionError(f"{where}: the odometry pose is not a finite 4 x 4 matrix; the set is skipped")
+    rotation = pose[:3, :3]
+    if not np.allclose(rotation @ rotation.T, np.eye(3), atol=1e-3) or np.linalg.det(rotation) < 0:
+        raise FusionError(f"{where}: the odometry pose is no rigid transform; check its quaternion is normalized")
+    return pose
+
+
+def transform(points: np.ndarray, a_from_b: np.ndarray) -> np.ndarray:
+    """Move (N, 3) points of frame b into frame a with a (4, 4) transform; float32 stays float32."""
+    matrix = a_from_b.astype(points.dtype, copy=False)
+    return points @ matrix[:3, :3].T + matrix[:3, 3]
+
+
+def yaw_of(a_from_b: np.ndarray) -> float:
+    """Heading of frame b's x axis about frame a's z axis [rad]."""
+    return float(np.arctan2(a_from_b[1, 0], a_from_b[0, 0]))
+
+
+def lidar_in_base(frame: SurroundFrame) -> np.ndarray | None:
+    """Return the finite LiDAR points as (N, 3) float32 in base_link; None without a LiDAR.
+
+    A cloud without a single finite point gives an empty array. The sensor's own zero (no return) is dropped.
+    """
+    if frame.lidar is None:
+        return None
+    points = frame.lidar[:, :3].astype(np.float32, copy=False)
+    reach = np.einsum("ij,ij->i", points, points)
+    points = points[(reach > 0.01) & (reach < 1e6)]  # NaN and infinity fail both comparisons
+    return transform(points, frame.rig.base_from_lidar)
+
+
+def lift_pixels(camera: Camera, columns: np.ndarray, rows: np.ndarray, depth: np.ndarray) -> np.ndarray:
+    """Lift (N,) pixel indices (centre = index + 0.5) with planar depth [m] to (N, 3) float32 points in base_link."""
+    k = camera.intrinsics
+    x = (columns + 0.5 - k[0, 2]) / k[0, 0] * depth
+    y = (rows + 0.5 - k[1, 2]) / k[1, 1] * depth
+    return transform(np.stack([x, y, depth], 1).astype(np.float32), camera.base_from_camera)
+
+
+@dataclass(frozen=True, eq=False)
+class CameraCloud:
+    """The LiDAR points that one camera sees.
+
+    Attributes:
+        index: (M,) int64 rows of the base_link cloud.
+        columns, rows: (M,) int32 pixel.
+        depth: (M,) float32 planar depth [m].
+        segment: (M,) uint16 value of the panoptic labels at the pixel, 0 where the point's depth contradicts
+            the camera's (the LiDAR sees over or beside what the camera sees).
+    """
+
+    index: np.ndarray
+    columns: np.ndarray
+    rows: np.ndarray
+    depth: np.ndarray
+    segment: np.ndarray
+
+
+def cloud_in_camera(points: np.ndarray, scene: CameraScene) -> CameraCloud:
+    """Project (N, 3) float32 base_link points into a camera and read its labels there.
+
+    A point keeps its label when its depth is within [0.7, 1.4] times the camera's, plus or minus 1 m: wide enough
+    for a monocular depth, narrow enough to tell an object from the wall behind it.
+    """
+    camera, k = scene.camera, scene.camera.intrinsics
+    x, y, z = transform(points, np.linalg.inv(camera.base_from_camera)).T
+    index = np.flatnonzero((z > MIN_DEPTH) & (z < MAX_DEPTH))
+    depth = z[index]
+    u = x[index] / depth * np.float32(k[0, 0]) + np.float32(k[0, 2])
+    v = y[index] / depth * np.float32(k[1, 1]) + np.float32(k[1, 2])
+    inside = (u >= 0) & (u < camera.width) & (v >= 0) & (v < camera.height)
+    index, depth = index[inside], depth[inside]
+    columns, rows = u[inside].astype(np.int32), v[inside].astype(np.int32)
+    seen = scene.depth[rows, columns]
+    contradicts = (depth < 0.7 * seen - 1.0) | (depth > 1.4 * seen + 1.0)
+    segment = np.where(contradicts, 0, scene.labels[rows, columns]).astype(np.uint16)
+    return CameraCloud(index, columns, rows, depth, segment)
+
+
+def see_cloud(points: np.ndarray | None, scene: SurroundScene) -> dict[str, CameraCloud]:
+    """Return camera name -> the cloud as that camera sees it; empty without a cloud."""
+    if points is None:
+        return {}
+    return {name: cloud_in_camera(points, camera_scene) for name, camera_scene in scene.cameras.items()}
