@@ -40,7 +40,7 @@ class NetworkConfig:
     """
 
     stem_channels: int = 16
-    widths: tuple[int, int, int, int] = (24, 48, 96, 160)
+    widths: tuple[int, int, int, int] = (32, 64, 128, 192)
     depths: tuple[int, int, int, int] = (1, 2, 2, 2)
     channels: int = 64
     guidance_channels: int = 16
