@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from rosbags.interfaces import Connection, ConnectionExtRosbag2, QosDurability, QosReliability
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, Reader, StoragePlugin, Writer
@@ -18,7 +18,7 @@ from amodal_perception_ros.datasets.bag_messages import PROFILES, jazzy, message
 from amodal_perception_ros.errors import InputError
 from amodal_perception_ros.scene import SurroundFrame
 
-_METADATA_VERSION = 8
+_METADATA_VERSION: Literal[8] = 8
 """rosbag2 metadata that Humble to Kilted read (9, Jazzy's own, spells QoS in a way that Humble rejects)."""
 
 _MCAP_MAGIC = b"\x89MCAP0\r\n"
@@ -70,7 +70,8 @@ def write_bag(
 
 def _write(frames: Iterable[SurroundFrame], folder: Path, profile: str, jpeg_quality: int) -> int:
     """Write the recording and return its number of messages."""
-    types, connections, count = jazzy(), {}, 0
+    types, count = jazzy(), 0
+    connections: dict[str, Connection] = {}
     writer = Writer(folder, version=_METADATA_VERSION, storage_plugin=StoragePlugin.MCAP)
     writer.set_compression(CompressionMode.STORAGE, CompressionFormat.ZSTD)
     with writer:
