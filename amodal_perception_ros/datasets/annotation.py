@@ -79,7 +79,9 @@ def _cut(values: np.ndarray, mask: RoiMask) -> np.ndarray | None:
 
 def _instance_entry(instance: Instance, scene: CameraScene) -> dict[str, Any]:
     height, width = scene.labels.shape
-    amodal, hidden = instance.amodal_mask, instance.hidden_mask
+    amodal = instance.amodal_mask
+    # What lies outside the image is cut off, not occluded.
+    hidden = instance.hidden_mask.clipped(height, width)
     occluded = hidden.area > 0
     entry: dict[str, Any] = {
         "occluded": occluded,
