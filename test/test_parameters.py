@@ -95,6 +95,8 @@ def test_every_parameter_is_described_and_its_default_allowed(spec):
         ("cameras", "front", "a list"),
         ("device", "gpu", "cuda"),
         ("bev.z_min_m", 3.0, "below 'bev.z_max_m'"),
+        ("bev.extent_m", 4000, "5.0 .. 400.0"),
+        ("sync.reference", "top", "neither a camera"),
         ("extrinsics.front", [0.0] * 7, "length 1"),
         ("extrinsics.front", [0.0] * 6, "7 elements"),
         ("base_frame", "", "matches"),
@@ -105,6 +107,11 @@ def test_a_wrong_value_is_one_line_with_name_and_reason(name, value, reason):
         check_values({name: value})
     assert f"'{name}'" in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_a_grid_of_too_many_cells_is_refused():
+    with pytest.raises(ParameterError, match="8000 cells a side; at most 4000"):
+        check_values({"bev.extent_m": 400.0, "bev.resolution_m": 0.05})
 
 
 @given(st.floats(0, 1000) | st.integers(0, 1000))

@@ -27,9 +27,6 @@ from amodal_perception_ros.ros.transforms import TransformError, TransformTree, 
 from amodal_perception_ros.scene import Camera, Rig, SurroundFrame
 from amodal_perception_ros.synchronizer import SensorSet
 
-MAX_SPEED = 100.0
-"""Odometry that moves faster than this [m/s] between two sets has jumped."""
-
 
 @dataclass(eq=False)
 class BuiltFrame:
@@ -40,14 +37,12 @@ class BuiltFrame:
         headers: camera name -> header of its image, which its output messages copy.
         drops: (cause, sentence for the user) of each message that could not be used.
         warnings: key -> sentence for the user, for what is doubtful but was used.
-        odometry_jumped: the pose leapt against the previous set's, so a map in odom has lost its meaning.
     """
 
     frame: SurroundFrame | None = None
     headers: dict[str, Header] = field(default_factory=dict)
     drops: list[tuple[str, str]] = field(default_factory=list)
     warnings: dict[str, str] = field(default_factory=dict)
-    odometry_jumped: bool = False
 
 
 class FrameBuilder:
@@ -65,15 +60,10 @@ class FrameBuilder:
         self._infos: dict[str, CameraInfo] = {}
         self._cameras: dict[str, Camera] = {}
         self._base_from_lidar = np.eye(4)
-        self._last_pose: tuple[int, np.ndarray] | None = None
 
     def calibrate(self, camera: str, info: CameraInfo) -> None:
         """Take over a camera's newest CameraInfo."""
         self._infos[camera] = info
-
-    def forget_motion(self) -> None:
-        """Forget the last pose, after a time jump."""
-        self._last_pose = None
 
     def build(self, sensor_set: SensorSet) -> BuiltFrame:
         """Convert a set whose payloads are messages."""
@@ -151,10 +141,6 @@ class FrameBuilder:
         except ConversionError as error:
             built.drops.append(("bad_odometry", f"odometry dropped: {error}"))
             return None
-        built.odometry_jumped = self._has_jumped(sensor_set.stamp_ns, pose)
-        if built.odometry_jumped:
-            built.warnings["odometry_jump"] = "odometry jumped, the map was restarted; check the localization"
-        self._last_pose = (sensor_set.stamp_ns, pose)
         return pose
 
     def _check_frames(self, message: Odometry) -> None:
@@ -167,13 +153,6 @@ class FrameBuilder:
                 f"it is the pose of '{got[1]}' in '{got[0]}', but the parameters base_frame and odom_frame are "
                 f"'{expected[1]}' and '{expected[0]}'",
             )
-
-    def _has_jumped(self, stamp_ns: int, pose: np.ndarray) -> bool:
-        if self._last_pose is None:
-            return False
-        last_ns, last = self._last_pose
-        distance = float(np.linalg.norm(pose[:3, 3] - last[:3, 3]))
-        return distance > 1.0 + MAX_SPEED * abs(stamp_ns - last_ns) / 1e9
 
     def _pose_of(self, sensor: str, frame_id: str) -> np.ndarray:
         """Return base_from_sensor (4, 4): the parameter where it is set, else what /tf says."""

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from itertools import takewhile
 from typing import Any
 
+from amodal_perception_ros.errors import InputError
+
 LIDAR = "lidar"
 ODOMETRY = "odometry"
 """Names of the two sensors that are not cameras, in parameters, diagnostics and `missing`."""
@@ -21,10 +23,13 @@ DEFAULT_CAMERAS = ("front", "right", "back", "left")
 OUTPUTS = ("panoptic", "amodal_depth", "bev", "occupancy_grid", "occupied_points", "objects", "markers", "debug")
 """What can be switched off under `publish.*`."""
 
+MAX_CELLS = 4000
+"""Most grid cells a side."""
+
 Value = bool | int | float | str | list[str] | list[int] | list[float]
 
 
-class ParameterError(ValueError):
+class ParameterError(InputError):
     """A parameter has a wrong type or value; the message is one line that names it and what is allowed."""
 
 
@@ -254,10 +259,10 @@ PARAMETERS: tuple[ParameterSpec, ...] = (
         minimum=5.0,
         maximum=400.0,
     ),
-    ParameterSpec("bev.resolution_m", 0.25, "Side of a grid cell.", unit="m", minimum=0.05, maximum=5.0),
+    ParameterSpec("bev.resolution_m", 0.2, "Side of a grid cell.", unit="m", minimum=0.05, maximum=5.0),
     ParameterSpec(
         "bev.z_min_m",
-        0.3,
+        0.2,
         "Lower end of the height band in base_frame that counts as an obstacle.",
         unit="m",
         minimum=-10.0,
@@ -270,6 +275,23 @@ PARAMETERS: tuple[ParameterSpec, ...] = (
         unit="m",
         minimum=-10.0,
         maximum=10.0,
+    ),
+    ParameterSpec(
+        "bev.ego_length_m",
+        5.0,
+        "Length of the vehicle's own rectangle in base_frame; LiDAR returns inside are the vehicle itself.",
+        unit="m",
+        minimum=0.0,
+        maximum=30.0,
+    ),
+    ParameterSpec("bev.ego_width_m", 2.2, "Width of the vehicle's own rectangle.", unit="m", minimum=0.0, maximum=10.0),
+    ParameterSpec(
+        "bev.ego_center_x_m",
+        0.0,
+        "Where the centre of that rectangle lies ahead of base_frame.",
+        unit="m",
+        minimum=-15.0,
+        maximum=15.0,
     ),
     ParameterSpec(
         "bev.convention",
@@ -378,6 +400,11 @@ def _check_relations(values: Mapping[str, Any]) -> None:
     low, high = values.get("bev.z_min_m", 0.0), values.get("bev.z_max_m", 1.0)
     if low >= high:
         raise ParameterError(f"parameter 'bev.z_min_m' ({low} m) must be below 'bev.z_max_m' ({high} m)")
+    cells = values.get("bev.extent_m", 1.0) / values.get("bev.resolution_m", 1.0)
+    if cells > MAX_CELLS:
+        raise ParameterError(
+            f"parameters 'bev.extent_m' and 'bev.resolution_m' give {cells:.0f} cells a side; at most {MAX_CELLS}"
+        )
     reference = values.get("sync.reference", "")
     if reference and reference not in (*values["cameras"], *([LIDAR] if values["use_lidar"] else [])):
         raise ParameterError(

@@ -55,6 +55,9 @@ class PerceptionParameters:
     resolution_m: float
     z_min_m: float
     z_max_m: float
+    ego_length_m: float
+    ego_width_m: float
+    ego_center_x_m: float
     convention: str
     publish: frozenset[str]
     diagnostics_period_s: float
@@ -98,6 +101,9 @@ class PerceptionParameters:
             resolution_m=values["bev.resolution_m"],
             z_min_m=values["bev.z_min_m"],
             z_max_m=values["bev.z_max_m"],
+            ego_length_m=values["bev.ego_length_m"],
+            ego_width_m=values["bev.ego_width_m"],
+            ego_center_x_m=values["bev.ego_center_x_m"],
             convention=values["bev.convention"],
             publish=frozenset(output for output in OUTPUTS if values[f"publish.{output}"]),
             diagnostics_period_s=values["diagnostics.period_s"],
