@@ -1,0 +1,149 @@
+"""True bird's-eye-view occupancy around the ego vehicle, and which cells the sensors reached."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from amodal_perception_ros.labels import BY_NAME
+from amodal_perception_ros.scene import BevOccupancy, CameraScene, Evidence, Source, SourceStatus
+from amodal_perception_ros.simulation.meshes import Material, MeshBuilder, Model
+from amodal_perception_ros.simulation.renderer import Item, Renderer, View
+from amodal_perception_ros.simulation.town import Footprint
+
+EXTENT, RESOLUTION = 80.0, 0.2
+"""Side of the square grid and of its cells [m]."""
+
+Z_MIN, Z_MAX = 0.2, 2.5
+LOW_RAY = 0.5
+"""A ray clears the cells over which it passes lower than this height above the road [m]."""
+
+GROUND = tuple(BY_NAME[name].id for name in ("road", "sidewalk", "terrain"))
+_OVERSAMPLE = 2
+_AZIMUTHS, _RANGE_STEP = 1440, 0.2
+
+
+def footprint_model(footprints: Sequence[Footprint]) -> Model | None:
+    """Return the outlines of static obstacles as flat polygons at z = 1 m, for the view from above."""
+    if not footprints:
+        return None
+    mesh = MeshBuilder()
+    for footprint in footprints:
+        n = len(footprint.corners)
+        vertices = np.concatenate([footprint.corners, np.ones((n, 1))], 1)
+        faces = np.array([(0, k, k + 1) for k in range(1, n - 1)])
+        mesh.add((vertices, faces, np.zeros((n, 2))), Material((0.5, 0.5, 0.5)), footprint.class_id)
+    return mesh.bake(crease_degrees=0)
+
+
+def ground_model(tiles: Sequence[Model]) -> Model:
+    """Return the ground surfaces (road, sidewalk, terrain) of the town as one model."""
+    corners = np.concatenate([tile.vertices for tile in tiles])
+    keep = np.isin(corners["cls"], GROUND)
+    kept = corners[keep]
+    return Model(kept, ((0, 0, len(kept)),), kept["position"].min(0), kept["position"].max(0))
+
+
+class BevTruth:
+    """Makes the true occupancy grid of each frame.
+
+    Args:
+        renderer: draws the view from above.
+        tiles, footprints: static world.
+    """
+
+    def __init__(self, renderer: Renderer, tiles: Sequence[Model], footprints: Sequence[Footprint]) -> None:
+        self._renderer = renderer
+        static = footprint_model(footprints)
+        blank = np.zeros((4, 3))
+        self._static = [Item(static, np.eye(4), blank)] if static is not None else []
+        self._ground = [Item(ground_model(tiles), np.eye(4), blank)]
+
+    def grid(self, stamp_ns: int, ego: np.ndarray, things: Sequence[Item], views: Sequence[View],
+             scenes: Sequence[CameraScene], lidar_origin: np.ndarray, lidar_points: np.ndarray) -> BevOccupancy:  # fmt: skip
+        """Return the grid of one frame, axis-aligned in odom and centred near the ego vehicle.
+
+        `amodal` is the full truth, 0 or 100: cells over which anything stands that reaches into `Z_MIN..Z_MAX`
+        (things seen from above, outlines of buildings, walls, fences, poles and trunks), hidden or not. `visible` is
+        the same value where a sensor reached the cell, -1 elsewhere; a ray reaches the cells it passes below
+        `LOW_RAY` and the cell in which it ends on a surface below `Z_MAX`. `semantic` is the true class of the
+        obstacle, else of the ground. `evidence` is LIDAR, CAMERA, or AMODAL_INFERRED for the rest of the known truth.
+
+        Args:
+            stamp_ns: time of the frame.
+            ego: (2,) position of base_link [m].
+            things: things in reach.
+            views, scenes: the cameras and their truth.
+            lidar_origin: (3,) in odom.
+            lidar_points: (n, 3) in odom [m].
+        """
+        count = round(EXTENT / RESOLUTION)
+        low = np.round((np.asarray(ego) - EXTENT / 2) / RESOLUTION) * RESOLUTION
+        near = [item for item in things if np.abs(item.matrix[:2, 3] - ego).max() < EXTENT / 2 + 8]
+        layers = self._renderer.above(
+            low, RESOLUTION / _OVERSAMPLE, count * _OVERSAMPLE, [self._ground, self._static, near],
+            [(-1.0, Z_MIN), (0.0, 2.0), (Z_MIN, 8.0)],
+        )  # fmt: skip
+        ground = layers[0][::_OVERSAMPLE, ::_OVERSAMPLE] // 1000
+        obstacle = np.where(_pooled(layers[2]) > 0, _pooled(layers[2]), _pooled(layers[1])) // 1000
+        amodal = np.where(obstacle > 0, 100, 0).astype(np.int8)
+        by_lidar = _reached(low, count, lidar_origin, lidar_points)
+        by_camera = np.zeros_like(by_lidar)
+        for view, scene in zip(views, scenes):
+            by_camera |= _reached(low, count, view.odom_from_camera[:3, 3], _camera_points(view, scene))
+        evidence = np.full((count, count), Evidence.AMODAL_INFERRED, np.uint8)
+        evidence[by_camera] = Evidence.CAMERA
+        evidence[by_lidar] = Evidence.LIDAR
+        names = ["lidar", *(scene.camera.name for scene in scenes)]
+        return BevOccupancy(
+            stamp_ns, RESOLUTION, (float(low[0]), float(low[1])),
+            np.where(by_lidar | by_camera, amodal, -1).astype(np.int8), amodal,
+            np.where(obstacle > 0, obstacle, ground).astype(np.uint8), evidence, Z_MIN, Z_MAX,
+            tuple(Source(name, SourceStatus.OK, 0) for name in names),
+        )  # fmt: skip
+
+
+def _pooled(segments: np.ndarray) -> np.ndarray:
+    n = segments.shape[0] // _OVERSAMPLE
+    return segments.reshape(n, _OVERSAMPLE, n, _OVERSAMPLE).max((1, 3))
+
+
+def _camera_points(view: View, scene: CameraScene, row_step: int = 2) -> np.ndarray:
+    """Surface points of a depth picture in odom (every second row)."""
+    depth = scene.depth[::row_step]
+    k = view.camera.intrinsics
+    u = (np.arange(depth.shape[1]) + 0.5 - k[0, 2]) / k[0, 0]
+    v = (np.arange(0, scene.depth.shape[0], row_step) + 0.5 - k[1, 2]) / k[1, 1]
+    known = np.isfinite(depth) & (depth < EXTENT)
+    rows, columns = np.nonzero(known)
+    z = depth[known].astype(np.float64)
+    points = np.stack([u[columns] * z, v[rows] * z, z], -1)
+    return points @ view.odom_from_camera[:3, :3].T + view.odom_from_camera[:3, 3]
+
+
+def _reached(low: np.ndarray, count: int, origin: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """Cells that the rays from an origin to surface points reach, through a polar grid around the origin."""
+    ranges = round(EXTENT / _RANGE_STEP)
+    swept = np.zeros((_AZIMUTHS, ranges + 1), np.int32)
+    if len(points):
+        delta = points - origin
+        distance = np.hypot(delta[:, 0], delta[:, 1])
+        azimuth = ((np.arctan2(delta[:, 1], delta[:, 0]) / (2 * np.pi) + 0.5) * _AZIMUTHS).astype(np.int64) % _AZIMUTHS
+        drop = np.maximum(origin[2] - points[:, 2], 1e-3)
+        low_part = np.clip((origin[2] - LOW_RAY) / drop, 0, 1)
+        start = np.where(points[:, 2] < Z_MAX, distance * low_part, np.inf)
+        use = (points[:, 2] < Z_MAX) & (distance < EXTENT)
+        first = (start[use] / _RANGE_STEP).astype(np.int64)
+        last = (distance[use] / _RANGE_STEP).astype(np.int64) + 1
+        size = swept.size
+        flat = azimuth[use] * (ranges + 1)
+        change = np.bincount(flat + first, minlength=size) - np.bincount(
+            flat + np.minimum(last, ranges), minlength=size
+        )
+        swept = np.cumsum(change.reshape(swept.shape), 1)
+    centers = low[:, None] + (np.arange(count) + 0.5) * RESOLUTION - np.asarray(origin)[:2, None]
+    x, y = np.meshgrid(centers[0], centers[1])
+    bin_a = ((np.arctan2(y, x) / (2 * np.pi) + 0.5) * _AZIMUTHS).astype(np.int64) % _AZIMUTHS
+    bin_r = np.minimum((np.hypot(x, y) / _RANGE_STEP).astype(np.int64), ranges)
+    return swept[bin_a, bin_r] > 0

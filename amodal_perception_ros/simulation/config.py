@@ -1,0 +1,177 @@
+"""Settings of a simulated sequence and the documented random distributions behind "random"."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+MAX_SEED = 2**31 - 1
+
+WEATHER_WEIGHTS: dict[str, float] = {
+    "day": 0.36,
+    "overcast": 0.18,
+    "dusk": 0.12,
+    "night": 0.14,
+    "fog": 0.08,
+    "rain": 0.12,
+}
+"""Probability of each weather when `SequenceConfig.weather` is "random"."""
+
+LAYOUT_WEIGHTS: dict[str, float] = {"straight": 0.4, "crossing": 0.6}
+"""Probability of each street layout when `SequenceConfig.layout` is "random"."""
+
+
+@dataclass(frozen=True)
+class SequenceConfig:
+    """One sequence of the street simulator; equal settings give bit-identical output.
+
+    Attributes:
+        seed: 0..2**31-1; everything random follows from it.
+        frames: number of samples.
+        rate_hz: samples per second.
+        width, height: image size of the four cameras [px].
+        weather: a key of `WEATHER_WEIGHTS`, or "random" to draw one with those weights.
+        supersample: the picture is averaged from supersample x supersample shaded points per pixel.
+        name: name of the sequence; None makes "seq_<seed>".
+        layout: a key of `LAYOUT_WEIGHTS`, or "random".
+        traffic: factor on the number of moving vehicles and pedestrians.
+
+    Raises:
+        ValueError: a value is outside its range.
+    """
+
+    seed: int
+    frames: int = 100
+    rate_hz: float = 10.0
+    width: int = 512
+    height: int = 288
+    weather: str = "random"
+    supersample: int = 2
+    name: str | None = None
+    layout: str = "random"
+    traffic: float = 1.0
+
+    def __post_init__(self) -> None:
+        _check("seed", 0 <= self.seed <= MAX_SEED, self.seed, f"0..{MAX_SEED}")
+        _check("frames", self.frames >= 1, self.frames, "at least 1")
+        _check("rate_hz", 0.1 <= self.rate_hz <= 1000, self.rate_hz, "0.1..1000")
+        _check("width", 16 <= self.width <= 8192, self.width, "16..8192 px")
+        _check("height", 16 <= self.height <= 8192, self.height, "16..8192 px")
+        _check("supersample", 1 <= self.supersample <= 4, self.supersample, "1..4")
+        _check("traffic", 0 <= self.traffic <= 3, self.traffic, "0..3")
+        _check("weather", self.weather in (*WEATHER_WEIGHTS, "random"), self.weather, f"random or {[*WEATHER_WEIGHTS]}")
+        _check("layout", self.layout in (*LAYOUT_WEIGHTS, "random"), self.layout, f"random or {[*LAYOUT_WEIGHTS]}")
+
+    @property
+    def sequence_name(self) -> str:
+        """The name of the sequence."""
+        return self.name if self.name is not None else f"seq_{self.seed:06d}"
+
+    def stream(self, purpose: int) -> np.random.Generator:
+        """Return the random generator of one purpose, independent of the others."""
+        return np.random.default_rng([self.seed, purpose])
+
+
+def _check(name: str, ok: bool, value: object, allowed: str) -> None:
+    if not ok:
+        raise ValueError(f"SequenceConfig.{name} = {value!r}; allowed: {allowed}")
+
+
+def draw(rng: np.random.Generator, weights: dict[str, float]) -> str:
+    """Draw a key with probability proportional to its weight."""
+    names = list(weights)
+    p = np.array([weights[n] for n in names])
+    return names[int(rng.choice(len(names), p=p / p.sum()))]
+
+
+Color = tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class Weather:
+    """Light and air of a sequence; colours are linear RGB radiance, directions are unit vectors in odom.
+
+    Attributes:
+        name: key of `WEATHER_WEIGHTS`.
+        sun: direction to the sun (or moon).
+        sun_color, ambient, fog_color, zenith, horizon: light of sun and sky.
+        fog: extinction [1/m].
+        clouds: cover 0..1.
+        wet: 1 for a wet road.
+        lamps: street lamps, windows and headlights are lit.
+        exposure: factor before tone mapping.
+        noise: standard deviation of the sensor noise (1 = full scale).
+        white_balance: colour gain of the camera.
+    """
+
+    name: str
+    sun: Color
+    sun_color: Color
+    ambient: Color
+    fog_color: Color
+    zenith: Color
+    horizon: Color
+    fog: float
+    clouds: float
+    wet: bool
+    lamps: bool
+    exposure: float
+    noise: float
+    white_balance: Color
+
+    @property
+    def casts_shadows(self) -> bool:
+        """Whether the sun is strong enough for visible shadows."""
+        return max(self.sun_color) > 0.8
+
+
+def _base(name: str, **values: object) -> Weather:
+    common: dict[str, object] = {
+        "sun": (0.0, 0.0, 1.0), "fog": 0.002, "clouds": 0.4, "wet": False, "lamps": False, "exposure": 0.9,
+        "noise": 0.012, "white_balance": (1.0, 1.0, 1.0),
+    }  # fmt: skip
+    return Weather(name=name, **{**common, **values})  # type: ignore[arg-type]
+
+
+_WEATHERS: dict[str, Weather] = {
+    "day": _base("day", sun_color=(3.3, 3.05, 2.7), ambient=(0.55, 0.65, 0.85), fog_color=(0.75, 0.82, 0.92),
+                 zenith=(0.16, 0.34, 0.74), horizon=(0.72, 0.82, 0.93), fog=0.0015, exposure=0.82),
+    "overcast": _base("overcast", sun_color=(0.45, 0.45, 0.45), ambient=(0.72, 0.75, 0.8),
+                      fog_color=(0.72, 0.75, 0.79), zenith=(0.55, 0.59, 0.65), horizon=(0.75, 0.78, 0.81),
+                      fog=0.004, clouds=1.0, exposure=0.95),
+    "dusk": _base("dusk", sun_color=(2.4, 1.25, 0.55), ambient=(0.3, 0.32, 0.44), fog_color=(0.62, 0.46, 0.38),
+                  zenith=(0.14, 0.2, 0.42), horizon=(0.95, 0.58, 0.34), fog=0.003, clouds=0.5, lamps=True,
+                  exposure=1.0, noise=0.02),
+    "night": _base("night", sun_color=(0.05, 0.06, 0.09), ambient=(0.028, 0.032, 0.052),
+                   fog_color=(0.02, 0.02, 0.032), zenith=(0.006, 0.008, 0.02), horizon=(0.04, 0.036, 0.045),
+                   fog=0.004, lamps=True, exposure=1.5, noise=0.035),
+    "fog": _base("fog", sun_color=(0.35, 0.35, 0.35), ambient=(0.75, 0.77, 0.8), fog_color=(0.72, 0.74, 0.76),
+                 zenith=(0.7, 0.73, 0.76), horizon=(0.72, 0.74, 0.76), fog=0.024, clouds=0.0),
+    "rain": _base("rain", sun_color=(0.3, 0.3, 0.32), ambient=(0.5, 0.54, 0.6), fog_color=(0.5, 0.53, 0.57),
+                  zenith=(0.35, 0.38, 0.43), horizon=(0.55, 0.58, 0.62), fog=0.009, clouds=1.0, wet=True,
+                  noise=0.02),
+}  # fmt: skip
+
+
+def draw_weather(config: SequenceConfig) -> Weather:
+    """Return the weather of a sequence.
+
+    Sun elevation is uniform in 25..70 degrees (dusk 4..14), its azimuth uniform; exposure varies by a factor
+    0.8..1.25 (log-uniform), fog density by 0.6..1.6, noise by 0.5..1.5, each colour gain by 0.93..1.07.
+    """
+    rng = config.stream(1)
+    name = draw(rng, WEATHER_WEIGHTS) if config.weather == "random" else config.weather
+    base = _WEATHERS[name]
+    low, high = (4, 14) if name == "dusk" else (25, 70)
+    elevation, azimuth = np.radians(rng.uniform(low, high)), rng.uniform(0, 2 * np.pi)
+    sun = (np.cos(elevation) * np.cos(azimuth), np.cos(elevation) * np.sin(azimuth), np.sin(elevation))
+    return replace(
+        base,
+        sun=tuple(float(v) for v in sun),
+        exposure=base.exposure * float(np.exp(rng.uniform(np.log(0.8), np.log(1.25)))),
+        fog=base.fog * float(rng.uniform(0.6, 1.6)),
+        clouds=float(np.clip(base.clouds * rng.uniform(0.3, 1.6), 0, 1)),
+        noise=base.noise * float(rng.uniform(0.5, 1.5)),
+        white_balance=tuple(float(v) for v in rng.uniform(0.93, 1.07, 3)),
+    )
