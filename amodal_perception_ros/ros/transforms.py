@@ -27,7 +27,6 @@ from amodal_perception_ros.ros.sensor_conversions import (
     transform_to_matrix,
 )
 
-
 _LATE_NS = 500_000_000
 """A transform that is older than the known one by less than this came late; by more, time jumped back."""
 
