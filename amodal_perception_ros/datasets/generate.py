@@ -23,6 +23,7 @@ from amodal_perception_ros.labels import BY_ID, SEGMENT_FACTOR, THINGS
 from amodal_perception_ros.scene import OCCLUSION_LEVELS, CameraScene
 from amodal_perception_ros.simulation import SequenceConfig, simulate
 from amodal_perception_ros.simulation.config import WEATHER_WEIGHTS
+from amodal_perception_ros.simulation.renderer import RendererError
 
 _POLL_SECONDS = 0.5
 _progress: SimpleQueue[int] | None = None
@@ -61,7 +62,8 @@ def generate(
         split: "train", "val" or "test" folder below `out`, or None.
 
     Raises:
-        InputError: a setting is out of range, or `out` holds a data set of other settings.
+        InputError: a setting is out of range, `out` holds a data set of other settings, or the machine has no
+            off-screen OpenGL.
         DatasetError: a worker process died.
     """
     base = Path(out) / split if split else Path(out)
@@ -72,10 +74,13 @@ def generate(
     with tqdm(total=len(configs) * frames, initial=done, unit="frame", disable=not sys.stderr.isatty()) as bar:
         if done and todo:
             _log(bar, f"{len(configs) - len(todo)} of {len(configs)} sequences are finished already")
-        if workers == 1:
-            _run_here(Path(out), split, todo, bar)
-        else:
-            _run_workers(Path(out), split, todo, min(workers, max(1, len(todo))), bar)
+        try:
+            if workers == 1:
+                _run_here(Path(out), split, todo, bar)
+            else:
+                _run_workers(Path(out), split, todo, min(workers, max(1, len(todo))), bar)
+        except RendererError as error:
+            raise InputError(f"cannot simulate on this machine: {error}") from error
     return Path(out)
 
 

@@ -1,0 +1,102 @@
+"""Generation with the real simulator: the same bytes from any number of workers, resumable, and counted right."""
+
+import json
+import multiprocessing
+import os
+import signal
+import threading
+import time
+
+import pytest
+from dataset_samples import make_sample
+
+from amodal_perception_ros.datasets.amodal_synth_drive import DatasetError, SequenceWriter, read_sequences
+from amodal_perception_ros.datasets.generate import dataset_statistics, generate
+from amodal_perception_ros.errors import InputError
+
+SMALL = {"frames": 1, "seed": 40, "width": 64, "height": 32, "supersample": 1}
+
+
+def content(folder):
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+@pytest.fixture(scope="module")
+def parallel(tmp_path_factory):
+    return generate(tmp_path_factory.mktemp("parallel"), 2, workers=2, weather="all", **SMALL)
+
+
+def test_workers_and_resuming_change_nothing(parallel, tmp_path, capsys):
+    done = content(parallel)
+    generate(parallel, 2, workers=2, weather="all", **SMALL)
+    assert capsys.readouterr().out == ""
+    assert content(parallel) == done
+    (parallel / "sequences" / "seq_000041.json").unlink()
+    assert [reader.name for reader in read_sequences(parallel)] == ["seq_000040"]
+    generate(parallel, 2, weather="all", **SMALL)
+    assert capsys.readouterr().out == ("1 of 2 sequences are finished already\nseq_000041 finished (1 of 1)\n")
+    assert content(parallel) == done
+
+
+def test_the_manifest_names_seeds_and_settings(parallel):
+    sequences = json.loads((parallel / "manifest.json").read_text())["sequences"]
+    assert [s["seed"] for s in sequences.values()] == [40, 41]
+    assert [s["weather"] for s in sequences.values()] == ["day", "overcast"]
+    readers = read_sequences(parallel)
+    assert [reader.info["seed"] for reader in readers] == [40, 41]
+    sample = readers[1][0]
+    assert list(sample.truth.cameras) == ["front", "right", "back", "left"]
+    assert sample.frame.images["left"].shape == (32, 64, 3)
+    assert len(sample.frame.lidar) > 1000
+    assert sum(len(scene.instances) for scene in sample.truth.cameras.values()) > 0
+
+
+def test_other_settings_or_bad_ones_are_refused(parallel, tmp_path):
+    with pytest.raises(InputError, match=r"sequence seq_000040 was made with other settings \(rate_hz\)"):
+        generate(parallel, 2, weather="all", rate_hz=5.0, **SMALL)
+    with pytest.raises(InputError, match=r"cannot simulate: SequenceConfig\.weather = 'hail'"):
+        generate(tmp_path, 1, weather="hail", **SMALL)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_killed_worker_is_reported_and_leaves_no_sequence(tmp_path):
+    def kill_a_worker():
+        while not multiprocessing.active_children():
+            time.sleep(0.01)
+        os.kill(multiprocessing.active_children()[0].pid, signal.SIGKILL)
+
+    killer = threading.Thread(target=kill_a_worker)
+    killer.start()
+    with pytest.raises(DatasetError, match="a simulator process died"):
+        generate(tmp_path, 2, workers=2, **SMALL)
+    killer.join()
+    with pytest.raises(DatasetError):
+        read_sequences(tmp_path)
+
+
+def test_statistics_count_what_was_written(tmp_path):
+    samples = [make_sample(index) for index in range(3)]
+    with SequenceWriter(tmp_path) as writer:
+        for sample in samples:
+            writer.write(sample)
+    statistics = dataset_statistics(tmp_path)
+    assert (statistics.sequences, statistics.frames, statistics.images) == (1, 3, 6)
+    scenes = [scene for sample in samples for scene in sample.truth.cameras.values()]
+    things = [i for scene in scenes for i in scene.instances]
+    seen = [i for i in things if i.visible_mask.area]
+    assert statistics.instances["car"] == sum(i.class_id == 26 for i in seen)
+    assert statistics.instances.total() == len(seen)
+    assert statistics.hidden.total() == len(things) - len(seen)
+    assert statistics.occluded.total() == sum(i.visible_mask.area < i.amodal_mask.area for i in seen)
+    assert statistics.levels.tolist() == [sum(i.occlusion_level == n for i in things) for n in range(8)]
+    classes = sum(len({int(v) // 1000 for v in set(scene.labels.ravel().tolist())}) for scene in scenes)
+    assert statistics.classes_per_image == pytest.approx(classes / 6)
+    files = sum(p.stat().st_size for p in tmp_path.rglob("full_*")) + sum(
+        p.stat().st_size for p in tmp_path.rglob("*_full_*")
+    )
+    assert statistics.bytes_per_frame == pytest.approx(files / 3)
+    table = str(statistics)
+    assert "1 sequences, 3 frames, 6 images" in table
+    assert len(table.splitlines()) == 2 + 7 + 2
+    with pytest.raises(DatasetError):
+        dataset_statistics(tmp_path / "nothing")
