@@ -29,6 +29,7 @@ class ObjectEvidence:
         viewpoint: (3,) float64 camera position in base_link.
         stddev: standard deviation of the object's distance [m].
         visible_area, amodal_area: pixels of the masks.
+        is_cut: the image's left or right border cuts the amodal mask.
         cameras: cameras that see a part of it.
         views: cameras that the evidence comes from.
     """
@@ -43,6 +44,7 @@ class ObjectEvidence:
     stddev: float
     visible_area: int
     amodal_area: int
+    is_cut: bool
     cameras: tuple[str, ...]
     views: tuple[str, ...]
 
@@ -60,6 +62,7 @@ class ObjectEvidence:
             stddev=min(main.stddev, side.stddev),
             visible_area=main.visible_area + side.visible_area,
             amodal_area=main.amodal_area + side.amodal_area,
+            is_cut=main.is_cut or side.is_cut,
             cameras=main.cameras + side.cameras,
             views=main.views + side.views,
         )
@@ -121,6 +124,7 @@ def _lift(
         stddev=_LIDAR_STDDEV if len(surface) else _depth_stddev(instance, float(np.median(depth[usable]))),
         visible_area=visible_area,
         amodal_area=mask.area,
+        is_cut=mask.x_offset <= 0 or mask.x_offset + mask.width >= camera.width,
         cameras=(camera.name,) if visible_area else (),
         views=(camera.name,),
     )

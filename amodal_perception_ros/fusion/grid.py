@@ -37,11 +37,11 @@ class RollingGrid:
         self.semantic = np.zeros(shape, np.uint8)
 
     def move_to(self, x: float, y: float) -> GridFrame:
-        """Centre the grid on an odom position [m] to the nearest cell; cells that leave it are forgotten."""
+        """Centre the grid on the cell corner nearest to an odom position [m]; cells that leave it are forgotten."""
         half = self._size // 2
-        # The nudge keeps a position on a cell border from flipping between two cells by rounding.
-        cell_x = int(np.floor(x / self._resolution + 1e-6)) - half
-        cell_y = int(np.floor(y / self._resolution + 1e-6)) - half
+        # The nudge keeps a position half-way between two corners from flipping by rounding.
+        cell_x = int(np.floor(x / self._resolution + 0.5 + 1e-6)) - half
+        cell_y = int(np.floor(y / self._resolution + 0.5 + 1e-6)) - half
         if self.frame is not None:
             rows, columns = cell_y - self.frame.cell_y, cell_x - self.frame.cell_x
             self.seen = _shifted(self.seen, rows, columns)

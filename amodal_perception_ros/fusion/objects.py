@@ -35,7 +35,9 @@ def lift_objects(frame: SurroundFrame, scene: SurroundScene) -> list[AmodalObjec
     Each instance's amodal depth, scaled by the LiDAR returns on its visible mask when there are some, is fitted with
     a box (`boxes.fit_box`). Two views from different cameras are one object when both carry the same track id or,
     without track ids, when the classes agree and the centres are closer than a gate of half the typical length plus
-    the distance's standard deviation (at least 0.7 m). Joined evidence is fitted again.
+    the distance's standard deviation (at least 0.7 m), or when image borders cut both and one's surface meets the
+    other's box, up to the distance of the two cameras plus 0.5 m or one standard deviation. Joined
+    evidence is fitted again.
 
     What this is not: there is no memory (track_id stays what the instance carries, 0 without a tracker), no
     velocity (NaN), no motion compensation between the sensors' stamps, and no refinement of the box over time. Front
@@ -87,7 +89,22 @@ def _gate(first: PlacedObject, second: PlacedObject) -> float:
     if a.track_id and b.track_id:
         return 0.0 if a.track_id == b.track_id else float("inf")
     distance = math.dist(first.box.center[:2], second.box.center[:2])
-    return distance / max(0.7, 0.5 * SIZES[a.class_id].length + min(a.stddev, b.stddev))
+    ratio = distance / max(0.7, 0.5 * SIZES[a.class_id].length + min(a.stddev, b.stddev))
+    if a.is_cut and b.is_cut and distance < 2.0 * SIZES[a.class_id].length:
+        # Between two cameras whose fields of view just meet lies a blind strip as wide as the cameras are apart.
+        blind = math.dist(a.viewpoint[:2], b.viewpoint[:2])
+        gap = min(_gap(a.points, second.box), _gap(b.points, first.box))
+        ratio = min(ratio, gap / (blind + max(0.5, min(a.stddev, b.stddev))))
+    return ratio
+
+
+def _gap(points: np.ndarray, box: UprightBox) -> float:
+    """Smallest horizontal distance from (N, 3) points to a box [m]."""
+    cos, sin = math.cos(box.yaw), math.sin(box.yaw)
+    x, y = points[:, 0] - box.center[0], points[:, 1] - box.center[1]
+    along = np.maximum(np.abs(cos * x + sin * y) - box.size[0] / 2, 0.0)
+    across = np.maximum(np.abs(cos * y - sin * x) - box.size[1] / 2, 0.0)
+    return float(np.hypot(along, across).min())
 
 
 def _fit(evidence: ObjectEvidence) -> UprightBox:

@@ -1,0 +1,153 @@
+"""Lifting instances to boxes in an exact world, where the answer is known."""
+
+import numpy as np
+import pytest
+from fusion_world import Box, observe, pose
+
+from amodal_perception_ros.fusion import FusionError, lift_objects
+from amodal_perception_ros.fusion.boxes import fit_box
+from amodal_perception_ros.fusion.priors import SIZES
+from amodal_perception_ros.labels import THINGS
+
+VAN = Box("car", 12, 0, (5.0, 2.0, 2.2), np.pi / 2, 1)
+PEDESTRIAN = Box("person", 15, 0.3, (0.6, 0.6, 1.7), 0, 2)
+
+
+def yaw_error(a, b):
+    """Difference of headings modulo half a turn [rad]."""
+    return abs((a - b + np.pi / 2) % np.pi - np.pi / 2)
+
+
+def by_class(objects, name):
+    return [one for one in objects if one.class_id == Box(name, 0, 0, (1, 1, 1)).class_id]
+
+
+def test_every_thing_class_has_a_size():
+    assert set(SIZES) == {label.id for label in THINGS}
+    assert all(size.length >= size.width > 0 and size.height > 0 for size in SIZES.values())
+
+
+def test_hidden_pedestrian_behind_a_van_is_placed():
+    (person,) = by_class(lift_objects(*observe([VAN, PEDESTRIAN])), "person")
+    assert person.visible_fraction == 0
+    assert person.cameras == ()
+    assert person.last_seen_ns == 0
+    assert np.allclose(person.center[:2], [15, 0.3], atol=0.35)
+    assert person.size[2] == pytest.approx(1.7, abs=0.15)
+
+
+@pytest.mark.parametrize("yaw", np.deg2rad([0, 20, 45, 70, 90, 120, 155]))
+@pytest.mark.parametrize("place", [(10, 0), (8, 9), (0, -11), (-14, 3)])
+@pytest.mark.parametrize("lidar", [True, False])
+def test_box_of_a_car_at_any_heading(yaw, place, lidar):
+    car = Box("car", *place, (4.5, 1.85, 1.55), yaw, 1)
+    (found,) = lift_objects(*observe([car], lidar=lidar))
+    assert np.linalg.norm(found.center[:2] - place) < 0.75
+    assert yaw_error(found.yaw, yaw) < np.deg2rad(10)
+    assert np.allclose(found.size[:2], (4.5, 1.85), atol=0.9)
+    assert found.center[2] == pytest.approx(0.775, abs=0.2)
+
+
+def test_lidar_corrects_the_scale_of_the_networks_depth():
+    frame, scene = observe([VAN])
+    for camera in scene.cameras.values():
+        for instance in camera.instances:
+            instance.depth *= 1.25
+    (anchored,) = lift_objects(frame, scene)
+    frame.lidar = None
+    (free,) = lift_objects(frame, scene)
+    assert np.linalg.norm(anchored.center[:2] - [12, 0]) < 0.5
+    assert np.linalg.norm(free.center[:2] - [12, 0]) > 2.0
+    assert anchored.position_stddev == pytest.approx(0.15)
+
+
+def test_stddev_is_the_instances_or_a_tenth_of_the_distance():
+    (one,) = lift_objects(*observe([VAN], lidar=False, stddev=0.7))
+    assert one.position_stddev == pytest.approx(0.7)
+    (one,) = lift_objects(*observe([VAN], lidar=False, stddev=float("nan")))
+    assert one.position_stddev == pytest.approx(0.1 * 10.5, rel=0.05)
+
+
+@pytest.mark.parametrize("track", [0, 7])
+def test_a_bus_in_two_cameras_is_one_object(track):
+    frame, scene = observe([Box("bus", 9, 9, (11.5, 2.6, 3.2), 2.4, 4)])
+    assert sum(len(camera.instances) for camera in scene.cameras.values()) == 2
+    for camera in scene.cameras.values():
+        for instance in camera.instances:
+            instance.track_id = track
+    (bus,) = lift_objects(frame, scene)
+    assert set(bus.cameras) == {"front", "left"}
+    assert bus.track_id == track
+    assert np.linalg.norm(bus.center[:2] - [9, 9]) < 1.0
+
+
+def test_neighbours_in_one_camera_stay_apart():
+    boxes = [Box("person", 10, 0.5 * k, (0.5, 0.5, 1.7), 0, k + 1) for k in range(4)]
+    assert len(lift_objects(*observe(boxes))) == 4
+
+
+def test_different_track_ids_are_never_merged():
+    frame, scene = observe([Box("bus", 9, 9, (11.5, 2.6, 3.2), 2.4, 4)])
+    for number, camera in enumerate(scene.cameras.values(), 1):
+        for instance in camera.instances:
+            instance.track_id = number
+    assert len(lift_objects(frame, scene)) == 2
+
+
+def test_objects_move_with_the_pose_and_stay_in_base_without_odometry():
+    boxes = [Box("car", 10, 3, (4.5, 1.85, 1.55), 0.4, 1)]
+    moved = pose(100.0, -50.0, 1.1)
+    (in_odom,) = lift_objects(*observe(boxes, moved))
+    frame, scene = observe(boxes)
+    frame.odom_from_base = None
+    (in_base,) = lift_objects(frame, scene)
+    expected = moved @ np.append(in_base.center, 1)
+    assert np.allclose(in_odom.center, expected[:3])
+    assert yaw_error(in_odom.yaw, in_base.yaw + 1.1) < 1e-6
+    assert in_base.track_id == 0
+    assert np.isnan(in_base.velocity).all()
+
+
+def test_score_is_the_existence_probability_and_bad_depth_leaves_the_instance_out():
+    frame, scene = observe([VAN, PEDESTRIAN])
+    van, person = scene.cameras["front"].instances
+    van.score = 0.4
+    person.depth[:] = np.nan
+    (one,) = lift_objects(frame, scene)
+    assert one.existence_probability == pytest.approx(0.4)
+    van.depth[:] = np.inf
+    assert lift_objects(frame, scene) == []
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, 3.0])
+def test_bad_pose_is_refused(bad):
+    frame, scene = observe([VAN])
+    frame.odom_from_base[0, 0] = bad
+    with pytest.raises(FusionError, match="set at 1000000000 ns: the odometry pose"):
+        lift_objects(frame, scene)
+
+
+@pytest.mark.parametrize("cloud", [np.zeros((0, 4)), np.full((50, 4), np.nan), np.full((50, 4), np.inf)])
+def test_useless_cloud_is_as_no_cloud(cloud):
+    frame, scene = observe([VAN])
+    frame.lidar = None
+    (without,) = lift_objects(frame, scene)
+    frame.lidar = cloud.astype(np.float32)
+    (useless,) = lift_objects(frame, scene)
+    assert np.array_equal(without.center, useless.center)
+
+
+def test_box_from_a_single_point_has_the_typical_size_behind_it():
+    car = SIZES[26]
+    box = fit_box(np.array([[10.0, 0, 0.8]], np.float32), 26, np.zeros(3))
+    assert np.allclose(box.size[:2], [car.length, car.width])
+    assert np.allclose(box.center[:2], [10 + car.length / 2, 0])
+    assert box.yaw == 0
+
+
+def test_rear_of_a_car_is_completed_away_from_the_viewer():
+    rear = np.array([[10.0, y, z] for y in np.linspace(-0.9, 0.9, 20) for z in (0.3, 0.8, 1.4)], np.float32)
+    box = fit_box(rear, 26, np.zeros(3))
+    assert box.center[0] == pytest.approx(10 + SIZES[26].length / 2, abs=0.05)
+    assert box.size[1] == pytest.approx(1.8, abs=0.1)
+    assert yaw_error(box.yaw, 0) < np.deg2rad(3)
