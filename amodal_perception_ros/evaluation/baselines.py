@@ -98,6 +98,8 @@ def _depth_order(instances: list[Instance], boxes: list[RoiMask]) -> tuple[Occlu
     occludes = (overlap > 0) & (rank[:, None] < rank[None, :])
     occluder, occludee = np.nonzero(occludes)
     ids = np.array([instance.instance_id for instance in instances], np.uint32)
+    levels = longest_chains(count, list(zip(occluder.tolist(), occludee.tolist())))
+    assert levels is not None, "an order by depth has no cycle"
     order = OcclusionOrder(
         occluder_ids=ids[occluder],
         occludee_ids=ids[occludee],
@@ -105,4 +107,4 @@ def _depth_order(instances: list[Instance], boxes: list[RoiMask]) -> tuple[Occlu
         overlap_px=overlap[occluder, occludee].astype(np.uint32),
         in_cycle=np.zeros(occluder.size, bool),
     )
-    return order, longest_chains(count, list(zip(occluder, occludee)))
+    return order, levels

@@ -15,14 +15,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from amodal_perception_ros.evaluation.pairs import HIDDEN_BIT, ScenePair, box_overlaps
+from amodal_perception_ros.evaluation.pairs import HIDDEN_BIT, ScenePair, Window, as_window, box_overlaps
 from amodal_perception_ros.labels import SEGMENT_FACTOR
 from amodal_perception_ros.scene import OCCLUSION_LEVELS, CameraScene, Instance, paste_nearest
 
 RMSE_FLOOR = 1e-3
 """Smallest RMSE [m] of a level in the geometric mean."""
-
-_Window = tuple[int, int, int, int]
 
 
 class DepthError:
@@ -61,12 +59,12 @@ class DepthError:
     def _add_hidden(self, pair: ScenePair, modal: np.ndarray) -> None:
         truth, predicted, limit = pair.truth, pair.predicted, pair.rules.max_depth
         windows, touching = box_overlaps(truth.boxes, predicted.boxes)
-        for i in np.flatnonzero(pair.counted & (truth.hidden_px > 0)):
-            left, top, right, bottom = box = tuple(truth.boxes[i])
+        for i in np.flatnonzero(pair.counted & (truth.hidden_px > 0)).tolist():
+            left, top, right, bottom = box = truth.box(i)
             estimate = modal[top:bottom, left:right].copy()
-            j = pair.match[i]
+            j = int(pair.match[i])
             if j >= 0 and touching[i, j]:
-                window = tuple(windows[i, j])
+                window = as_window(windows[i, j])
                 inner = estimate[window[1] - top : window[3] - top, window[0] - left : window[2] - left]
                 inner[:] = _bounded(predicted.depth(j, window), limit, inner)
             hidden = truth.parts[i] & HIDDEN_BIT > 0
@@ -75,6 +73,7 @@ class DepthError:
     def _add_levels(self, pair: ScenePair, modal: np.ndarray) -> None:
         height, width = modal.shape
         counted = [instance for instance, scored in zip(pair.truth.instances, pair.counted) if scored]
+        claimed = [instance for instance, ignored in zip(pair.predicted.instances, pair.ignored) if not ignored]
         for number, error in enumerate(self.levels):
             objects = _on_level(counted, number)
             window = (0, 0, width, height) if number == 0 else _hull(objects, width, height)
@@ -82,7 +81,7 @@ class DepthError:
             if left >= right or top >= bottom:
                 continue
             true_map = _level_map(pair.truth.scene, objects, number, window)
-            own = _level_map(pair.predicted.scene, _on_level(pair.predicted.instances, number), number, window)
+            own = _level_map(pair.predicted.scene, _on_level(claimed, number), number, window)
             estimate = _bounded(own, pair.rules.max_depth, modal[top:bottom, left:right])
             error.add(true_map, estimate, pair.rules.max_depth)
 
@@ -112,7 +111,7 @@ def _on_level(instances: list[Instance], number: int) -> list[Instance]:
     return [i for i in instances if min(i.occlusion_level, OCCLUSION_LEVELS - 1) == number]
 
 
-def _hull(objects: list[Instance], width: int, height: int) -> _Window:
+def _hull(objects: list[Instance], width: int, height: int) -> Window:
     if not objects:
         return 0, 0, 0, 0
     boxes = np.array([instance.amodal_mask.box for instance in objects])
@@ -120,7 +119,7 @@ def _hull(objects: list[Instance], width: int, height: int) -> _Window:
     return max(int(low[0]), 0), max(int(low[1]), 0), min(int(high[0]), width), min(int(high[1]), height)
 
 
-def _level_map(scene: CameraScene, objects: list[Instance], number: int, window: _Window) -> np.ndarray:
+def _level_map(scene: CameraScene, objects: list[Instance], number: int, window: Window) -> np.ndarray:
     """Rebuild a window of D_n (`CameraScene.depth_levels`) from the objects of that level."""
     left, top, right, bottom = window
     depth = np.full((bottom - top, right - left), np.nan, np.float32)

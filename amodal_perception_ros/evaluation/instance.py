@@ -2,10 +2,10 @@
 
 Source: Follmann et al., "Learning to See the Invisible", section 3.3, on the rules of COCO (greedy matching by score,
 precision read at 101 recalls, at most 100 predictions per image and class, mean over classes). AP_AV demands the IoU
-of the amodal and of the visible masks, that is, their minimum. AP_IV50 runs over occluded objects: a prediction
-without a hidden part takes no part, and one whose amodal mask has an IoU of 0.5 or more with an unoccluded object is
-ignored unless it matches an occluded one. Unlike the other metrics AP is not a sum: about 30 bytes per prediction
-are kept.
+of the amodal and of the visible masks, that is, their minimum; predictions without a visible part take no part in it
+and in AP_V. AP_IV50 runs over occluded objects: a prediction without a hidden part takes no part, and one whose
+amodal mask has an IoU of 0.5 or more with an unoccluded object is ignored unless it matches an occluded one. Unlike
+the other metrics AP is not a sum: about 30 bytes per prediction are kept.
 """
 
 from __future__ import annotations
@@ -27,7 +27,9 @@ class AveragePrecision:
     """Collects per class the scores of predictions and whether each is right at every threshold."""
 
     def __init__(self) -> None:
-        self.curves = {name: defaultdict(_Curve) for name in ("AP_A", "AP_V", "AP_AV", "AP_IV50")}
+        self.curves: dict[str, defaultdict[int, _Curve]] = {
+            name: defaultdict(_Curve) for name in ("AP_A", "AP_V", "AP_AV", "AP_IV50")
+        }
 
     def add(self, pair: ScenePair) -> None:
         """Add one image."""
@@ -48,19 +50,25 @@ class AveragePrecision:
         return results
 
     def _add_class(self, pair: ScenePair, c: int, rows: np.ndarray, columns: np.ndarray, scores: np.ndarray) -> None:
-        block = np.ix_(rows, columns)
-        amodal, visible = pair.amodal_iou[block], pair.visible_iou[block]
         wanted = pair.counted[rows]
-        for name, iou in (("AP_A", amodal), ("AP_V", visible), ("AP_AV", np.minimum(amodal, visible))):
+        seen = columns[pair.predicted.visible_px[columns] > 0]
+        amodal, visible = pair.amodal_iou[np.ix_(rows, seen)], pair.visible_iou[np.ix_(rows, seen)]
+        for name, chosen, iou in (
+            ("AP_A", columns, pair.amodal_iou[np.ix_(rows, columns)]),
+            ("AP_V", seen, visible),
+            ("AP_AV", seen, np.minimum(amodal, visible)),
+        ):
             right, ignored = _greedy(iou, wanted, THRESHOLDS)
-            self.curves[name][c].add(scores[columns], right, ignored, int(wanted.sum()))
-        hiding = pair.predicted_occluded[columns]
-        hidden, amodal = pair.hidden_iou[block][:, hiding], amodal[:, hiding]
-        wanted = wanted & pair.occluded[rows]
-        right, _ = _greedy(hidden[wanted], np.ones(wanted.sum(), bool), THRESHOLDS[:1])
-        on_other = (amodal[~wanted] >= THRESHOLDS[0]).any(axis=0)
+            self.curves[name][c].add(scores[chosen], right, ignored, int(wanted.sum()))
+        self._add_hidden(pair, c, rows, columns[pair.predicted_occluded[columns]], scores)
+
+    def _add_hidden(self, pair: ScenePair, c: int, rows: np.ndarray, columns: np.ndarray, scores: np.ndarray) -> None:
+        wanted = pair.counted[rows] & pair.occluded[rows]
+        hidden = pair.hidden_iou[np.ix_(rows[wanted], columns)]
+        right, _ = _greedy(hidden, np.ones(len(hidden), bool), THRESHOLDS[:1])
+        on_other = (pair.amodal_iou[np.ix_(rows[~wanted], columns)] >= THRESHOLDS[0]).any(axis=0)
         ignored = ~right & on_other[:, None]
-        self.curves["AP_IV50"][c].add(scores[columns][hiding], right, ignored, int(wanted.sum()))
+        self.curves["AP_IV50"][c].add(scores[columns], right, ignored, int(wanted.sum()))
 
 
 class _Curve:

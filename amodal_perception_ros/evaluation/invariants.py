@@ -21,7 +21,15 @@ from collections import Counter
 
 import numpy as np
 
-from amodal_perception_ros.evaluation.pairs import AMODAL_BIT, HIDDEN_BIT, VISIBLE_BIT, DecodedScene, box_overlaps
+from amodal_perception_ros.evaluation.pairs import (
+    AMODAL_BIT,
+    HIDDEN_BIT,
+    VISIBLE_BIT,
+    DecodedScene,
+    Window,
+    as_window,
+    box_overlaps,
+)
 from amodal_perception_ros.scene import OCCLUSION_LEVELS
 
 KINDS = (
@@ -58,7 +66,7 @@ class InvariantViolations:
         self.counts["visible_outside_amodal"] += sum(pixels > 0 for pixels in stray)
         self.counts["visible_overlap"] += _shared_visible(scene)
         self._add_edges(scene)
-        self.counts["hidden_in_front"] += sum(_in_front(scene, j) for j in np.flatnonzero(scene.hidden_px))
+        self.counts["hidden_in_front"] += sum(_in_front(scene, j) for j in np.flatnonzero(scene.hidden_px).tolist())
 
     def results(self) -> dict[str, object]:
         """Return the number of violations, the same by kind, and what was checked."""
@@ -72,9 +80,12 @@ class InvariantViolations:
         edges = [(index[int(a)], index[int(b)]) for a, b in zip(order.occluder_ids, order.occludee_ids)]
         windows, touching = box_overlaps(scene.boxes, scene.boxes)
         for (occluder, occludee), flagged in zip(edges, order.in_cycle):
-            window = tuple(windows[occluder, occludee])
-            common = touching[occluder, occludee] and _common(scene, occluder, occludee, window, AMODAL_BIT)
-            if common is False or not common.any():
+            window = as_window(windows[occluder, occludee])
+            if not touching[occluder, occludee]:
+                self.counts["edge_without_overlap"] += 1
+                continue
+            common = _common(scene, occluder, occludee, window, AMODAL_BIT)
+            if not common.any():
                 self.counts["edge_without_overlap"] += 1
             elif not flagged:
                 front = _median(scene.depth(occluder, window)[common])
@@ -91,21 +102,21 @@ class InvariantViolations:
 def _shared_visible(scene: DecodedScene) -> int:
     windows, touching = box_overlaps(scene.boxes, scene.boxes)
     pairs = np.argwhere(np.triu(touching, 1))
-    return sum(bool(_common(scene, i, j, tuple(windows[i, j]), VISIBLE_BIT).any()) for i, j in pairs)
+    return sum(bool(_common(scene, i, j, as_window(windows[i, j]), VISIBLE_BIT).any()) for i, j in pairs)
 
 
-def _common(scene: DecodedScene, i: int, j: int, window: tuple[int, int, int, int], bit: int) -> np.ndarray:
+def _common(scene: DecodedScene, i: int, j: int, window: Window, bit: int) -> np.ndarray:
     return (scene.part(i, window) & scene.part(j, window) & bit) > 0
 
 
 def _in_front(scene: DecodedScene, j: int) -> bool:
-    left, top, right, bottom = box = tuple(scene.boxes[j])
+    left, top, right, bottom = box = scene.box(j)
     hidden = scene.parts[j] & HIDDEN_BIT > 0
     depth = scene.depth(j, box)[hidden]
     surface = scene.scene.depth[top:bottom, left:right][hidden]
     with np.errstate(invalid="ignore"):
         before = np.count_nonzero(depth < surface - tolerance(depth))
-    return before > _HIDDEN_SHARE * depth.size
+    return bool(before > _HIDDEN_SHARE * depth.size)
 
 
 def _median(values: np.ndarray) -> float:

@@ -72,10 +72,11 @@ def _on_grid_of(truth: BevOccupancy, predicted: BevOccupancy, where: str) -> np.
             f"{where + ': ' if where else ''}predicted cells of {predicted.resolution} m from {predicted.origin} "
             f"do not coincide with the true ones of {truth.resolution} m from {truth.origin}"
         )
-    out = np.full(truth.amodal.shape, -1, np.int8)
+    height, width = truth.amodal.shape
     rows, columns = predicted.amodal.shape
+    out = np.full((height, width), -1, np.int8)
     top, left = max(row, 0), max(column, 0)
-    bottom, right = min(row + rows, out.shape[0]), min(column + columns, out.shape[1])
+    bottom, right = min(row + rows, height), min(column + columns, width)
     if top < bottom and left < right:
         out[top:bottom, left:right] = predicted.amodal[top - row : bottom - row, left - column : right - column]
     return out

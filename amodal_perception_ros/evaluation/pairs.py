@@ -23,7 +23,11 @@ VOID = CLASSES
 AMODAL_BIT, VISIBLE_BIT, HIDDEN_BIT = 1, 2, 4
 """Bits of `DecodedScene.parts`: a visible pixel is 3 (amodal and visible), a hidden one 5 (amodal and hidden)."""
 
+Window = tuple[int, int, int, int]
+"""Left, top, right, bottom [px], right and bottom exclusive."""
+
 _UNKNOWN = VOID + 1
+_TIE_WEIGHT = 1e-9
 
 
 class EvaluationError(InputError):
@@ -89,13 +93,17 @@ class DecodedScene:
         """(n,) int64 pixels of the amodal masks inside the image."""
         return self.visible_px + self.hidden_px
 
-    def part(self, index: int, window: tuple[int, int, int, int]) -> np.ndarray:
-        """Return the part bits of an object inside (left, top, right, bottom), which must lie in its box."""
+    def box(self, index: int) -> Window:
+        """Return the box of an object."""
+        return as_window(self.boxes[index])
+
+    def part(self, index: int, window: Window) -> np.ndarray:
+        """Return the part bits of an object inside a window, which must lie in its box."""
         left, top = self.boxes[index, :2]
         return self.parts[index][window[1] - top : window[3] - top, window[0] - left : window[2] - left]
 
-    def depth(self, index: int, window: tuple[int, int, int, int]) -> np.ndarray:
-        """Return the object's depth [m] inside (left, top, right, bottom), which must lie in its box."""
+    def depth(self, index: int, window: Window) -> np.ndarray:
+        """Return the object's depth [m] inside a window, which must lie in its box."""
         instance = self.instances[index]
         left, top = instance.amodal_mask.x_offset, instance.amodal_mask.y_offset
         return instance.depth[window[1] - top : window[3] - top, window[0] - left : window[2] - left]
@@ -112,6 +120,7 @@ class ScenePair:
         hidden_overlap: (n, m) int64 pixels hidden in both objects.
         counted: (n,) bool, the true objects that are scored.
         match: (n,) int64 index of the matched prediction, -1 for a miss or an object that is not counted.
+        void_px: (m,) int64 visible pixels of each prediction on unlabelled ground.
         ignored: (m,) bool, unmatched predictions that are neither right nor wrong: on an excluded true object
             or on unlabelled ground.
         confusion: (19, 19) int64 pixels by true and predicted class index of the visible surface.
@@ -127,6 +136,7 @@ class ScenePair:
     hidden_overlap: np.ndarray
     counted: np.ndarray
     match: np.ndarray
+    void_px: np.ndarray
     ignored: np.ndarray
     confusion: np.ndarray
     excluded: dict[str, int]
@@ -187,7 +197,7 @@ def pair_scenes(truth: DecodedScene, predicted: DecodedScene, rules: Rules) -> S
     """Match the objects of two decoded scenes of one image.
 
     Matching is one-to-one within a class: of all assignments that use only pairs with an amodal IoU above
-    `rules.iou_gate`, the one with the largest sum of IoUs.
+    `rules.iou_gate`, the one with the largest sum of IoUs; equal sums are decided by the visible IoU.
 
     Raises:
         EvaluationError: the scenes are of different cameras or image sizes.
@@ -204,18 +214,21 @@ def pair_scenes(truth: DecodedScene, predicted: DecodedScene, rules: Rules) -> S
     amodal, visible, hidden = _overlaps(truth, predicted)
     amodal_iou = _iou(amodal, truth.amodal_px, predicted.amodal_px)
     counted = truth.visible_px >= rules.min_visible_px
-    match = _match(np.where(counted[:, None], amodal_iou, 0.0), rules.iou_gate)
-    on_excluded, in_void = _ignored(truth, predicted, amodal_iou, counted, match, rules)
+    visible_iou = _iou(visible, truth.visible_px, predicted.visible_px)
+    match = _match(np.where(counted[:, None], amodal_iou, 0.0), visible_iou, rules.iou_gate)
+    void_px = visible_px_on(truth.classes == VOID, predicted)
+    on_excluded, in_void = _ignored(predicted.visible_px, void_px, amodal_iou, counted, match, rules.iou_gate)
     return ScenePair(
         truth=truth,
         predicted=predicted,
         rules=rules,
         amodal_iou=amodal_iou,
-        visible_iou=_iou(visible, truth.visible_px, predicted.visible_px),
+        visible_iou=visible_iou,
         hidden_iou=_iou(hidden, truth.hidden_px, predicted.hidden_px),
         hidden_overlap=hidden,
         counted=counted,
         match=match,
+        void_px=void_px,
         ignored=on_excluded | in_void,
         confusion=_confusion(truth.classes, predicted.classes),
         excluded={
@@ -225,6 +238,12 @@ def pair_scenes(truth: DecodedScene, predicted: DecodedScene, rules: Rules) -> S
             "prediction_in_void": int(np.count_nonzero(in_void)),
         },
     )
+
+
+def as_window(row: np.ndarray) -> Window:
+    """Return a row of four numbers as a window."""
+    left, top, right, bottom = map(int, row)
+    return left, top, right, bottom
 
 
 def box_overlaps(boxes: np.ndarray, others: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -238,13 +257,22 @@ def box_overlaps(boxes: np.ndarray, others: np.ndarray) -> tuple[np.ndarray, np.
     return np.concatenate((low, high), axis=2), (low < high).all(axis=2)
 
 
+def visible_px_on(ground: np.ndarray, scene: DecodedScene) -> np.ndarray:
+    """Return the (n,) int64 visible pixels of each object of a scene on a (H, W) bool ground."""
+    pixels = np.zeros(len(scene.parts), np.int64)
+    if ground.any():
+        for j, (left, top, right, bottom) in enumerate(scene.boxes):
+            pixels[j] = np.count_nonzero(ground[top:bottom, left:right] & (scene.parts[j] & VISIBLE_BIT > 0))
+    return pixels
+
+
 def _overlaps(truth: DecodedScene, predicted: DecodedScene) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     shape = (len(truth.parts), len(predicted.parts))
     amodal, visible, hidden = (np.zeros(shape, np.int64) for _ in range(3))
     windows, touching = box_overlaps(truth.boxes, predicted.boxes)
     touching &= truth.class_index[:, None] == predicted.class_index[None, :]
     for i, j in np.argwhere(touching):
-        window = tuple(windows[i, j])
+        window = as_window(windows[i, j])
         both = truth.part(i, window) & predicted.part(j, window)
         amodal[i, j] = np.count_nonzero(both)
         visible[i, j] = np.count_nonzero(both & VISIBLE_BIT)
@@ -257,8 +285,8 @@ def _iou(overlap: np.ndarray, area: np.ndarray, other_area: np.ndarray) -> np.nd
     return overlap / np.maximum(union, 1)
 
 
-def _match(iou: np.ndarray, gate: float) -> np.ndarray:
-    value = np.where(iou > gate, iou, 0.0)
+def _match(iou: np.ndarray, tie_break: np.ndarray, gate: float) -> np.ndarray:
+    value = np.where(iou > gate, iou + _TIE_WEIGHT * tie_break, 0.0)
     rows, columns = linear_sum_assignment(value, maximize=True)
     match = np.full(iou.shape[0], -1, np.int64)
     real = value[rows, columns] > 0
@@ -267,24 +295,20 @@ def _match(iou: np.ndarray, gate: float) -> np.ndarray:
 
 
 def _ignored(
-    truth: DecodedScene,
-    predicted: DecodedScene,
+    visible_px: np.ndarray,
+    void_px: np.ndarray,
     amodal_iou: np.ndarray,
     counted: np.ndarray,
     match: np.ndarray,
-    rules: Rules,
+    gate: float,
 ) -> tuple[np.ndarray, np.ndarray]:
     free = np.ones(amodal_iou.shape[1], bool)
     free[match[match >= 0]] = False
-    second = _match(np.where(~counted[:, None] & free[None, :], amodal_iou, 0.0), rules.iou_gate)
+    on_others = np.where(~counted[:, None] & free[None, :], amodal_iou, 0.0)
+    second = _match(on_others, np.zeros_like(on_others), gate)
     on_excluded = np.zeros_like(free)
     on_excluded[second[second >= 0]] = True
-    in_void = np.zeros_like(free)
-    for j in np.flatnonzero(free & ~on_excluded & (predicted.visible_px > 0)):
-        left, top, right, bottom = predicted.boxes[j]
-        void = truth.classes[top:bottom, left:right] == VOID
-        seen = np.count_nonzero(void & (predicted.parts[j] & VISIBLE_BIT > 0))
-        in_void[j] = 2 * seen > predicted.visible_px[j]
+    in_void = free & ~on_excluded & (2 * void_px > visible_px)
     return on_excluded, in_void
 
 
@@ -294,7 +318,7 @@ def _confusion(truth: np.ndarray, predicted: np.ndarray) -> np.ndarray:
     return np.bincount(joint.ravel(), minlength=side * side).reshape(side, side)
 
 
-def _decode_instance(instance: Instance, height: int, width: int) -> tuple[tuple[int, int, int, int], np.ndarray]:
+def _decode_instance(instance: Instance, height: int, width: int) -> tuple[Window, np.ndarray]:
     left, top, right, bottom = instance.amodal_mask.box
     left, top, right, bottom = max(left, 0), max(top, 0), min(right, width), min(bottom, height)
     if left >= right or top >= bottom:

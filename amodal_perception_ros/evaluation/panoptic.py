@@ -12,7 +12,7 @@ With v the visible and o the occluded (hidden) part, per class c:
 A matched true object that is occluded is a TP_o (IoU_o = 0 if the prediction has no hidden part), a missed one an
 FN_o. A prediction with a hidden part is an FP_o when it is unmatched or when its true object is not occluded.
 APC,c = sum |g| IoU / sum |g| over true segments g; for things over visible and hidden parts together, both of the
-same-class prediction that covers the visible part best.
+same-class prediction that covers the visible part best. Unlabelled ground is left out of stuff and of coverage.
 
 Two modes differ in what becomes TP, FP and FN; see `StrictQuality` and `ReferenceQuality`.
 """
@@ -22,10 +22,13 @@ from __future__ import annotations
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from amodal_perception_ros.evaluation.pairs import CLASSES, VOID, DecodedScene, ScenePair
-from amodal_perception_ros.labels import LABELS, STUFF
+from amodal_perception_ros.evaluation.pairs import CLASSES, VOID, DecodedScene, ScenePair, visible_px_on
+from amodal_perception_ros.labels import BY_NAME, LABELS, STUFF
 
 _STUFF = np.arange(CLASSES) < len(STUFF)
+_RIDER = BY_NAME["rider"].index
+
+_Areas = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 class _Quality:
@@ -36,12 +39,14 @@ class _Quality:
         self.hidden_iou, self.hidden_tp, self.hidden_fp, self.hidden_fn = (np.zeros(CLASSES) for _ in range(4))
         self.covered, self.area = np.zeros(CLASSES), np.zeros(CLASSES)
 
-    def _add_coverage(self, pair: ScenePair, scored: np.ndarray, usable: np.ndarray) -> None:
-        inside, true_area, predicted_area = _stuff_areas(pair)
+    def _add_coverage(
+        self, pair: ScenePair, scored: np.ndarray, usable: np.ndarray, areas: _Areas, unlabelled_px: np.ndarray
+    ) -> None:
+        inside, true_area, predicted_area = areas
         union = true_area + predicted_area - inside
         self.covered[_STUFF] += (true_area * inside / np.maximum(union, 1))[_STUFF]
         self.area[_STUFF] += true_area[_STUFF]
-        visible, hidden = pair.visible_iou[:, usable], pair.hidden_iou[:, usable]
+        visible, hidden = _labelled_visible_iou(pair, unlabelled_px)[:, usable], pair.hidden_iou[:, usable]
         for i in np.flatnonzero(scored):
             c = pair.truth.class_index[i]
             self.area[c] += pair.truth.amodal_px[i]
@@ -66,22 +71,19 @@ class _Quality:
         self.fn[c] += 1
         self.hidden_fn[c] += pair.occluded[i]
 
-    def _means(self, absent_counts: bool) -> dict[str, float]:
+    def _class_values(self) -> dict[str, np.ndarray]:
+        """Return every figure as (18,) values, NaN where it has no segments or does not apply."""
         count = self.tp + self.fp + self.fn
         hidden_count = self.hidden_tp + self.hidden_fp + self.hidden_fn
         quality = _ratio(self.iou + self.hidden_iou, count + hidden_count)
-        visible, hidden = _ratio(self.iou, count), _ratio(self.hidden_iou, hidden_count)
-        coverage = _ratio(self.covered, self.area)
-        things = ~_STUFF
-        means = {
-            "APQ": _mean(quality, absent_counts),
-            "APQ_S": _mean(quality[_STUFF], absent_counts),
-            "APQ_T": _mean(quality[things], absent_counts),
-            "APQ_T_V": _mean(visible[things], absent_counts),
-            "APQ_T_O": _mean(hidden[things], absent_counts),
-            "APC": _mean(coverage, absent_counts),
+        return {
+            "APQ": quality,
+            "APQ_S": np.where(_STUFF, quality, np.nan),
+            "APQ_T": np.where(_STUFF, np.nan, quality),
+            "APQ_T_V": np.where(_STUFF, np.nan, _ratio(self.iou, count)),
+            "APQ_T_O": np.where(_STUFF, np.nan, _ratio(self.hidden_iou, hidden_count)),
+            "APC": _ratio(self.covered, self.area),
         }
-        return {name: 100.0 * value for name, value in means.items() if not np.isnan(value)}
 
 
 class StrictQuality(_Quality):
@@ -99,20 +101,23 @@ class StrictQuality(_Quality):
 
     def add(self, pair: ScenePair) -> None:
         """Add one image."""
-        self._add_stuff(pair)
+        areas = _stuff_areas(pair.confusion[:VOID])
+        self._add_stuff(*areas)
         for i, j in zip(*pair.matches):
             self._add_match(pair, i, j)
-        for i in np.flatnonzero(pair.counted & (pair.match < 0)):
+        for i in np.flatnonzero(pair.counted & (pair.match < 0)).tolist():
             self._add_miss(pair, i)
         for j in pair.false_positives:
             c = pair.predicted.class_index[j]
             self.fp[c] += 1
             self.hidden_fp[c] += pair.predicted_occluded[j]
-        self._add_coverage(pair, pair.counted, np.ones(len(pair.predicted.parts), bool))
+        everything = np.ones(len(pair.predicted.parts), bool)
+        self._add_coverage(pair, pair.counted, everything, areas, pair.void_px)
 
     def results(self) -> dict[str, float]:
         """Return APQ, its parts and APC in per cent; a part without any segment is absent."""
-        return self._means(absent_counts=False)
+        present = {name: values[~np.isnan(values)] for name, values in self._class_values().items()}
+        return {name: 100.0 * float(values.mean()) for name, values in present.items() if values.size}
 
     def per_class(self) -> dict[str, dict[str, float]]:
         """Return, per class name, the quality in per cent and the counts behind it."""
@@ -132,8 +137,7 @@ class StrictQuality(_Quality):
             table[label.name] = row
         return table
 
-    def _add_stuff(self, pair: ScenePair) -> None:
-        inside, true_area, predicted_area = _stuff_areas(pair)
+    def _add_stuff(self, inside: np.ndarray, true_area: np.ndarray, predicted_area: np.ndarray) -> None:
         union = true_area + predicted_area - inside
         self.iou += np.where(_STUFF, inside / np.maximum(union, 1), 0.0)
         self.tp += _STUFF & (inside > 0)
@@ -151,23 +155,31 @@ class ReferenceQuality(_Quality):
     - Predictions left over are FP; whether they also are FP_o is read off the last assigned prediction.
     - An image without predictions counts one FN, one without true objects one FP, however many there are.
     - Stuff: every image with the class in the truth counts once; predicting an absent class costs nothing.
-    - Means run over all 11 and 7 classes; an absent class is 0.
+    - The label file lacks the rider: its true pixels are unlabelled, and means run over the other 17 classes. A
+      class without segments is 0.
     """
 
     def add(self, pair: ScenePair) -> None:
         """Add one image."""
-        inside, true_area, predicted_area = _stuff_areas(pair)
+        labelled = pair.confusion[:VOID].copy()
+        labelled[_RIDER] = 0
+        inside, true_area, predicted_area = areas = _stuff_areas(labelled)
         union = true_area + predicted_area - inside
         present = _STUFF & (true_area > 0)
         self.iou += np.where(present, inside / np.maximum(union, 1), 0.0)
         self.tp += present & (predicted_area > 0)
         self.fn += present & (predicted_area == 0)
-        self._add_coverage(pair, pair.truth.visible_px > 0, pair.predicted.visible_px > 0)
+        unlabelled_px = pair.void_px + visible_px_on(pair.truth.classes == _RIDER, pair.predicted)
+        self._add_coverage(pair, pair.truth.visible_px > 0, pair.predicted.visible_px > 0, areas, unlabelled_px)
         self._add_things(pair)
 
     def results(self) -> dict[str, float]:
         """Return APQ, its parts and APC in per cent."""
-        return self._means(absent_counts=True)
+        scored = np.arange(CLASSES) != _RIDER
+        things = np.count_nonzero(scored & ~_STUFF)
+        classes = {"APQ": CLASSES - 1, "APQ_S": len(STUFF), "APC": CLASSES - 1}
+        values = self._class_values()
+        return {name: 100.0 * float(np.nansum(v[scored])) / classes.get(name, things) for name, v in values.items()}
 
     def _add_things(self, pair: ScenePair) -> None:
         truths, predictions = _visible_by_id(pair.truth), _visible_by_id(pair.predicted)
@@ -204,17 +216,17 @@ def _visible_by_id(decoded: DecodedScene) -> np.ndarray:
     return order[decoded.visible_px[order] > 0]
 
 
-def _stuff_areas(pair: ScenePair) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    labelled = pair.confusion[:VOID]
+def _stuff_areas(labelled: np.ndarray) -> _Areas:
+    """Return per class the common, true and predicted pixels of the (18, 19) confusion on labelled ground."""
     return labelled.diagonal(), labelled.sum(axis=1), labelled.sum(axis=0)[:VOID]
+
+
+def _labelled_visible_iou(pair: ScenePair, unlabelled_px: np.ndarray) -> np.ndarray:
+    """Return the visible IoU without the predicted pixels on unlabelled ground."""
+    area = pair.truth.visible_px[:, None] + pair.predicted.visible_px[None, :]
+    overlap = pair.visible_iou * area / (1.0 + pair.visible_iou)
+    return overlap / np.maximum(area - overlap - unlabelled_px[None, :], 1)
 
 
 def _ratio(value: np.ndarray, count: np.ndarray) -> np.ndarray:
     return np.where(count > 0, value / np.maximum(count, 1), np.nan)
-
-
-def _mean(values: np.ndarray, absent_counts: bool) -> float:
-    if absent_counts:
-        return float(np.nan_to_num(values).mean())
-    values = values[~np.isnan(values)]
-    return float(values.mean()) if values.size else float("nan")

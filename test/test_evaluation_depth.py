@@ -1,0 +1,318 @@
+"""Depth, invariants, occupancy, baselines and errors on scenes small enough to work out by hand."""
+
+from dataclasses import replace
+from math import sqrt
+
+import numpy as np
+import pytest
+from evaluation_scenes import Thing, empty_scene, order, street, with_instance, without
+
+from amodal_perception_ros.evaluation import (
+    BASELINES,
+    EvaluationError,
+    Evaluator,
+    Rules,
+    amodal_is_amodal_box,
+    amodal_is_box,
+    amodal_is_visible,
+    evaluate_pairs,
+    format_table,
+)
+from amodal_perception_ros.evaluation.invariants import KINDS, InvariantViolations
+from amodal_perception_ros.evaluation.pairs import decode
+from amodal_perception_ros.masks import RoiMask
+from amodal_perception_ros.scene import BevOccupancy
+
+# A car of 100 px at 20 m of which a truck at 10 m hides 40; the prediction finds 20 of them and puts it at 22 m.
+HIDDEN_CAR = Thing("car", 1, (2, 2, 12, 12), 20.0)
+SHORT_CAR = Thing("car", 1, (2, 2, 10, 12), 22.0)
+FRONT_TRUCK = Thing("truck", 2, (8, 0, 16, 14), 10.0)
+PIXELS = 32 * 24
+
+
+def depth_of(truth, predicted, **rules):
+    return evaluate_pairs([(truth, predicted)], Rules(**rules))["depth"]
+
+
+# Depth -------------------------------------------------------------------------------------------------------------
+
+
+def test_hidden_pixels_fall_back_to_the_visible_depth():
+    """20 hidden px at 22 instead of 20 m; the other 20 are charged the truck's 10 m."""
+    result = depth_of(street(HIDDEN_CAR, FRONT_TRUCK), street(SHORT_CAR, FRONT_TRUCK))
+    assert result["hidden_px"] == 40
+    assert result["RMSE_hidden"] == pytest.approx(sqrt((20 * 2**2 + 20 * 10**2) / 40))
+    assert result["RMSE_vis"] == pytest.approx(sqrt(60 * 2**2 / PIXELS))
+
+
+@pytest.mark.parametrize("forget", [amodal_is_visible, lambda scene: without(scene, HIDDEN_CAR.id)])
+def test_every_method_is_scored_on_the_same_hidden_pixels(forget):
+    """A missed object and one without hidden part both answer with the truck's surface, 10 m too near."""
+    truth = street(HIDDEN_CAR, FRONT_TRUCK)
+    result = depth_of(truth, forget(truth))
+    assert (result["hidden_px"], result["RMSE_hidden"]) == (40, 10)
+
+
+def test_levels():
+    """Level 0 (road and truck) is perfect, 1 mm by the floor; level 1: 80 px 2 m off, 20 px fall back, 10 m off."""
+    result = depth_of(street(HIDDEN_CAR, FRONT_TRUCK), street(SHORT_CAR, FRONT_TRUCK))
+    level_1 = sqrt((80 * 2**2 + 20 * 10**2) / 100)
+    assert result["RMSE_0"] == 0
+    assert result["RMSE_1"] == pytest.approx(level_1)
+    assert result["ADErr"] == pytest.approx(sqrt(1e-3 * level_1))
+    level_0_px = PIXELS - 60
+    assert result["ADErr_weighted"] == pytest.approx(100 * level_1 / (100 + level_0_px))
+
+
+def test_object_on_the_wrong_level_is_charged_the_visible_depth():
+    truth, predicted = street(HIDDEN_CAR, FRONT_TRUCK), street(HIDDEN_CAR, FRONT_TRUCK)
+    predicted.instances[0].occlusion_level = 2
+    assert depth_of(truth, predicted)["RMSE_1"] == pytest.approx(sqrt(40 * 10**2 / 100))
+
+
+def test_unknown_depth_counts_as_the_limit_and_far_truth_is_not_scored():
+    truth, predicted = street(Thing("car", 1, (0, 0, 8, 8), 20.0)), empty_scene()
+    predicted.depth[:] = np.nan
+    truth.depth[12:] = 200.0
+    result = depth_of(truth, predicted, max_depth=80.0)
+    assert result["RMSE_vis"] == pytest.approx(sqrt((64 * 60**2 + (12 * 32 - 64) * 30**2) / (12 * 32)))
+    predicted.depth[:] = 1000.0
+    assert depth_of(truth, predicted, max_depth=80.0)["RMSE_vis"] == pytest.approx(result["RMSE_vis"])
+
+
+# Invariants --------------------------------------------------------------------------------------------------------
+
+
+def violations(scene):
+    metric = InvariantViolations()
+    metric.add(decode(scene))
+    result = metric.results()
+    return {kind: count for kind, count in result["by_kind"].items() if count}, result["violations"]
+
+
+def test_consistent_scene_has_no_violations():
+    assert violations(street(HIDDEN_CAR, FRONT_TRUCK, Thing("person", 3, (4, 4, 6, 11), 5.0))) == ({}, 0)
+
+
+def test_visible_pixels_outside_the_amodal_mask():
+    scene = street(HIDDEN_CAR)
+    scene.instances[0].visible_mask = RoiMask.from_array(np.ones((4, 4), bool), 10, 10)
+    assert violations(scene) == ({"visible_outside_amodal": 1}, 1)
+
+
+def test_shared_visible_pixels():
+    scene = with_instance(street(HIDDEN_CAR), Thing("car", 3, (4, 4, 8, 8), 19.0), visible=np.ones((24, 32), bool))
+    assert violations(scene) == ({"visible_overlap": 1}, 1)
+
+
+def test_order_edge_without_overlap():
+    scene = street(HIDDEN_CAR, Thing("bus", 3, (20, 2, 30, 12), 9.0))
+    scene.order = order([(28003, 26001)])
+    scene.instances[0].occlusion_level = 1
+    assert violations(scene) == ({"edge_without_overlap": 1}, 1)
+
+
+def test_occluder_behind_its_occludee():
+    """The edge is turned round, and the levels with it."""
+    scene = street(HIDDEN_CAR, FRONT_TRUCK)
+    scene.order = order([(HIDDEN_CAR.id, FRONT_TRUCK.id)])
+    scene.instances[0].occlusion_level, scene.instances[1].occlusion_level = 0, 1
+    assert violations(scene) == ({"occluder_behind": 1}, 1)
+    scene.order.in_cycle[:] = True
+    assert violations(scene) == ({}, 0)
+
+
+def test_hidden_part_in_front_of_the_visible_surface():
+    """The truck's surface is at 10 m; the tolerance is 0.2 m + 5 % of the car's depth."""
+    for depth, expected in ((9.4, {}), (9.3, {"hidden_in_front": 1})):
+        scene = street(HIDDEN_CAR, FRONT_TRUCK)
+        scene.order, scene.instances[0].occlusion_level = order([]), 0
+        car = scene.instances[0]
+        car.depth = np.where(np.isfinite(car.depth), np.float32(depth), np.float32(np.nan))
+        assert violations(scene)[0] == expected
+
+
+def test_cycle_and_levels():
+    scene = street(HIDDEN_CAR, FRONT_TRUCK)
+    scene.instances[0].occlusion_level = 3
+    assert violations(scene) == ({"level_disagrees": 1}, 1)
+    scene.order = order([(HIDDEN_CAR.id, FRONT_TRUCK.id), (FRONT_TRUCK.id, HIDDEN_CAR.id)], in_cycle=[True, True])
+    assert violations(scene) == ({"unflagged_cycle": 1}, 1)
+
+
+def test_long_chains_are_capped_at_level_7():
+    chain = [Thing("car", n, (n, 2, n + 4, 8), float(n)) for n in range(1, 11)]
+    scene = street(*chain)
+    for instance in scene.instances:
+        instance.occlusion_level = min(instance.occlusion_level, 7)
+    assert [i.occlusion_level for i in scene.instances] == [0, 1, 2, 3, 4, 5, 6, 7, 7, 7]
+    assert violations(scene) == ({}, 0)
+
+
+# Occupancy ---------------------------------------------------------------------------------------------------------
+
+
+def bev(visible, amodal, origin=(0.0, 0.0), resolution=0.5):
+    visible, amodal = np.array(visible, np.int8), np.array(amodal, np.int8)
+    zero = np.zeros(amodal.shape, np.uint8)
+    return BevOccupancy(0, resolution, origin, visible, amodal, zero, zero, 0.2, 2.0)
+
+
+def occupancy(truth, predicted):
+    evaluator = Evaluator()
+    evaluator.add_bev(truth, predicted)
+    return evaluator.results()["occupancy"]
+
+
+def test_hidden_cells():
+    """Four hidden cells, two occupied. Predicted 90 (right), 20 (missed), 80 (wrong), unknown."""
+    truth = bev([[0, 100, -1, -1, -1, -1, -1]], [[0, 100, 100, 100, 0, 0, -1]])
+    result = occupancy(truth, bev([[0, 100, -1, -1, -1, -1, -1]], [[0, 0, 90, 20, 80, -1, 99]]))
+    assert result["hidden_recall"] == result["hidden_precision"] == 50
+    assert result["hidden_known"] == 75
+    assert result["hidden_ece"] == pytest.approx((0.1 + 0.8 + 0.8) / 3)
+
+
+def test_perfect_and_silent_occupancy():
+    truth = bev([[-1, -1, 0]], [[100, 0, 0]])
+    perfect = {"hidden_recall": 100, "hidden_precision": 100, "hidden_ece": 0, "hidden_known": 100}
+    assert occupancy(truth, truth) == perfect
+    assert occupancy(truth, bev([[-1, -1, 0]], [[-1, -1, 0]])) == {"hidden_recall": 0, "hidden_known": 0}
+
+
+def test_grids_are_aligned_by_their_origins():
+    """The prediction starts one cell to the right and one row up; what it does not cover is unknown."""
+    truth = bev(np.full((2, 3), -1), [[100, 0, 0], [0, 0, 100]], origin=(1.0, 1.0))
+    predicted = bev(np.full((2, 3), -1), [[0, 100, 5], [5, 5, 5]], origin=(1.5, 1.5))
+    result = occupancy(truth, predicted)
+    assert (result["hidden_recall"], result["hidden_precision"]) == (50, 100)
+    assert result["hidden_known"] == pytest.approx(100 * 2 / 6)
+
+
+def test_cells_that_do_not_coincide():
+    truth = bev([[-1]], [[100]])
+    for other in (bev([[-1]], [[100]], origin=(0.2, 0.0)), bev([[-1]], [[100]], resolution=0.25)):
+        with pytest.raises(EvaluationError, match="frame 3: predicted cells"):
+            Evaluator().add_bev(truth, other, "frame 3")
+
+
+# Baselines ---------------------------------------------------------------------------------------------------------
+
+
+def test_amodal_is_visible():
+    scene = street(HIDDEN_CAR, FRONT_TRUCK)
+    car, truck = amodal_is_visible(scene).instances
+    assert car.amodal_mask == car.visible_mask == scene.instances[0].visible_mask
+    assert (car.occlusion_level, car.amodal_mask.area, truck.amodal_mask.area) == (0, 60, 112)
+    assert len(amodal_is_visible(scene).order) == 0
+    assert violations(amodal_is_visible(scene)) == ({}, 0)
+
+
+def test_filled_boxes():
+    """A lamp-post-like truck cuts the car in two: the visible box spans the gap, the amodal box also the end."""
+    post = Thing("truck", 2, (5, 0, 7, 14), 10.0)
+    wall = Thing("bus", 3, (10, 0, 20, 14), 8.0)
+    scene = street(HIDDEN_CAR, post, wall)
+    for baseline, right in ((amodal_is_box, 10), (amodal_is_amodal_box, 12)):
+        boxed = baseline(scene)
+        car = boxed.instance(HIDDEN_CAR.id)
+        assert car.amodal_mask.box == (2, 2, right, 12)
+        assert car.amodal_mask.area == (right - 2) * 10
+        assert np.all(car.depth == 20.0)
+        assert car.occlusion_level == 1
+        edges = set(zip(boxed.order.occluder_ids.tolist(), boxed.order.occludee_ids.tolist()))
+        assert (post.id, HIDDEN_CAR.id) in edges
+        assert ((wall.id, HIDDEN_CAR.id) in edges) == (right == 12)
+        assert violations(boxed) == ({}, 0)
+
+
+def test_box_puts_the_hidden_part_at_the_visible_median():
+    scene = street(HIDDEN_CAR, Thing("truck", 2, (5, 0, 7, 14), 10.0))
+    car = scene.instances[0]
+    car.depth[:, 0] = 18.0
+    boxed = amodal_is_box(scene).instances[0]
+    assert np.all(boxed.depth[:, 0] == 18.0)
+    assert np.all(boxed.depth[:, 3:5] == 20.0)
+
+
+@pytest.mark.parametrize("baseline", BASELINES.values())
+def test_baselines_keep_the_visible_scene(baseline):
+    """Fully hidden objects are dropped, and an image without objects stays one."""
+    hidden = Thing("person", 3, (9, 4, 12, 10), 15.0)
+    scene = street(HIDDEN_CAR, FRONT_TRUCK, hidden)
+    result = baseline(scene)
+    assert [i.instance_id for i in result.instances] == [HIDDEN_CAR.id, FRONT_TRUCK.id]
+    assert all(a.visible_mask == b.visible_mask for a, b in zip(result.instances, scene.instances))
+    assert baseline(street()).instances == []
+
+
+# Errors, table -----------------------------------------------------------------------------------------------------
+
+
+def test_prediction_of_another_size():
+    with pytest.raises(EvaluationError, match=r"pair 0, camera 'front': the prediction is 16 x 8 .* truth is 32 x 24"):
+        evaluate_pairs([(street(), empty_scene(width=16, height=8))])
+
+
+def test_prediction_of_another_camera():
+    with pytest.raises(EvaluationError, match="camera 'front': the prediction is for camera 'left'"):
+        evaluate_pairs([(street(), street(name="left"))])
+
+
+def test_duplicate_instance_ids():
+    scene = street(HIDDEN_CAR)
+    with pytest.raises(EvaluationError, match="frame 7, camera 'front': instance id 26001 appears more than once"):
+        Evaluator().add(scene, replace(scene, instances=scene.instances * 2), "frame 7")
+
+
+def test_instance_id_of_another_class():
+    scene = street(HIDDEN_CAR)
+    scene.instances[0].instance_id = 27001
+    with pytest.raises(EvaluationError, match="instance 27001 has class id 26"):
+        evaluate_pairs([(street(), scene)])
+
+
+def test_order_of_unknown_instances():
+    scene = street(HIDDEN_CAR)
+    scene.order = order([(26001, 26009)])
+    with pytest.raises(EvaluationError, match="names instance 26009"):
+        evaluate_pairs([(street(), scene)])
+
+
+def test_unknown_labels_and_scores():
+    scene = street()
+    scene.labels[0, 0] = 40001
+    with pytest.raises(EvaluationError, match=r"unknown segments \[40001\]"):
+        evaluate_pairs([(street(), scene)])
+    scene = street(HIDDEN_CAR)
+    scene.instances[0].score = float("nan")
+    with pytest.raises(EvaluationError, match="instance 26001 has the score nan"):
+        evaluate_pairs([(street(), scene)])
+
+
+@pytest.mark.parametrize("rules", [{"min_visible_px": 0}, {"min_hidden_px": 0}, {"iou_gate": 1.0}, {"max_depth": 0.0}])
+def test_senseless_rules(rules):
+    with pytest.raises(ValueError, match=next(iter(rules))):
+        Rules(**rules)
+
+
+def test_empty_set_and_frames():
+    assert evaluate_pairs([])["images"] == 0
+    scenes = [street(name=name) for name in ("front", "left", "front", "left", "front")]
+    result = evaluate_pairs([(scene, scene) for scene in scenes])
+    assert (result["frames"], result["images"]) == (3, 5)
+    assert "order" in result
+    assert "accuracy" not in result["order"]
+    assert set(result["invariants"]["by_kind"]) == set(KINDS)
+
+
+def test_table():
+    truth = street(HIDDEN_CAR, FRONT_TRUCK)
+    results = {"ours": evaluate_pairs([(truth, street(SHORT_CAR, FRONT_TRUCK))])}
+    results["amodal := visible"] = evaluate_pairs([(truth, amodal_is_visible(truth))])
+    lines = format_table(results).splitlines()
+    assert lines[0].split() == ["unit", "ours", "amodal", ":=", "visible"]
+    hidden = next(line for line in lines if line.startswith("RMSE hidden"))
+    assert hidden.split() == ["RMSE", "hidden", "m", "7.21*", "10.00"]
+    assert not any("mIoU_total" in line for line in lines)
+    assert len({len(line) for line in lines if line.endswith("*")}) <= 1

@@ -1,0 +1,448 @@
+"""Panoptic, mask, order and instance metrics on scenes small enough to work out by hand."""
+
+import json
+
+import numpy as np
+import pytest
+from evaluation_scenes import Thing, street, with_instance, without
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from pycocotools import mask as coco_mask
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+
+from amodal_perception_ros.evaluation import Rules, amodal_is_visible, evaluate_pairs
+from amodal_perception_ros.evaluation.instance import AveragePrecision
+from amodal_perception_ros.evaluation.pairs import decode, pair_scenes
+from amodal_perception_ros.evaluation.panoptic import ReferenceQuality, StrictQuality
+from amodal_perception_ros.labels import BY_NAME
+
+CAR, TRUCK, PERSON, ROAD, SKY = (BY_NAME[name].index for name in ("car", "truck", "person", "road", "sky"))
+
+# A car of 100 px of which a truck hides 40; the prediction finds 20 of them:
+#   truth       ......TTTTTTTT      prediction  ......TTTTTTTT
+#               CCCCCChhhhTTTT                  CCCCCChhTTTTTT
+HIDDEN_CAR = Thing("car", 1, (2, 2, 12, 12), 20.0)
+SHORT_CAR = Thing("car", 1, (2, 2, 10, 12), 22.0)
+FRONT_TRUCK = Thing("truck", 2, (8, 0, 16, 14), 10.0)
+
+
+def pair(truth, predicted, **rules):
+    return pair_scenes(decode(truth), decode(predicted), Rules(**rules))
+
+
+def qualities(*pairs):
+    strict, reference = StrictQuality(), ReferenceQuality()
+    for truth, predicted in pairs:
+        strict.add(pair(truth, predicted))
+        reference.add(pair(truth, predicted))
+    return strict, reference
+
+
+def counts(quality, c):
+    return quality.tp[c], quality.fp[c], quality.fn[c]
+
+
+def hidden_counts(quality, c):
+    return quality.hidden_tp[c], quality.hidden_fp[c], quality.hidden_fn[c]
+
+
+def cars(*boxes):
+    return [Thing("car", number, box, 10.0 + number) for number, box in enumerate(boxes, 1)]
+
+
+def test_shifted_car():
+    """100 px each, 80 common: IoU 80 / 120. Road: 768 - 120 common pixels of 768 - 80."""
+    truth, predicted = street(*cars((2, 2, 12, 12))), street(*cars((4, 2, 14, 12)))
+    strict = evaluate_pairs([(truth, predicted)])["panoptic"]["strict"]
+    assert strict["APQ_T_V"] == strict["APQ_T"] == pytest.approx(100 * 2 / 3)
+    assert strict["APQ_S"] == pytest.approx(100 * 648 / 688)
+    assert strict["APQ"] == pytest.approx(100 * (2 / 3 + 648 / 688) / 2)
+    assert "APQ_T_O" not in strict
+
+
+def test_hidden_part_is_scored_on_its_own():
+    """Car: IoU_v 1, IoU_o 20 / 40, so APQ_T,car = (1 + 0.5) / 2; truck: 1 and no hidden part."""
+    result = evaluate_pairs([(street(HIDDEN_CAR, FRONT_TRUCK), street(SHORT_CAR, FRONT_TRUCK))])
+    strict = result["panoptic"]["strict"]
+    assert strict["APQ_T_V"] == 100
+    assert strict["APQ_T_O"] == 50
+    assert strict["APQ_T"] == 100 * (0.75 + 1) / 2
+    assert strict["APQ_S"] == 100
+    assert strict["APC"] == pytest.approx(100 * (1 + (60 + 0.5 * 40) / 100 + 1) / 3)
+    assert result["panoptic"]["reference"]["APQ_T_O"] == pytest.approx(100 * 0.5 / 6)
+    masks = result["masks"]
+    assert (masks["AIoU"], masks["VIoU"], masks["OIoU"]) == (pytest.approx(90), 100, 50)
+    assert (masks["occluded_recall"], masks["occluded_precision"]) == (50, 100)
+
+
+def test_misses_count_zero_in_the_headline_overlap():
+    truth = street(HIDDEN_CAR, FRONT_TRUCK, Thing("person", 3, (20, 2, 24, 12), 5.0))
+    masks = evaluate_pairs([(truth, without(truth, HIDDEN_CAR.id))])["masks"]
+    assert masks["AIoU"] == pytest.approx(200 / 3)
+    assert masks["AIoU_matched"] == 100
+    assert masks["OIoU"] == 0
+    assert "OIoU_matched" not in masks
+    assert (masks["objects"], masks["occluded_recall"]) == (3, 0)
+
+
+def test_gate_is_above_one_half():
+    """100 px in 200 px is an IoU of exactly 0.5, which is no match; 101 in 200 is one."""
+    truth = street(*cars((0, 0, 20, 10)))
+    half, more = street(*cars((0, 0, 10, 10))), street(*cars((0, 0, 11, 10)))
+    assert counts(qualities((truth, half))[0], CAR) == (0, 1, 1)
+    assert counts(qualities((truth, more))[0], CAR) == (1, 0, 0)
+
+
+def test_defect_missed_objects_are_not_counted():
+    """Three cars, one found perfectly: the reference sees one TP and nothing else."""
+    truth = street(*cars((0, 0, 4, 4), (8, 0, 12, 4), (16, 0, 20, 4)))
+    strict, reference = qualities((truth, without(truth, 26001, 26003)))
+    assert counts(strict, CAR) == (1, 0, 2)
+    assert counts(reference, CAR) == (1, 0, 0)
+    assert strict.results()["APQ_T_V"] == pytest.approx(100 / 3)
+    assert reference.results()["APQ_T_V"] == pytest.approx(100 / 6)
+
+
+def test_defect_empty_prediction_costs_one_object():
+    truth = street(*cars((0, 0, 4, 4), (8, 0, 12, 4), (16, 0, 20, 4)))
+    strict, reference = qualities((truth, without(truth, 26001, 26002, 26003)))
+    assert counts(strict, CAR) == (0, 0, 3)
+    assert counts(reference, CAR) == (0, 0, 1)
+
+
+def test_defect_hallucinations_in_an_empty_image_cost_one_object():
+    predicted = street(*cars((0, 0, 4, 4), (8, 0, 12, 4), (16, 0, 20, 4)))
+    strict, reference = qualities((street(), predicted))
+    assert counts(strict, CAR) == (0, 3, 0)
+    assert counts(reference, CAR) == (0, 1, 0)
+
+
+def test_defect_disjoint_pair_is_a_true_positive():
+    truth = street(*cars((0, 0, 4, 4), (8, 0, 12, 4)))
+    predicted = street(*cars((0, 0, 4, 4), (24, 16, 28, 20)))
+    strict, reference = qualities((truth, predicted))
+    assert counts(strict, CAR) == (1, 1, 1)
+    assert counts(reference, CAR) == (2, 0, 0)
+    assert strict.results()["APQ_T_V"] == pytest.approx(100 / 3)
+    assert reference.results()["APQ_T_V"] == pytest.approx(100 / 2 / 6)
+
+
+def test_defect_wrong_class_costs_no_false_positive():
+    truth, predicted = street(*cars((0, 0, 4, 4))), street(Thing("truck", 1, (0, 0, 4, 4), 11.0))
+    strict, reference = qualities((truth, predicted))
+    assert (counts(strict, CAR), counts(strict, TRUCK)) == ((0, 0, 1), (0, 1, 0))
+    assert (counts(reference, CAR), counts(reference, TRUCK)) == ((0, 0, 1), (0, 0, 0))
+
+
+def test_defect_hidden_part_of_a_leftover_is_read_off_another_object():
+    """The leftover car is hidden by the truck, but the truck, matched last, is not."""
+    first = Thing("car", 5, (20, 2, 26, 12), 30.0)
+    strict, reference = qualities((street(first, FRONT_TRUCK), street(first, FRONT_TRUCK, HIDDEN_CAR)))
+    assert counts(strict, CAR) == counts(reference, CAR) == (1, 1, 0)
+    assert hidden_counts(strict, CAR) == (0, 1, 0)
+    assert hidden_counts(reference, CAR) == (0, 0, 0)
+
+
+def test_defect_invented_stuff_is_free():
+    """A strip of sky that is not there: a strict FP; the road loses IoU in both modes."""
+    truth, predicted = street(), street()
+    predicted.labels[:6] = 23000
+    strict, reference = qualities((truth, predicted))
+    assert counts(strict, SKY) == (0, 1, 0)
+    assert counts(reference, SKY) == (0, 0, 0)
+    assert strict.results()["APQ_S"] == pytest.approx(100 * 0.75 / 2)
+    assert reference.results()["APQ_S"] == pytest.approx(100 * 0.75 / 11)
+
+
+def test_defect_riders_are_not_scored():
+    truth = street(Thing("rider", 1, (0, 0, 8, 8), 5.0))
+    strict, reference = qualities((truth, truth))
+    assert strict.results()["APQ_T"] == 100
+    assert reference.results()["APQ_T"] == 0
+
+
+def test_invented_hidden_part_of_a_visible_object():
+    """The truck is whole, but the prediction lets it reach behind the car: FP_o in both modes."""
+    car = Thing("car", 1, (2, 2, 12, 12), 5.0)
+    truth = street(car, Thing("truck", 2, (12, 0, 20, 14), 10.0))
+    predicted = street(car, Thing("truck", 2, (10, 0, 20, 14), 10.0))
+    for quality in qualities((truth, predicted)):
+        assert counts(quality, TRUCK) == (1, 0, 0)
+        assert hidden_counts(quality, TRUCK) == (0, 1, 0)
+
+
+def test_fully_hidden_objects_are_left_out():
+    """A person behind the car: neither its truth nor a prediction of it counts, and it is reported."""
+    car, person = Thing("car", 1, (2, 2, 12, 12), 5.0), Thing("person", 2, (4, 4, 8, 10), 9.0)
+    truth = street(car, person)
+    for predicted in (truth, street(car)):
+        result = evaluate_pairs([(truth, predicted)])
+        assert result["panoptic"]["strict"]["APQ"] == 100
+        assert result["excluded"]["truth_fully_hidden"] == 1
+        assert result["excluded"]["prediction_on_excluded_truth"] == len(predicted.instances) - 1
+    elsewhere = with_instance(street(car), Thing("person", 9, (20, 4, 24, 10), 9.0))
+    assert counts(qualities((truth, elsewhere))[0], PERSON) == (0, 1, 0)
+
+
+def test_tiny_objects_are_left_out_only_by_an_explicit_rule():
+    truth = street(*cars((0, 0, 3, 2), (8, 0, 16, 8)))
+    predicted = without(truth, 26001)
+    assert evaluate_pairs([(truth, predicted)])["panoptic"]["strict"]["APQ_T"] == 50
+    result = evaluate_pairs([(truth, predicted)], Rules(min_visible_px=7))
+    assert result["panoptic"]["strict"]["APQ_T"] == 100
+    assert result["excluded"]["truth_tiny"] == 1
+    assert result["rules"]["min_visible_px"] == 7
+
+
+def test_predictions_on_unlabelled_ground_are_ignored():
+    truth = street(*cars((0, 0, 4, 4)))
+    truth.labels[12:] = 0
+    predicted = street(*cars((0, 0, 4, 4), (8, 14, 16, 20)))
+    result = evaluate_pairs([(truth, predicted)])
+    assert result["panoptic"]["strict"]["APQ"] == 100
+    assert result["excluded"]["prediction_in_void"] == 1
+
+
+def test_masks_are_cut_to_the_image():
+    inside = Thing("car", 1, (0, 2, 8, 10), 9.0)
+    truth, predicted = street(inside), street(inside)
+    mask = predicted.instances[0].amodal_mask
+    wide = type(mask).from_array(np.ones((8, 18), bool), -10, 2)
+    predicted.instances[0].amodal_mask = wide
+    predicted.instances[0].depth = np.full((8, 18), 9.0, np.float32)
+    result = evaluate_pairs([(truth, predicted)])
+    assert result["panoptic"]["strict"]["APQ"] == 100
+    assert result["masks"]["AIoU"] == 100
+
+
+def test_order_accuracy():
+    """Truth: truck hides car, person hides truck. Predicted: the first edge turned round, the second kept."""
+    person = Thing("person", 3, (13, 2, 18, 20), 5.0)
+    truth = street(HIDDEN_CAR, FRONT_TRUCK, person)
+    predicted = street(HIDDEN_CAR, FRONT_TRUCK, person)
+    edges = predicted.order
+    turned = edges.occludee_ids == HIDDEN_CAR.id
+    edges.occluder_ids[turned], edges.occludee_ids[turned] = HIDDEN_CAR.id, FRONT_TRUCK.id
+    result = evaluate_pairs([(truth, predicted)])["order"]
+    assert result["accuracy"] == result["direction_accuracy"] == 50
+    assert (result["pairs"], result["edges"], result["share_found"]) == (2, 2, 100)
+    missing = evaluate_pairs([(truth, without(truth, person.id))])["order"]
+    assert (missing["accuracy"], missing["pairs"], missing["edges"], missing["share_found"]) == (100, 1, 2, 50)
+    silent = evaluate_pairs([(truth, amodal_is_visible(truth))])["order"]
+    assert silent["accuracy"] == 0
+    assert "direction_accuracy" not in silent
+
+
+def test_level_accuracy():
+    truth, predicted = street(HIDDEN_CAR, FRONT_TRUCK), street(HIDDEN_CAR, FRONT_TRUCK)
+    predicted.instances[0].occlusion_level = 2
+    assert evaluate_pairs([(truth, predicted)])["order"]["level_accuracy"] == 50
+
+
+def test_breakdowns_by_class_occlusion_and_size():
+    truth = street(HIDDEN_CAR, FRONT_TRUCK)
+    result = evaluate_pairs([(truth, without(truth, HIDDEN_CAR.id))])
+    assert result["per_class"]["car"]["recall"] == 0
+    assert result["per_class"]["truck"]["APQ_T_V"] == 100
+    assert {name: row["objects"] for name, row in result["per_occlusion"].items()} == {"0%": 1, "25-50%": 1}
+    assert {name: row["recall"] for name, row in result["per_visible_px"].items()} == {"<64": 0, "64-255": 100}
+
+
+# Average precision -------------------------------------------------------------------------------------------------
+
+
+def average_precision(*pairs):
+    metric = AveragePrecision()
+    for truth, predicted in pairs:
+        metric.add(pair(truth, predicted))
+    return metric.results()
+
+
+def test_false_positive_above_the_true_one_halves_ap():
+    """Ranked FP, TP: precision 1/2 at every recall."""
+    truth = street(*cars((0, 0, 8, 8)))
+    predicted = street(*cars((0, 0, 8, 8), (16, 0, 24, 8)))
+    predicted.instances[0].score = 0.4
+    result = average_precision((truth, predicted))
+    assert result["AP_A"] == result["AP_V"] == result["AP_AV"] == pytest.approx(50)
+
+
+def test_ap_av_needs_both_masks():
+    """Amodal IoU 0.8 passes 7 thresholds (0.5 .. 0.8); the visible part is perfect, so AP_AV equals AP_A."""
+    truth, predicted = street(HIDDEN_CAR, FRONT_TRUCK), street(SHORT_CAR, FRONT_TRUCK)
+    result = average_precision((truth, predicted))
+    assert result["AP_A"] == pytest.approx(100 * (0.7 + 1) / 2)
+    assert result["AP_V"] == pytest.approx(100)
+    assert result["AP_AV"] == pytest.approx(result["AP_A"])
+    assert result["AP_IV50"] == pytest.approx(100)
+
+
+def test_ap_iv_ignores_predictions_meant_for_whole_objects():
+    """A whole truck predicted with a hidden part is no false positive of AP_IV, one on the road is."""
+    car = Thing("car", 3, (18, 2, 24, 12), 5.0)
+    whole = Thing("truck", 4, (24, 0, 31, 14), 12.0)
+    hidden_truck = Thing("truck", 5, (2, 2, 12, 12), 20.0)
+    truth = street(car, whole, hidden_truck, FRONT_TRUCK)
+    stretched = street(car, whole._replace(box=(23, 0, 31, 14)), hidden_truck, FRONT_TRUCK)
+    assert average_precision((truth, stretched))["AP_IV50"] == pytest.approx(100)
+    invented = with_instance(truth, Thing("truck", 6, (0, 16, 20, 22), 15.0), visible=truth.labels == 7000)
+    invented.instances[-1].score = 2.0
+    shrunk = invented.instances[-1].visible_mask - type(invented.instances[-1].visible_mask).from_array(
+        np.ones((6, 4), bool), 0, 16
+    )
+    invented.instances[-1].visible_mask = shrunk
+    assert average_precision((truth, invented))["AP_IV50"] == pytest.approx(50)
+
+
+def random_street(rng):
+    """Return a truth of a few overlapping things and a jittered prediction with lost and invented objects."""
+    names = ("car", "truck", "person")
+
+    def box():
+        x, y = int(rng.integers(0, 24)), int(rng.integers(0, 16))
+        return x, y, x + int(rng.integers(3, 9)), y + int(rng.integers(3, 9))
+
+    things = [Thing(str(rng.choice(names)), n, box(), 5.0 + n + rng.random()) for n in range(1, rng.integers(2, 8))]
+    found = [t for t in things if rng.random() < 0.8]
+    found = [t._replace(box=tuple(np.clip(np.add(t.box, rng.integers(-1, 2, 4)), 0, (32, 24, 32, 24)))) for t in found]
+    found += [Thing(str(rng.choice(names)), 20 + n, box(), 9.0 + rng.random()) for n in range(rng.integers(0, 3))]
+    predicted = street(*found)
+    for instance in predicted.instances:
+        instance.score = float(np.round(rng.random(), 1))
+    return street(*things), predicted
+
+
+def coco_average_precision(pairs, kind):
+    """Score the masks of one kind with pycocotools; fully hidden true objects are out of its area range."""
+    annotations, detections = [], []
+    for image, (truth, predicted) in enumerate(pairs, 1):
+        for scene, rows in ((truth, annotations), (predicted, detections)):
+            for instance in scene.instances:
+                if rows is detections and getattr(instance, kind).area == 0:
+                    continue
+                rows.append(
+                    {
+                        "image_id": image,
+                        "category_id": instance.class_id,
+                        "iscrowd": 0,
+                        "score": instance.score,
+                        "segmentation": coco_rle(getattr(instance, kind).to_array(*scene.labels.shape)),
+                        "area": 1 if rows is detections else instance.visible_mask.area,
+                        "bbox": [0, 0, 1, 1],
+                        "id": len(rows) + 1,
+                    }
+                )
+    truth = COCO()
+    truth.dataset = {
+        "images": [{"id": image, "height": 24, "width": 32} for image in range(1, len(pairs) + 1)],
+        "categories": [{"id": class_id} for class_id in sorted({a["category_id"] for a in annotations})],
+        "annotations": annotations,
+    }
+    truth.createIndex()
+    prediction = COCO()
+    prediction.dataset = {**truth.dataset, "annotations": detections}
+    prediction.createIndex()
+    evaluation = COCOeval(truth, prediction, "segm")
+    evaluation.params.areaRng, evaluation.params.areaRngLbl = [[1, 1e9]], ["all"]
+    evaluation.evaluate()
+    evaluation.accumulate()
+    precision = evaluation.eval["precision"][:, :, :, 0, -1]
+    return 100 * precision[precision > -1].mean()
+
+
+def coco_rle(mask):
+    return coco_mask.encode(np.asfortranarray(mask.astype(np.uint8)))
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_ap_equals_pycocotools(seed):
+    rng = np.random.default_rng(seed)
+    pairs = [random_street(rng) for _ in range(8)]
+    result = average_precision(*pairs)
+    assert result["AP_A"] == pytest.approx(coco_average_precision(pairs, "amodal_mask"), abs=1e-9)
+    assert result["AP_V"] == pytest.approx(coco_average_precision(pairs, "visible_mask"), abs=1e-9)
+
+
+# Properties --------------------------------------------------------------------------------------------------------
+
+boxes = st.tuples(st.integers(0, 27), st.integers(0, 19), st.integers(2, 12), st.integers(2, 10)).map(
+    lambda b: (b[0], b[1], min(b[0] + b[2], 32), min(b[1] + b[3], 24))
+)
+streets = st.lists(st.tuples(st.sampled_from(("car", "truck", "person", "bus")), boxes), min_size=1, max_size=6).map(
+    lambda rows: [Thing(name, number, box, 5.0 + number) for number, (name, box) in enumerate(rows, 1)]
+)
+quick = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+
+def strict_of(truth, predicted):
+    strict = StrictQuality()
+    strict.add(pair(truth, predicted))
+    return strict.results()
+
+
+@quick
+@given(streets)
+def test_perfect_prediction_is_perfect(things):
+    scene = street(*things)
+    result = evaluate_pairs([(scene, scene)])
+    per_cent = [*result["panoptic"]["strict"].values(), *result["instance"].values(), result["semantic"]["mIoU"]]
+    per_cent += [result["masks"][name] for name in ("AIoU", "VIoU", "OIoU") if name in result["masks"]]
+    per_cent += [result["order"][name] for name in ("accuracy", "level_accuracy") if name in result["order"]]
+    assert per_cent == pytest.approx([100] * len(per_cent))
+    depth = result["depth"]
+    assert [depth.get(name, 0) for name in ("RMSE_vis", "RMSE_hidden", "ADErr_weighted")] == [0, 0, 0]
+    assert result["invariants"]["violations"] == 0
+    json.dumps(result)
+
+
+@quick
+@given(streets, st.randoms(use_true_random=False))
+def test_ids_and_order_of_instances_do_not_matter(things, random):
+    truth, predicted = random_street(np.random.default_rng(random.randrange(10**6)))
+    for number, instance in enumerate(predicted.instances):
+        instance.score = 0.5 + number / 100
+    before = evaluate_pairs([(truth, predicted)])
+    numbers = random.sample(range(100, 900), len(predicted.instances))
+    labels = predicted.labels.copy()
+    new_id = {i.instance_id: i.class_id * 1000 + n for i, n in zip(predicted.instances, numbers)}
+    for instance in predicted.instances:
+        predicted.labels[labels == instance.instance_id] = new_id[instance.instance_id]
+        instance.instance_id = new_id[instance.instance_id]
+    for ids in (predicted.order.occluder_ids, predicted.order.occludee_ids):
+        ids[:] = [new_id[int(i)] for i in ids]
+    random.shuffle(predicted.instances)
+    after = evaluate_pairs([(truth, predicted)])
+    for key in ("masks", "order", "depth", "invariants", "excluded", "instance"):
+        assert after[key] == pytest.approx(before[key]) if key != "invariants" else after[key] == before[key]
+    assert after["panoptic"]["strict"] == pytest.approx(before["panoptic"]["strict"])
+
+
+@quick
+@given(streets, st.data())
+def test_dropping_a_found_object_never_raises_strict_apq(things, data):
+    scene = street(*things)
+    seen = [i.instance_id for i in scene.instances if i.visible_mask.area]
+    dropped = data.draw(st.sampled_from(seen))
+    before, after = strict_of(scene, scene), strict_of(scene, without(scene, dropped))
+    assert after["APQ"] < before["APQ"]
+    assert all(after[name] <= before.get(name, 100) for name in after)
+
+
+@quick
+@given(streets)
+def test_swapping_classes_lowers_strict_apq(things):
+    swap = {"car": "truck", "truck": "car", "person": "bus", "bus": "person"}
+    scene, swapped = street(*things), street(*(t._replace(name=swap[t.name]) for t in things))
+    assert strict_of(scene, swapped)["APQ_T"] < strict_of(scene, scene)["APQ_T"]
+
+
+@quick
+@given(streets, streets)
+def test_adding_a_false_positive_never_raises_strict_apq(things, guesses):
+    """The extra object is of a class and at a place where nothing can match it."""
+    truth, predicted = street(*things), street(*guesses)
+    more = with_instance(predicted, Thing("bike", 99, (0, 0, 5, 5), 3.0), visible=np.ones((24, 32), bool))
+    before, after = strict_of(truth, predicted), strict_of(truth, more)
+    assert after["APQ"] < before["APQ"] or before["APQ"] == 0
+    assert all(after[name] <= before[name] + 1e-9 for name in before)
