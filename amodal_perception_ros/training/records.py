@@ -15,6 +15,7 @@ import numpy as np
 
 from amodal_perception_ros.errors import InputError
 from amodal_perception_ros.labels import STUFF, THINGS
+from amodal_perception_ros.masks import RoiMask
 from amodal_perception_ros.network.config import OUTPUT_STRIDE
 from amodal_perception_ros.perception.preprocess import View, prepare
 from amodal_perception_ros.scene import CameraScene, Instance, Sample, paste_nearest
@@ -127,7 +128,9 @@ def _make_record(image: np.ndarray, guidance: np.ndarray, view: View, scene: Cam
         classes=np.array([_THING_INDEX[instance.class_id] for instance in targets], np.int64),
         levels=np.array([min(instance.occlusion_level, 7) for instance in targets], np.int64),
         boxes=_boxes([_on_image(instance.amodal_mask, scene) for instance in targets], view, size),
-        seeds=np.array([[_core_cell(mask, stride) for stride in SEED_STRIDES] for mask in visible]).reshape(-1, 2, 2),
+        seeds=np.array([[_core_cell(m, stride) for stride in SEED_STRIDES] for m in visible], np.int64).reshape(
+            -1, 2, 2
+        ),
         visible=visible,
         amodal=amodal,
         object_log_depth=depths,
@@ -163,7 +166,7 @@ def _object_maps(
     return visible, np.maximum(amodal, visible), depths
 
 
-def _on_image(mask: object, scene: CameraScene) -> np.ndarray:
+def _on_image(mask: RoiMask, scene: CameraScene) -> np.ndarray:
     return mask.to_array(*scene.depth.shape)
 
 
@@ -212,14 +215,17 @@ def _boxes(masks: list[np.ndarray], view: View, size: tuple[int, int]) -> np.nda
 
 
 def _core_cell(coverage: np.ndarray, stride: int) -> tuple[int, int]:
-    """Return row and column of the cell deepest inside the visible part: the maximum of its blurred coverage."""
+    """Return row and column of the cell deepest inside the visible part; ties go to the one nearest its centroid."""
     cells = coverage.astype(np.float32) / 255
     ratio = stride // OUTPUT_STRIDE
     if ratio > 1:
         cells = cv2.resize(cells, (cells.shape[1] // ratio, cells.shape[0] // ratio), interpolation=cv2.INTER_AREA)
-    border = {"borderType": cv2.BORDER_CONSTANT}
-    depth = cv2.blur(cells, (3, 3), **border) + 0.5 * cv2.blur(cells, (7, 7), **border) + 0.25 * cells
-    row, column = np.unravel_index(int((depth * (cells > 0)).argmax()), cells.shape)
+    inside = np.pad((cells >= 0.5).astype(np.uint8), 1)
+    depth = cv2.distanceTransform(inside, cv2.DIST_L2, 5)[1:-1, 1:-1] + cells
+    rows, columns = np.mgrid[: cells.shape[0], : cells.shape[1]]
+    centre = (rows * cells).sum() / cells.sum(), (columns * cells).sum() / cells.sum()
+    depth -= 0.02 * np.hypot(rows - centre[0], columns - centre[1])
+    row, column = np.unravel_index(int(np.where(cells > 0, depth, -np.inf).argmax()), cells.shape)
     return int(row), int(column)
 
 

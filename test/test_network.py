@@ -1,0 +1,301 @@
+"""The network: shapes, field arithmetic, batch behaviour, LiDAR guidance, seeds, export and weights files."""
+
+import json
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from safetensors.torch import load_file, save_file
+
+from amodal_perception_ros.errors import InputError
+from amodal_perception_ros.network import (
+    AmodalNetwork,
+    NetworkConfig,
+    NetworkOutput,
+    WeightsError,
+    load_weights,
+    save_weights,
+)
+from amodal_perception_ros.network.fields import InstanceFields
+from amodal_perception_ros.network.heads import pick_seeds
+
+torch.set_num_threads(1)
+SMALL = NetworkConfig(
+    stem_channels=8, widths=(8, 8, 16, 16), depths=(1, 1, 1, 1), channels=16, mask_channels=6, tokens=9
+)
+
+
+def make_network(config=SMALL, seed=0):
+    """Return a network whose BatchNorm statistics are not the trivial initial ones."""
+    torch.manual_seed(seed)
+    network = AmodalNetwork(config).train()
+    for _ in range(3):
+        network(torch.rand(4, 3, 64, 96), torch.zeros(4, 2, 64, 96))
+    return network.eval()
+
+
+@pytest.mark.parametrize(("stride", "heat_shape"), [(4, (16, 24)), (8, (8, 12))])
+def test_output_shapes_are_static(stride, heat_shape):
+    config = NetworkConfig(**{**json.loads(SMALL.to_json()), "seed_stride": stride})
+    output = AmodalNetwork(config).eval()(torch.rand(2, 3, 64, 96), torch.zeros(2, 2, 64, 96))
+    shapes = {name: tuple(value.shape) for name, value in output._asdict().items()}
+    assert shapes == {
+        "stuff_logits": (2, 11, 16, 24),
+        "log_depth": (2, 16, 24),
+        "heat_logits": (2, 1, *heat_shape),
+        "seed_score": (2, 9),
+        "seed_index": (2, 9),
+        "class_logits": (2, 9, 8),
+        "boxes": (2, 9, 4),
+        "visible_logits": (2, 9, 16, 24),
+        "amodal_logits": (2, 9, 16, 24),
+        "object_log_depth": (2, 9, 16, 24),
+        "order_logits": (2, 9, 9),
+        "level_logits": (2, 9, 8),
+    }
+    assert output.seed_index.dtype == torch.int64
+
+
+def test_default_network_fits_the_weights_budget():
+    parameters = sum(value.numel() for value in AmodalNetwork().state_dict().values())
+    assert 4 * parameters < 12e6
+
+
+@pytest.mark.parametrize(
+    ("image", "guidance", "word"),
+    [
+        ((1, 3, 60, 96), (1, 2, 60, 96), "multiples of 32"),
+        ((1, 4, 64, 96), (1, 2, 64, 96), "image"),
+        ((2, 3, 64, 96), (1, 2, 64, 96), "guidance"),
+        ((3, 64, 96), (2, 64, 96), "image"),
+    ],
+)
+def test_wrong_input_shapes_are_refused(image, guidance, word):
+    with pytest.raises(ValueError, match=word):
+        AmodalNetwork(SMALL)(torch.zeros(image), torch.zeros(guidance))
+
+
+def test_fields_equal_a_naive_loop_over_tokens_and_pixels():
+    torch.manual_seed(1)
+    fields = InstanceFields(SMALL).double()
+    tokens = torch.randn(2, 3, 16, dtype=torch.float64)
+    features = torch.randn(2, 6, 4, 5, dtype=torch.float64)
+    boxes = torch.rand(2, 3, 4, dtype=torch.float64) * 0.5 + 0.1
+    with torch.no_grad():
+        got = torch.stack(fields(tokens, boxes, features), -1).numpy()
+        numbers, base = fields.generate(tokens).numpy(), fields.base_depth(tokens).numpy()
+    hidden, channels = SMALL.field_hidden, SMALL.mask_channels
+    for b, m in np.ndindex(2, 3):
+        w1, b1, a, w2, b2 = np.split(numbers[b, m], np.cumsum([hidden * channels, hidden, hidden * 4, 3 * hidden]))
+        w1, a, w2 = w1.reshape(hidden, channels), a.reshape(hidden, 4), w2.reshape(3, hidden)
+        cx, cy, width, height = boxes[b, m].numpy()
+        for y, x in np.ndindex(4, 5):
+            u = np.clip(2 * ((x + 0.5) / 5 - cx) / width, -4, 4)
+            v = np.clip(2 * ((y + 0.5) / 4 - cy) / height, -4, 4)
+            pixel = w1 @ features[b, :, y, x].numpy() / np.sqrt(channels)
+            h = np.maximum(pixel + b1 + a @ [u, u * u, v, v * v], 0)
+            visible, amodal, residual = w2 @ h + b2
+            depth = base[b, m, 0] + residual / 2 + 2.3
+            np.testing.assert_allclose(got[b, m, y, x], [visible, amodal, depth], rtol=1e-9, atol=1e-9)
+
+
+def test_a_batch_equals_its_images_one_by_one():
+    network = make_network()
+    image, guidance = torch.rand(4, 3, 64, 96), torch.rand(4, 2, 64, 96)
+    with torch.no_grad():
+        together = network(image, guidance)
+        single = [network(image[i : i + 1], guidance[i : i + 1]) for i in range(4)]
+    for name in NetworkOutput._fields:
+        torch.testing.assert_close(getattr(together, name), torch.cat([getattr(s, name) for s in single]))
+
+
+def test_camera_order_only_permutes_the_outputs():
+    network = make_network()
+    image, guidance = torch.rand(3, 3, 64, 96), torch.zeros(3, 2, 64, 96)
+    order = torch.tensor([2, 0, 1])
+    with torch.no_grad():
+        straight, permuted = network(image, guidance), network(image[order], guidance[order])
+    for name in NetworkOutput._fields:
+        torch.testing.assert_close(getattr(straight, name)[order], getattr(permuted, name))
+
+
+def test_guidance_starts_without_influence_and_gains_it_by_training():
+    network = make_network()
+    image = torch.rand(1, 3, 64, 96)
+    without, points = torch.zeros(1, 2, 64, 96), torch.zeros(1, 2, 64, 96)
+    points[:, 0, ::5, ::3], points[:, 1, ::5, ::3] = 0.1, 1.0
+    with torch.no_grad():
+        for name, value in network(image, without)._asdict().items():
+            assert torch.equal(value, getattr(network(image, points), name))
+    network(image, points).log_depth.sum().backward()
+    assert network.trunk.guidance.write.weight.grad.abs().sum() > 0
+    with torch.no_grad():
+        network.trunk.guidance.write.weight += 0.1
+        assert not torch.equal(network(image, without).log_depth, network(image, points).log_depth)
+
+
+def test_guidance_depth_ignores_how_many_points_a_cell_holds():
+    branch = AmodalNetwork(SMALL).trunk.guidance
+    one, many = torch.zeros(1, 2, 32, 32), torch.zeros(1, 2, 32, 32)
+    one[:, 0, 8, 8], one[:, 1, 8, 8] = 0.05, 1
+    many[:, 0, 8:12, 8:12], many[:, 1, 8:12, 8:12] = 0.05, 1
+    depth = [branch._log_depth(torch.nn.functional.avg_pool2d(g, 4))[0, :, 2, 2] for g in (one, many)]
+    torch.testing.assert_close(depth[0][0], torch.tensor(np.log(20.0) - 2.3, dtype=torch.float32))
+    torch.testing.assert_close(depth[0][0], depth[1][0])
+    assert depth[0][1] == 1 / 16
+    assert depth[1][1] == 1
+
+
+def test_seeds_are_the_peaks_in_descending_order():
+    logits = torch.full((1, 1, 6, 8), -6.0)
+    logits[0, 0, 1, 1], logits[0, 0, 1, 2], logits[0, 0, 4, 6] = 1.0, 0.5, 3.0
+    score, index = pick_seeds(logits, 2)
+    assert index.tolist() == [[4 * 8 + 6, 1 * 8 + 1]]
+    torch.testing.assert_close(score, torch.tensor([[3.0, 1.0]]).sigmoid())
+
+
+def test_cells_that_are_not_peaks_score_zero_and_come_last():
+    logits = torch.arange(12.0).reshape(1, 1, 3, 4) / 4
+    score, index = pick_seeds(logits, 3)
+    assert index.tolist() == [[11, 10, 9]]
+    assert score[0, 0] > 0.9
+    assert score[0, 1:].tolist() == [0, 0]
+
+
+def test_a_forced_cell_becomes_a_seed():
+    logits = torch.randn(1, 1, 6, 8, generator=torch.Generator().manual_seed(0))
+    forced = torch.zeros(1, 1, 6, 8)
+    forced[0, 0, 3, 3] = 1
+    assert pick_seeds(logits, 1, forced).index.tolist() == [[3 * 8 + 3]]
+
+
+@given(st.integers(0, 10_000))
+@settings(max_examples=20, deadline=None)
+def test_seed_cells_are_distinct(seed):
+    logits = torch.randn(1, 1, 6, 8, generator=torch.Generator().manual_seed(seed))
+    index = pick_seeds(logits, 20).index[0].tolist()
+    assert len(set(index)) == 20
+
+
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning", "ignore::DeprecationWarning")
+def test_onnx_runtime_gives_the_same_outputs(tmp_path):
+    network = make_network()
+    image = torch.rand(2, 3, 64, 96, generator=torch.Generator().manual_seed(3))
+    guidance = torch.zeros(2, 2, 64, 96)
+    guidance[:, 0, ::4, ::4], guidance[:, 1, ::4, ::4] = 0.07, 1
+    with torch.no_grad():
+        network.trunk.guidance.write.weight += 0.05
+        expected = network(image, guidance)
+    path = tmp_path / "network.onnx"
+    names = list(NetworkOutput._fields)
+    torch.onnx.export(
+        network,
+        (image, guidance),
+        str(path),
+        opset_version=18,
+        dynamo=False,
+        input_names=["image", "guidance"],
+        output_names=names,
+    )
+    for value in onnx.load(str(path)).graph.output:
+        assert all(dim.dim_value > 0 for dim in value.type.tensor_type.shape.dim), f"{value.name} is not static"
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    got = dict(zip(names, session.run(None, {"image": image.numpy(), "guidance": guidance.numpy()})))
+    for name, value in expected._asdict().items():
+        np.testing.assert_allclose(got[name], value.numpy(), atol=1e-3, err_msg=name)
+
+
+def test_config_round_trip_and_errors():
+    config = NetworkConfig(widths=(8, 16, 24, 32), tokens=5, seed_stride=8)
+    assert NetworkConfig.from_json(config.to_json()) == config
+    with pytest.raises(ValueError, match="seed_stride"):
+        NetworkConfig(seed_stride=16)
+    with pytest.raises(ValueError, match="widths"):
+        NetworkConfig(widths=(8, 16, 24))
+    with pytest.raises(ValueError, match="unknown network settings"):
+        NetworkConfig.from_dict({"layers": 3})
+    with pytest.raises(ValueError, match="tokens"):
+        NetworkConfig(tokens=0)
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    path = tmp_path_factory.mktemp("weights") / "w.safetensors"
+    save_weights(path, make_network(), {"model_id": "toy-1", "note": "for tests"})
+    return path
+
+
+def test_weights_round_trip(weights):
+    network, metadata = load_weights(weights)
+    assert metadata["model_id"] == "toy-1"
+    assert metadata["note"] == "for tests"
+    assert network.config == SMALL
+    assert not network.training
+    image, guidance = torch.rand(1, 3, 64, 96), torch.zeros(1, 2, 64, 96)
+    with torch.no_grad():
+        for a, b in zip(network(image, guidance), make_network()(image, guidance)):
+            assert torch.equal(a, b)
+
+
+def test_weights_need_a_name_and_text(tmp_path):
+    with pytest.raises(ValueError, match="model_id"):
+        save_weights(tmp_path / "w.safetensors", AmodalNetwork(SMALL), {})
+    with pytest.raises(ValueError, match="steps"):
+        save_weights(tmp_path / "w.safetensors", AmodalNetwork(SMALL), {"model_id": "x", "steps": 3})
+    assert list(tmp_path.iterdir()) == []
+
+
+def damage(weights, path, change_tensors=lambda t: t, metadata=lambda m: m):
+    from safetensors import safe_open
+
+    with safe_open(str(weights), framework="pt") as file:
+        header = dict(file.metadata())
+    save_file(change_tensors(load_file(str(weights))), str(path), metadata=metadata(header))
+    return path
+
+
+def without(mapping, key):
+    return {name: value for name, value in mapping.items() if name != key}
+
+
+def replaced(tensors, name, value):
+    return {**tensors, name: value(tensors[name])}
+
+
+NAME = "tokens.classes.weight"
+
+
+@pytest.mark.parametrize(
+    ("tensors", "metadata", "message"),
+    [
+        (lambda t: t, lambda m: {**m, "architecture": "other/2"}, "other/2"),
+        (lambda t: t, lambda m: without(m, "architecture"), "None"),
+        (lambda t: t, lambda m: {**m, "config": "{"}, "configuration"),
+        (lambda t: t, lambda m: {**m, "config": '{"widths": 3}'}, "configuration"),
+        (lambda t: without(t, NAME), lambda m: m, "missing"),
+        (lambda t: {**t, "extra": torch.zeros(1)}, lambda m: m, "unknown"),
+        (lambda t: replaced(t, NAME, lambda v: v[:2].clone()), lambda m: m, "shape"),
+        (lambda t: replaced(t, NAME, lambda v: v * float("nan")), lambda m: m, "not finite"),
+    ],
+)
+def test_foreign_weights_are_refused_by_name(weights, tmp_path, tensors, metadata, message):
+    path = damage(weights, tmp_path / "bad.safetensors", tensors, metadata)
+    with pytest.raises(WeightsError, match=message) as caught:
+        load_weights(path)
+    assert "bad.safetensors" in str(caught.value)
+    assert isinstance(caught.value, InputError)
+
+
+def test_missing_and_truncated_weights_are_refused(weights, tmp_path):
+    with pytest.raises(WeightsError, match="no such"):
+        load_weights(tmp_path / "absent.safetensors")
+    content = weights.read_bytes()
+    for length in (0, 5, 200, len(content) - 1):
+        path = tmp_path / "cut.safetensors"
+        path.write_bytes(content[:length])
+        with pytest.raises(WeightsError, match="not a complete"):
+            load_weights(path)

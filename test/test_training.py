@@ -1,0 +1,226 @@
+"""The training loop: schedule, budget, exact resume, averages, learning, and errors."""
+
+import json
+import math
+
+import pytest
+import torch
+from test_training_data import write_sequences
+
+from amodal_perception_ros.errors import InputError
+from amodal_perception_ros.network import NetworkConfig, load_weights
+from amodal_perception_ros.training import train as loop
+from amodal_perception_ros.training.config import TrainConfig, load_config
+from amodal_perception_ros.training.train import learning_rate, new_state, progress, train
+
+torch.set_num_threads(1)
+SMALL = NetworkConfig(stem_channels=8, widths=(12, 16, 24, 32), depths=(1, 1, 1, 1), channels=24, tokens=16)
+CPU = torch.device("cpu")
+
+
+def make_config(**changes):
+    settings = {
+        "network": SMALL,
+        "input_size": (128, 96),
+        "batch_size": 4,
+        "max_minutes": None,
+        "max_steps": 6,
+        "workers": 0,
+        "prepare_workers": 1,
+        "device": "cpu",
+        "log_steps": 2,
+        "field_tokens": 8,
+    }
+    return TrainConfig(**{**settings, **changes})
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return write_sequences(tmp_path_factory.mktemp("data"), ["a", "b"], frames=2)
+
+
+def read_log(out):
+    return [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
+
+
+def test_a_resumed_run_equals_a_straight_one(data, tmp_path):
+    straight = train([data], tmp_path / "straight", make_config())
+    config = make_config()
+    with pytest.MonkeyPatch.context() as patch:
+        run_step = loop.train_step
+
+        def interrupted(state, batch, *rest):
+            if state.step == 3:
+                loop.save_checkpoint(tmp_path / "halves" / loop.CHECKPOINT, state, config)
+                raise KeyboardInterrupt
+            run_step(state, batch, *rest)
+
+        patch.setattr(loop, "train_step", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            train([data], tmp_path / "halves", config)
+    resumed = train([data], tmp_path / "halves", config, resume=True)
+    first, second = load_weights(straight)[0].state_dict(), load_weights(resumed)[0].state_dict()
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert load_weights(resumed)[1]["steps"] == "6"
+
+
+def test_overfitting_lowers_the_loss_strongly_and_finds_the_objects(data, tmp_path):
+    config = make_config(max_steps=150, augment=False, ema_decay=0.9, holdout_sequences=0, learning_rate=4e-3)
+    out = tmp_path / "run"
+    weights = train([data], out, config)
+    losses = [entry["loss"] for entry in read_log(out) if "loss" in entry]
+    assert losses[-1] < 0.25 * losses[0]
+    split = loop.split_sequences([data], [], 0)
+    files = loop.prepare_cache(split.train, out / "cache", [config.input_size], 1)[config.input_size]
+    scores = loop.validate(load_weights(weights)[0], loop.BatchSource(files, 4, 4), 2, CPU)
+    assert scores["recall"] > 0.6
+    assert scores["stuff"] > 0.9
+    assert scores["object_depth"] < 0.3
+
+
+def test_the_run_leaves_weights_log_and_settings(data, tmp_path):
+    out = tmp_path / "model-7"
+    path = train([data], out, make_config(early_size=(64, 64), early_fraction=0.5))
+    network, metadata = load_weights(path)
+    assert network.config == SMALL
+    assert metadata["model_id"] == "model-7"
+    assert json.loads(metadata["training_sequences"]) == ["a"]
+    assert json.loads(metadata["validation_sequences"]) == ["b"]
+    assert str(tmp_path) not in json.dumps(metadata), "no path of the machine in shipped weights"
+    log = read_log(out)
+    assert [entry["step"] for entry in log if "loss" in entry] == [2, 4, 6]
+    assert {"loss/heat", "loss/visible", "loss/order"} <= set(log[0])
+    assert 0 <= log[-1]["validation"]["recall"] <= 1
+    assert sorted(p.name for p in (out / "cache").iterdir()) == ["128x96", "64x64"]
+
+
+def test_the_early_size_is_used_first(data, tmp_path):
+    sizes = []
+    with pytest.MonkeyPatch.context() as patch:
+        run_step = loop.train_step
+
+        def watch(state, batch, *rest):
+            sizes.append(tuple(batch.image.shape[2:]))
+            run_step(state, batch, *rest)
+
+        patch.setattr(loop, "train_step", watch)
+        train([data], tmp_path / "run", make_config(early_size=(64, 64), early_fraction=0.5))
+    assert sizes == [(64, 64)] * 3 + [(96, 128)] * 3
+
+
+def test_a_run_stops_at_its_wall_clock_budget(data, tmp_path):
+    train([data], tmp_path / "run", make_config(max_steps=None, max_minutes=0.02, holdout_sequences=0))
+    last = [entry for entry in read_log(tmp_path / "run") if "progress" in entry][-1]
+    assert last["step"] >= 2
+    content = torch.load(tmp_path / "run" / loop.CHECKPOINT, weights_only=True)
+    assert content["elapsed_s"] >= 1.2
+
+
+def test_learning_rate_rises_then_falls_to_almost_nothing():
+    config = make_config(learning_rate=1.0, warmup=0.1)
+    assert learning_rate(0.05, config) == pytest.approx(0.5)
+    assert learning_rate(0.1, config) == pytest.approx(1.0)
+    assert learning_rate(0.55, config) == pytest.approx(0.5005)
+    assert learning_rate(1.0, config) == pytest.approx(0.001)
+
+
+def test_progress_follows_the_budget_that_ends_first():
+    state = new_state(make_config(), CPU)
+    state.step, state.elapsed_s = 3, 45.0
+    assert progress(state, make_config()) == 0.5
+    assert progress(state, make_config(max_steps=None, max_minutes=1.0)) == 0.75
+    assert progress(state, make_config(max_minutes=1.0)) == 0.75
+    state.elapsed_s = 600.0
+    assert progress(state, make_config(max_minutes=1.0)) == 1.0
+
+
+def test_average_weights_follow_with_the_decay():
+    config = make_config(ema_decay=0.75)
+    state = new_state(config, CPU)
+    state.step = 1000
+    with torch.no_grad():
+        for parameter in state.network.parameters():
+            parameter.fill_(4.0)
+        for parameter in state.average.parameters():
+            parameter.fill_(0.0)
+    loop.update_average(state, config)
+    assert all(torch.equal(p, torch.ones_like(p)) for p in state.average.parameters())
+
+
+def test_a_step_with_infinite_gradients_changes_nothing_and_many_stop_the_run(data, tmp_path):
+    config = make_config()
+    split = loop.split_sequences([data], [], 0)
+    files = loop.prepare_cache(split.train, tmp_path / "cache", [config.input_size], 1)[config.input_size]
+    batch = loop.BatchSource(files, 4, 4, seed=0)[0]
+    state = new_state(config, CPU)
+    before = {name: value.clone() for name, value in state.average.state_dict().items()}
+    bad = batch._replace(image=torch.full_like(batch.image, math.inf))
+    loop.train_step(state, bad, config, CPU)
+    assert (state.step, state.bad_steps) == (1, 1)
+    assert all(torch.equal(value, before[name]) for name, value in state.average.state_dict().items())
+    for _ in range(loop.MAX_BAD_STEPS - 2):
+        loop.train_step(state, bad, config, CPU)
+    with pytest.raises(RuntimeError, match="diverged"):
+        loop.train_step(state, bad, config, CPU)
+
+
+def test_a_folder_with_a_run_is_not_overwritten_and_resume_needs_one(data, tmp_path):
+    with pytest.raises(InputError, match="no checkpoint"):
+        train([data], tmp_path / "new", make_config(), resume=True)
+    (tmp_path / "old").mkdir()
+    (tmp_path / "old" / loop.CHECKPOINT).write_bytes(b"something")
+    with pytest.raises(InputError, match="--resume"):
+        train([data], tmp_path / "old", make_config())
+    with pytest.raises(InputError, match="cannot be read"):
+        train([data], tmp_path / "old", make_config(), resume=True)
+
+
+def test_a_checkpoint_of_another_network_is_refused(tmp_path):
+    config = make_config()
+    path = tmp_path / loop.CHECKPOINT
+    loop.save_checkpoint(path, new_state(config, CPU), config)
+    other = make_config(network=NetworkConfig(tokens=4))
+    with pytest.raises(InputError, match="another network"):
+        loop.load_checkpoint(path, new_state(other, CPU), other, CPU)
+
+
+def test_an_absent_gpu_is_named():
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
+    with pytest.raises(InputError, match="cuda"):
+        loop.choose_device("cuda")
+
+
+def test_settings_from_yaml(tmp_path):
+    path = tmp_path / "train.yaml"
+    path.write_text(
+        "network: {widths: [8, 16, 24, 32], tokens: 20}\nloss: {order: 2.5}\nearly_size: [64, 32]\nmax_minutes: 5\n"
+    )
+    config = load_config(path)
+    assert config.network == NetworkConfig(widths=(8, 16, 24, 32), tokens=20)
+    assert config.loss.order == 2.5
+    assert config.sizes() == [(64, 32), (512, 288)]
+    assert load_config(None) == TrainConfig()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("batches: 3", "unknown settings"),
+        ("loss: {mask: 3}", "unknown loss"),
+        ("network: {depth: 3}", "unknown network"),
+        ("network: {tokens: -1}", "tokens"),
+        ("input_size: [500, 288]", "multiples of 32"),
+        ("batch_size: 0", "batch_size"),
+        ("lidar_dropout: 1.5", "lidar_dropout"),
+        ("max_minutes: null", "budget"),
+        ("- 1", "mapping"),
+        ("{", "cannot read"),
+    ],
+)
+def test_bad_settings_are_named(tmp_path, text, message):
+    path = tmp_path / "train.yaml"
+    path.write_text(text)
+    with pytest.raises(InputError, match=message) as caught:
+        load_config(path)
+    assert "train.yaml" in str(caught.value)

@@ -1,0 +1,321 @@
+"""From samples to batches: exact targets, mirror consistency, LiDAR, cache, order of images, splits."""
+
+from dataclasses import fields, replace
+
+import numpy as np
+import pytest
+import torch
+from training_toy import draw_scene, toy_camera, toy_sample
+
+from amodal_perception_ros.datasets.amodal_synth_drive import SequenceWriter
+from amodal_perception_ros.errors import InputError
+from amodal_perception_ros.network import CANONICAL_FOCAL
+from amodal_perception_ros.scene import Camera, Rig, Sample, SurroundFrame, SurroundScene
+from amodal_perception_ros.training.augment import augment, drop_lidar, mirror, photometric
+from amodal_perception_ros.training.dataset import BatchSource, collate, prepare_cache, split_sequences
+from amodal_perception_ros.training.records import ImageRecord, make_records
+
+SIZE = (128, 96)
+CAR, PERSON = 2, 0
+NEAR_CAR = (CAR, 5.0, 16, 32, 48, 64)
+FAR_PERSON = (PERSON, 9.0, 40, 24, 56, 64)
+
+
+def one_camera_sample(rectangles, camera=None, lidar=None):
+    camera = camera or toy_camera()
+    image, scene = draw_scene(camera, rectangles)
+    frame = SurroundFrame(0, Rig((camera,)), {camera.name: image}, lidar=lidar)
+    return Sample("toy", 0, frame, SurroundScene(0, {camera.name: scene}))
+
+
+def record_of(rectangles, camera=None, lidar=None, size=SIZE):
+    return make_records(one_camera_sample(rectangles, camera, lidar), size)["front"]
+
+
+def write_sequences(root, names, frames=2, split=None):
+    for number, name in enumerate(names):
+        with SequenceWriter(root, split) as writer:
+            for index in range(frames):
+                writer.write(toy_sample(number, sequence=name, index=index))
+    return root
+
+
+def test_targets_of_two_rectangles():
+    record = record_of([NEAR_CAR, FAR_PERSON])
+    assert record.classes.tolist() == [CAR, PERSON]
+    assert record.levels.tolist() == [0, 1]
+    assert record.occludes.tolist() == [[False, True], [False, False]]
+    np.testing.assert_allclose(record.boxes[0], [32 / 128, 48 / 96, 32 / 128, 32 / 96], rtol=1e-6)
+    np.testing.assert_allclose(record.boxes[1], [48 / 128, 44 / 96, 16 / 128, 40 / 96], rtol=1e-6)
+    assert (record.visible[0] == record.amodal[0]).all()
+    assert (record.amodal[1] > 0).sum() == 4 * 10
+    assert (record.visible[1] > 0).sum() == 4 * 10 - 2 * 8
+    canonical = np.log(np.array([5.0, 9.0]) * CANONICAL_FOCAL / 64)
+    for number in range(2):
+        inside = record.amodal[number] > 0
+        np.testing.assert_allclose(record.object_log_depth[number][inside], canonical[number], atol=2e-3)
+        assert np.isnan(record.object_log_depth[number][~inside]).all()
+    everything = record.stuff.astype(int).sum(0) + record.visible.astype(int).sum(0)
+    assert (everything == 255).all()
+    assert np.isnan(record.log_depth[0, 0]), "the sky has no depth"
+
+
+def test_coverage_is_the_share_of_a_cell():
+    record = record_of([(CAR, 5.0, 17, 32, 46, 63)])
+    assert record.amodal[0, 9, 4] == round(255 * 3 / 4)
+    assert record.amodal[0, 9, 11] == round(255 * 2 / 4)
+    assert record.amodal[0, 15, 4] == round(255 * 9 / 16)
+
+
+def test_small_objects_are_ignored_and_hidden_ones_are_no_targets():
+    tiny, hidden = (PERSON, 30.0, 100, 40, 102, 44), (PERSON, 20.0, 20, 36, 30, 60)
+    record = record_of([NEAR_CAR, tiny, hidden])
+    assert record.classes.tolist() == [CAR]
+    assert record.ignored.sum() == 1
+    assert record.ignored[10, 25]
+    batch = collate([record], 4, np.random.default_rng(0), 0.0)
+    assert batch.targets.heat_weight.sum() == 24 * 32 - 1
+    assert batch.targets.heat_weight[0, 10, 25] == 0
+
+
+@pytest.mark.parametrize(("stride", "number"), [(4, 0), (8, 1)])
+def test_seeds_lie_on_the_visible_part(stride, number):
+    for seed in range(5):
+        for record in make_records(toy_sample(seed, count=8), SIZE).values():
+            batch = collate([record], stride, np.random.default_rng(0), 1.0)
+            ratio = stride // 4
+            for visible, (row, column) in zip(record.visible, record.seeds[:, number]):
+                assert visible[row * ratio : (row + 1) * ratio, column * ratio : (column + 1) * ratio].any()
+                assert batch.targets.heat[0, row, column] == 1
+                assert batch.targets.forced[0, 0, row, column] == 1
+            assert int((batch.targets.heat == 1).sum()) == len({tuple(seed) for seed in record.seeds[:, number]})
+            covered = torch.nn.functional.max_pool2d(batch.targets.visible, ratio).amax(1) > 0
+            assert not (batch.targets.heat > 0)[~covered].any()
+
+
+def test_the_seed_is_the_middle_of_a_large_visible_part():
+    record = record_of([(CAR, 5.0, 20, 20, 76, 76)])
+    assert record.seeds[0, 0].tolist() == [11, 11]
+
+
+def test_a_scaled_camera_has_scaled_pixels_and_the_same_canonical_depth():
+    small = record_of([NEAR_CAR])
+    big_camera = toy_camera(width=256, height=192, focal=128.0)
+    big = record_of([(CAR, 5.0, 32, 64, 96, 128)], big_camera)
+    np.testing.assert_array_equal(small.amodal, big.amodal)
+    np.testing.assert_allclose(small.object_log_depth, big.object_log_depth)
+    np.testing.assert_allclose(small.boxes, big.boxes)
+    longer = Camera(
+        "front", 128, 96, np.diag([128.0, 128.0, 1.0]) + toy_camera().intrinsics * (1 - np.eye(3)), np.eye(4)
+    )
+    difference = small.object_log_depth - record_of([NEAR_CAR], longer).object_log_depth
+    np.testing.assert_allclose(difference[np.isfinite(difference)], np.log(2), atol=2e-3)
+
+
+def test_padding_has_no_targets_and_stays_black_when_augmented():
+    record = record_of([(CAR, 5.0, 32, 32, 96, 64)], toy_camera(width=256, height=96))
+    assert record.content.tolist() == [128, 48]
+    assert not record.image[48:].any()
+    assert not record.stuff[:, 12:].any()
+    assert np.isnan(record.log_depth[12:]).all()
+    changed = augment(record, np.random.default_rng(0), 0.5)
+    assert not changed.image[48:].any()
+    assert changed.image[:48].any()
+
+
+def off_centre_camera(cx):
+    return Camera("front", 128, 96, np.array([[64.0, 0, cx], [0, 64, 48], [0, 0, 1]]), toy_camera().base_from_camera)
+
+
+def test_mirror_equals_the_record_of_the_mirrored_world():
+    rectangles = [NEAR_CAR, FAR_PERSON, (6, 12.0, 70, 20, 111, 61)]
+    mirrored = [(kind, z, 128 - right, top, 128 - left, bottom) for kind, z, left, top, right, bottom in rectangles]
+    rng = np.random.default_rng(0)
+    lidar = np.concatenate([rng.uniform([3, -6, -2], [20, 6, 2], (300, 3)), np.ones((300, 1))], 1).astype(np.float32)
+    straight = record_of(rectangles, off_centre_camera(60.0), lidar)
+    other = record_of(mirrored, off_centre_camera(68.0), lidar * np.array([1, -1, 1, 1], np.float32))
+    flipped = mirror(straight)
+    for name in (
+        "image",
+        "stuff",
+        "log_depth",
+        "ignored",
+        "visible",
+        "amodal",
+        "object_log_depth",
+        "occludes",
+        "levels",
+    ):
+        np.testing.assert_array_equal(getattr(flipped, name), getattr(other, name), err_msg=name)
+    np.testing.assert_allclose(flipped.boxes, other.boxes, atol=1e-6)
+    guidance = [collate([record], 4, rng, 0).guidance for record in (flipped, other)]
+    assert guidance[0][0, 1].sum() > 100
+    torch.testing.assert_close(guidance[0], guidance[1])
+
+
+def test_mirror_twice_changes_nothing():
+    record = make_records(toy_sample(3), SIZE)["front"]
+    twice = mirror(mirror(record))
+    for item in fields(ImageRecord):
+        before, after = getattr(record, item.name), getattr(twice, item.name)
+        np.testing.assert_allclose(before, after, atol=1e-6, err_msg=item.name)
+
+
+def test_mirror_moves_the_seeds_with_the_objects():
+    record = make_records(toy_sample(3), SIZE)["front"]
+    straight, flipped = (collate([r], 4, np.random.default_rng(0), 0).targets for r in (record, mirror(record)))
+    torch.testing.assert_close(straight.heat.flip(-1), flipped.heat)
+
+
+def test_guidance_holds_canonical_inverse_depth_of_the_points():
+    lidar = np.array([[8, -1 / 16, -1 / 16, 1], [16, -1 / 8, -1 / 8, 1], [4, 31 / 32, 15 / 32, 1]], np.float32)
+    record = record_of([], lidar=lidar)
+    guidance = collate([record], 4, np.random.default_rng(0), 0).guidance[0]
+    assert guidance[1].sum() == 2, "the farther of two points on one pixel is hidden"
+    assert guidance[0, 48, 64].item() == pytest.approx(64 / CANONICAL_FOCAL / 8)
+    assert guidance[0, 40, 48].item() == pytest.approx(64 / CANONICAL_FOCAL / 4)
+
+
+def test_lidar_dropout_removes_all_or_some_points():
+    record = make_records(toy_sample(0), SIZE)["front"]
+    count = len(record.lidar_index)
+    assert count > 100
+    rng = np.random.default_rng(0)
+    assert len(drop_lidar(record, rng, 1.0).lidar_index) == 0
+    kept = [len(drop_lidar(record, rng, 0.0).lidar_index) for _ in range(30)]
+    assert min(kept) > 0.2 * count
+    assert max(kept) == count
+    dropped = [len(drop_lidar(record, rng, 0.4).lidar_index) == 0 for _ in range(200)]
+    assert 50 < sum(dropped) < 110
+
+
+def test_photometric_changes_colours_and_keeps_the_picture():
+    image = make_records(toy_sample(0), SIZE)["front"].image
+    changed = [photometric(image, np.random.default_rng(seed)) for seed in range(8)]
+    assert all(c.dtype == np.uint8 and c.shape == image.shape for c in changed)
+    assert len({c.tobytes() for c in changed}) == 8
+    for c in changed:
+        assert np.corrcoef(c.mean(2).ravel(), image.mean(2).ravel())[0, 1] > 0.8
+
+
+def test_records_survive_the_disk(tmp_path):
+    for number, record in enumerate([*make_records(toy_sample(1), SIZE).values(), record_of([])]):
+        path = tmp_path / f"{number}.npz"
+        record.save(path)
+        again = ImageRecord.load(path)
+        for item in fields(ImageRecord):
+            before, after = getattr(record, item.name), getattr(again, item.name)
+            assert before.dtype == after.dtype, item.name
+            np.testing.assert_array_equal(before, after, err_msg=item.name)
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(InputError, match="damaged"):
+        ImageRecord.load(path)
+
+
+def test_objects_are_padded_to_the_largest_image():
+    records = [record_of([NEAR_CAR, FAR_PERSON]), record_of([])]
+    targets = collate(records, 4, np.random.default_rng(0), 1.0).targets
+    assert targets.valid.tolist() == [[True, True], [False, False]]
+    assert targets.occludes[0].tolist() == [[False, True], [False, False]]
+    assert targets.heat[1].sum() == targets.forced[1].sum() == 0
+    assert targets.visible.shape == (2, 2, 24, 32)
+    assert float(targets.visible.max()) == 1.0
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    root = write_sequences(tmp_path_factory.mktemp("data"), ["a", "b"], frames=3)
+    split = split_sequences([root], [], 0)
+    return prepare_cache(split.train, tmp_path_factory.mktemp("cache"), [SIZE], workers=1)[SIZE]
+
+
+def test_the_cache_holds_every_image_once_and_is_not_made_again(tmp_path):
+    root = write_sequences(tmp_path / "data", ["a"], frames=2)
+    readers = split_sequences([root], [], 0).train
+    sizes = [SIZE, (64, 64)]
+    first = prepare_cache(readers, tmp_path / "cache", sizes, workers=1)
+    assert {size: len(paths) for size, paths in first.items()} == {SIZE: 4, (64, 64): 4}
+    stamps = [path.stat().st_mtime_ns for path in first[SIZE]]
+    (tmp_path / "cache" / "128x96" / "a" / "00001.done").unlink()
+    second = prepare_cache(readers, tmp_path / "cache", sizes, workers=1)
+    assert second == first
+    changed = [path.stat().st_mtime_ns != stamp for path, stamp in zip(second[SIZE], stamps)]
+    assert changed == [False, False, True, True]
+
+
+def test_cached_records_equal_those_of_the_original_samples(tmp_path):
+    root = write_sequences(tmp_path / "data", ["a"], frames=1)
+    path = prepare_cache(split_sequences([root], [], 0).train, tmp_path / "cache", [SIZE], workers=1)[SIZE]
+    direct = make_records(toy_sample(0, sequence="a"), SIZE)
+    for file in path:
+        cached, truth = ImageRecord.load(file), direct[file.stem.split("_")[1]]
+        for name in ("stuff", "levels", "visible", "amodal", "occludes", "boxes", "seeds", "classes"):
+            np.testing.assert_array_equal(getattr(cached, name), getattr(truth, name), err_msg=name)
+        difference = np.abs(cached.object_log_depth - truth.object_log_depth)
+        assert np.nanmax(difference) < 0.02
+        assert np.abs(cached.image.astype(int) - truth.image).mean() < 6, "JPEG"
+
+
+def test_a_batch_depends_on_seed_and_step_only(files):
+    arguments = {"batch_size": 4, "seed_stride": 4, "forced_seed_probability": 0.5, "lidar_dropout": 0.4}
+    source = BatchSource(files, seed=3, augmented=True, **arguments)
+    later = BatchSource(files, seed=3, augmented=True, **arguments)[7]
+    for a, b in zip(source[7].targets, later.targets):
+        torch.testing.assert_close(a, b, equal_nan=True)
+    assert torch.equal(source[7].image, later.image)
+    assert not torch.equal(source[7].image, source[8].image)
+    assert not torch.equal(source[7].image, BatchSource(files, seed=4, augmented=True, **arguments)[7].image)
+
+
+def test_an_epoch_shows_every_image_once(files):
+    source = BatchSource(files, 4, 4, seed=0)
+    assert len(files) == 12
+    for epoch in range(3):
+        seen = [index for step in range(3) for index in source._indices(3 * epoch + step)]
+        assert sorted(seen) == list(range(12))
+
+
+def test_validation_goes_through_the_images_in_order(files):
+    source = BatchSource(files, 5, 4)
+    assert [source._indices(step) for step in range(len(source))] == [[0, 1, 2, 3, 4], [5, 6, 7, 8, 9], [10, 11]]
+
+
+def test_sequences_are_held_out_or_taken_from_their_folder(tmp_path):
+    a = write_sequences(tmp_path / "a", ["s1", "s2", "s3"], frames=1)
+    b = write_sequences(tmp_path / "b", ["s4"], frames=1)
+    split = split_sequences([a], [], 1)
+    assert [r.name for r in split.train] == ["s1", "s2"]
+    assert [r.name for r in split.validation] == ["s3"]
+    split = split_sequences([a], [b], 1)
+    assert len(split.train) == 3
+    assert [r.name for r in split.validation] == ["s4"]
+    only = split_sequences([b], [], 1)
+    assert len(only.train) == 1, "one sequence alone is trained on"
+    assert only.validation == []
+
+
+def test_overlapping_sequences_are_refused(tmp_path):
+    a = write_sequences(tmp_path / "a", ["s1", "s2"], frames=1)
+    b = write_sequences(tmp_path / "b", ["s2"], frames=1)
+    with pytest.raises(InputError, match=r"\['s2'\].*training and in the validation"):
+        split_sequences([a], [b], 1)
+    with pytest.raises(InputError, match=r"several sequences named \['s2'\]"):
+        split_sequences([a, b], [], 0)
+
+
+def test_data_without_truth_is_refused():
+    with pytest.raises(InputError, match="no annotated image"):
+        BatchSource([], 4, 4)
+
+
+def test_a_camera_without_truth_gives_no_record():
+    sample = toy_sample(0)
+    del sample.truth.cameras["back"]
+    assert list(make_records(sample, SIZE)) == ["front"]
+
+
+def test_levels_beyond_the_last_are_capped():
+    sample = one_camera_sample([NEAR_CAR])
+    scene = sample.truth.cameras["front"]
+    scene.instances = [replace(scene.instances[0], occlusion_level=11)]
+    assert make_records(sample, SIZE)["front"].levels.tolist() == [7]
