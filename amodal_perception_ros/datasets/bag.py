@@ -19,7 +19,7 @@ from amodal_perception_ros.errors import InputError
 from amodal_perception_ros.scene import SurroundFrame
 
 _METADATA_VERSION: Literal[8] = 8
-"""rosbag2 metadata that Humble to Kilted read (9, Jazzy's own, spells QoS in a way that Humble rejects)."""
+"""Version of the rosbag2 metadata: 8 spells QoS in numbers as Humble and Iron do, 9 in words; Jazzy reads both."""
 
 _MCAP_MAGIC = b"\x89MCAP0\r\n"
 
