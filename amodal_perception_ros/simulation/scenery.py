@@ -99,9 +99,10 @@ def add_hedge(mesh: MeshBuilder, rng: np.random.Generator, start: np.ndarray, en
     height = float(rng.uniform(0.7, 1.5))
     middle = (*(0.5 * (start + end)), z)
     color = tuple(np.array((0.035, 0.1, 0.02)) * rng.uniform(0.7, 1.4))
-    core = box((0, 0, height * 0.46), (length, 0.5, height * 0.9))
+    vertices, faces, _ = box((0, 0, height * 0.46), (length, 0.5, height * 0.9))
+    core = (vertices, faces, np.stack([np.full(len(vertices), 0.25), vertices[:, 2] / height], -1))
     mesh.add(moved(core, middle, yaw), Material(color, 1.0, Kind.LEAF), VEGETATION)
-    n = int(length * 60)
+    n = int(length * 110)
     points = rng.uniform((-length / 2, -0.3, 0.05), (length / 2, 0.3, height), (n, 3))
     mesh.add(moved(_leaf_cards(rng, points, 0.14), middle, yaw), Material(color, 1.0, Kind.LEAF), VEGETATION)
 
@@ -114,8 +115,10 @@ def add_bush(mesh: MeshBuilder, rng: np.random.Generator, x: float, y: float, z:
     points /= np.linalg.norm(points, axis=1, keepdims=True)
     points = np.array([x, y, z + 0.6 * r]) + points * rng.uniform(0.6, 1.0, (110, 1)) * [r, r, 0.75 * r]
     mesh.add(_leaf_cards(rng, points, 0.2), Material(color, 1.0, Kind.LEAF), VEGETATION)
+    core, faces, _ = ellipsoid((x, y, z + 0.55 * r), (r * 0.75, r * 0.75, r * 0.6), 8, 6)
+    shade = np.stack([np.full(len(core), 0.2), (core[:, 2] - z) / (1.2 * r)], -1)
     mesh.add(
-        ellipsoid((x, y, z + 0.55 * r), (r * 0.75, r * 0.75, r * 0.6), 8, 6),
+        (core, faces, shade),
         Material(color, 1.0, Kind.LEAF),
         VEGETATION,
     )

@@ -59,7 +59,7 @@ _SURFACE: dict[Kind, str] = {
   float big = vn(P.xy * 0.35 + look), fine = vn(P.xy * 40.0), mid = vn(P.xy * 2.0);
   albedo *= 0.45 + 0.45 * big + 0.25 * mid + 0.45 * fine;
   float crack = smoothstep(0.012, 0.0, abs(vn(P.xy * 0.45 + 13.0) - 0.5)) * smoothstep(0.5, 0.62, vn(P.xy * 0.2 + 3.0));
-  albedo *= 1.0 - 0.5 * crack;
+  albedo *= 1.0 - 0.28 * crack;
   vec2 patch_cell = floor(P.xy / vec2(7.0, 3.1)); float patched = step(0.93, cell(patch_cell + 40.0 + look * 9.0));
   albedo *= 1.0 - 0.3 * patched;
 """,

@@ -104,12 +104,12 @@ class Street:
 
 
 def draw_street(rng: np.random.Generator, heading: float) -> Street:
-    """Draw a cross-section: 1-2 lanes per direction, 40 % with bicycle lanes, most with dense parking on both sides."""
+    """Draw a cross-section: 1-2 lanes per direction, 40 % with bicycle lanes, five of six sides with parking."""
     lanes = int(rng.choice([1, 2], p=[0.75, 0.25]))
     bike_lane = float(rng.uniform(1.4, 1.9)) if rng.random() < 0.4 else 0.0
 
     def strip() -> float:
-        kind = rng.choice(["none", "along", "across"], p=[0.1, 0.68, 0.22])
+        kind = rng.choice(["none", "along", "across"], p=[0.16, 0.68, 0.16])
         return {"none": 0.0, "along": float(rng.uniform(2.1, 2.4)), "across": float(rng.uniform(5.0, 5.4))}[str(kind)]
 
     return Street((0.0, 0.0), heading, lanes, float(rng.uniform(3.0, 3.6)), bike_lane, (strip(), strip()),

@@ -172,34 +172,47 @@ def _free(population: Population, index: int, street: Street, s: float, half: fl
 
 
 def _park_row(population: Population, index: int, street: Street, side: int, strip: float) -> list[np.ndarray]:
+    """Groups of 1-7 vehicles with breaks of 2-22 m; inside a group up to 15 % of the places are free."""
     rng, gaps = population.rng, []
-    density = float(rng.uniform(0.7, 0.97))
-    middle = side * (street.driven + strip / 2)
-    s, previous = -110.0 + float(rng.uniform(0, 3)), None
-    while s < 110:
-        if strip > 3:
-            length = bay_length(strip)
-            kind = "car"
-        else:
-            kind = str(rng.choice(["car", "truck", "motorcycle", "bus"], p=[0.9, 0.045, 0.045, 0.01]))
-            length = 0.0
+    s, left, previous = -95.0 + float(rng.uniform(0, 12)), int(rng.integers(1, 8)), -1e9
+    while s < 95:
+        if left == 0:
+            s += float(rng.uniform(2, 22))
+            left = int(rng.integers(1, 8))
+        weights = [1.0, 0, 0, 0] if strip > 3 else [0.88, 0.06, 0.04, 0.02]
+        kind = str(rng.choice(["car", "truck", "motorcycle", "bus"], p=weights))
         model, class_id, palette = _parked_model(population, kind)
         extent = model.high - model.low
-        length = length or float(extent[0]) + float(rng.uniform(0.5, 1.5))
-        if _free(population, index, street, s + length / 2, length / 2) and rng.random() < density:
-            along = 0.0 if side < 0 else np.pi
-            along += np.pi * (rng.random() < 0.12)
-            turn = np.pi / 2 * (1 if rng.random() < 0.6 else -1) if strip > 3 else 0.0
-            drift = float(rng.normal(0, 0.06 if strip < 3 else 0.12))
-            x, y = street.point(s + length / 2, middle + drift)
+        length = bay_length(strip) if strip > 3 else float(extent[0]) + float(rng.uniform(0.5, 1.5))
+        middle = s + length / 2
+        if _free(population, index, street, middle, length / 2) and rng.random() > 0.15:
             population.add(
-                class_id, (model,), palette, (x, y, 0.0, street.heading + along + turn + float(rng.normal(0, 0.012)))
+                class_id, (model,), palette, _parked_pose(rng, street, side, strip, middle, float(extent[1]))
             )
-            if previous is not None and s - previous < 9:
-                gaps.append(np.array([*street.point(0.5 * (previous + s), middle), index]))
+            if s - previous < 7:
+                gaps.append(np.array([*street.point(0.5 * (previous + s), _strip_middle(street, side, strip)), index]))
             previous = s + length
         s += length
+        left -= 1
     return gaps
+
+
+def _strip_middle(street: Street, side: int, strip: float) -> float:
+    return side * (street.driven + strip / 2)
+
+
+def _parked_pose(
+    rng: np.random.Generator, street: Street, side: int, strip: float, s: float, width: float
+) -> tuple[float, float, float, float]:
+    """Along the kerb (mostly with the traffic; broad vehicles closer to the kerb), or across in a deep strip."""
+    heading = street.heading + (0.0 if side < 0 else np.pi) + np.pi * (rng.random() < 0.12)
+    if strip > 3:
+        heading += np.pi / 2 * (1 if rng.random() < 0.6 else -1)
+        drift = float(rng.normal(0, 0.1))
+    else:
+        drift = float(rng.normal(0, 0.05)) + side * max(0.0, (width - strip) / 2 + 0.05)
+    x, y = street.point(s, _strip_middle(street, side, strip) + drift)
+    return x, y, 0.0, heading + float(rng.normal(0, 0.012))
 
 
 def _parked_model(population: Population, kind: str) -> tuple[Model, int, np.ndarray]:

@@ -1,4 +1,4 @@
-"""Moving vehicles and the ego vehicle: they follow their lane and keep their distance (IDM), stop at red and for people.
+"""Moving vehicles and the ego vehicle: they keep their lane and distance, and stop at red and for people.
 
 Intelligent driver model: Treiber, Hennecke, Helbing, "Congested traffic states in empirical observations and
 microscopic simulations", Physical Review E 62 (2000), equation 3.
@@ -6,6 +6,7 @@ microscopic simulations", Physical Review E 62 (2000), equation 3.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -92,6 +93,12 @@ class _Scene:
     signals: _Signals
     wobble: np.ndarray
     people: list[list[tuple[float, float]]] = field(default_factory=list)
+    by_lane: dict[tuple[int, Lane], list[Driver]] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.by_lane = defaultdict(list)
+        for driver in self.drivers:
+            self.by_lane[(driver.street, driver.lane)].append(driver)
 
 
 def build_traffic(config: SequenceConfig, town: Town) -> Traffic:
@@ -125,7 +132,7 @@ def _spawn(population: Population, config: SequenceConfig, signals: _Signals) ->
                 if _spawn_allowed(street, k, driver, drivers, signals):
                     _add_things(population, driver, kind)
                     drivers.append(driver)
-                    spread = (50.0 if lane.bicycles else 22.0) / max(config.traffic, 0.05)
+                    spread = (60.0 if lane.bicycles else 28.0) / max(config.traffic, 0.05)
                     way += driver.length / 2 + 3.0 + float(rng.exponential(spread))
                 else:
                     way += 6.0
@@ -159,7 +166,7 @@ def _make_driver(population: Population, street: int, lane: Lane, way: float, ki
     fast = float(rng.uniform(2.5, 6)) if kind == "bike" else float(rng.uniform(7, 13))
     offset = float(rng.normal(0, 0.12))
     if kind == "bike" and not lane.bicycles:
-        offset = -lane.direction * (lane.width / 2 - 0.7)
+        offset = -lane.direction * (lane.width / 2 - 0.95)
     return Driver(street, lane, way, fast * float(rng.uniform(0.5, 1)), fast, lengths[kind], offset)
 
 
@@ -256,8 +263,8 @@ def _acceleration(scene: _Scene, driver: Driver, time: float, is_ego: bool) -> f
     if driver.desired <= 0:
         return -BRAKING
     obstacles = [(60.0, driver.desired)]
-    for other in scene.drivers:
-        if other is not driver and other.street == driver.street and other.lane == driver.lane:
+    for other in scene.by_lane[(driver.street, driver.lane)]:
+        if other is not driver:
             gap = (other.way - driver.way) % RING - 0.5 * (other.length + driver.length)
             obstacles.append((gap, other.speed))
     street = scene.town.streets[driver.street]

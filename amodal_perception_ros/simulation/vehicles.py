@@ -1,4 +1,7 @@
-"""Parametric cars, vans, trucks and buses. Local frame: x forward, y left, z up, origin on the ground below the middle."""
+"""Parametric cars, vans, trucks and buses.
+
+Local frame: x forward, y left, z up, origin on the ground below the middle.
+"""
 
 from __future__ import annotations
 
