@@ -10,7 +10,7 @@ from amodal_perception_ros.fusion.priors import ELONGATED, SIZES, Size
 
 _ANGLES = np.deg2rad(np.arange(0.0, 90.0, 3.0)).astype(np.float32)
 _MIN_POINTS = 8
-_TRUST = 0.6
+_LARGEST = 1.5
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,8 +33,10 @@ def fit_box(points: np.ndarray, class_id: int, sensor: np.ndarray, shape: np.nda
 
     The heading of vehicles minimises the distance of the points to two edges of a rectangle (closeness criterion of
     L-shape fitting, Zhang et al., "Efficient L-Shape Fitting for Vehicle Detection Using Laser Scanners", IV 2017,
-    section III); people, and objects with fewer than 8 points, take the vehicle's own heading. An extent of at least
-    0.6 of the typical size is believed; a shorter one is completed to the typical size away from the sensor.
+    section III); people, and objects with fewer than 8 points, take the vehicle's own heading. An extent that falls
+    short of the typical size is completed to it, away from the sensor: the seen surface of an object is nearly always
+    less than its outline, and small members of a class are made too long rather than too short. One beyond 1.5 times
+    the typical size is stray points and is cut to that.
 
     Args:
         points: (N, 3) float32 in base_link, N >= 1.
@@ -108,11 +110,11 @@ def _first_axis_is_length(
 def _complete(
     low: np.ndarray, high: np.ndarray, typical: np.ndarray, viewpoint: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Extend extents below 0.6 of the typical ones to the typical ones, away from the viewpoint."""
-    missing = np.where(high - low < _TRUST * typical, typical - (high - low), 0.0)
-    behind, before = viewpoint < low, viewpoint > high
-    share = np.where(behind, 0.0, np.where(before, 1.0, 0.5))
-    return low - share * missing, high + (1.0 - share) * missing
+    """Extend extents below the typical ones, and cut those beyond 1.5 times, at the end away from the viewpoint."""
+    extent = high - low
+    change = np.clip(extent, typical, _LARGEST * typical) - extent
+    share = np.where(viewpoint < low, 0.0, np.where(viewpoint > high, 1.0, 0.5))
+    return low - share * change, high + (1.0 - share) * change
 
 
 def _fold(angle: float) -> float:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from amodal_perception_ros.fusion.geometry import MAX_DEPTH, MIN_DEPTH, CameraCloud, lift_pixels
+from amodal_perception_ros.fusion.priors import SIZES
 from amodal_perception_ros.scene import Camera, CameraScene, Instance
 
 _SAMPLES_PER_SIDE = 14
@@ -72,7 +73,7 @@ def gather_evidence(scene: CameraScene, cloud: CameraCloud | None, points: np.nd
     """Lift every instance of a camera; those without any usable depth cannot be placed and are left out.
 
     With at least three LiDAR returns on the visible mask, the whole amodal depth is scaled so that it agrees with
-    them (median ratio at the same pixels): the network gives the shape, the LiDAR the distance.
+    them: the network gives the shape, the LiDAR the distance.
 
     Args:
         scene: what the camera perceived.
@@ -131,22 +132,30 @@ def _lift(
 
 
 def _lidar_anchor(instance: Instance, cloud: CameraCloud, returns: np.ndarray) -> tuple[float, np.ndarray]:
-    """Median ratio of the LiDAR's depth to the instance's at the same pixels, and the returns that agree with it.
+    """Ratio of the LiDAR's depth to the instance's at the same pixels, and the returns that agree with it.
 
-    Returns through windows and past edges lie elsewhere: more than a quarter off the median they are left out. With
-    fewer than three returns in agreement the ratio is 1 and there are none.
+    Some returns on a mask lie elsewhere (seen through windows, past edges, from the LiDAR's other viewpoint). So the
+    ratio is the median of the densest group of ratios whose spread fits the object's size, weighted by its
+    plausibility exp(-|log ratio| / 0.3). With fewer than three returns, or a ratio outside [0.5, 2], the ratio is 1
+    and no return counts.
     """
     mask = instance.amodal_mask
     row, column = cloud.rows[returns] - mask.y_offset, cloud.columns[returns] - mask.x_offset
     inside = (row >= 0) & (row < mask.height) & (column >= 0) & (column < mask.width)
     returns, predicted = returns[inside], instance.depth[row[inside], column[inside]]
     usable = (predicted > MIN_DEPTH) & (predicted < MAX_DEPTH)
-    returns, ratio = returns[usable], cloud.depth[returns[usable]] / predicted[usable]
+    returns, predicted = returns[usable], predicted[usable]
+    order = np.argsort(cloud.depth[returns] / predicted, kind="stable")
+    returns, ratio = returns[order], (cloud.depth[returns] / predicted)[order]
     if len(ratio) < _MIN_LIDAR_POINTS:
         return 1.0, returns[:0]
-    scale = float(np.clip(np.median(ratio), 0.5, 2.0))
-    agreeing = returns[np.abs(ratio / scale - 1.0) < 0.25]
-    return (scale, agreeing) if len(agreeing) >= _MIN_LIDAR_POINTS else (1.0, returns[:0])
+    spread = 2.0 * max(0.3, 0.2 * SIZES[instance.class_id].length) / float(np.median(predicted)) + 0.02
+    last = np.searchsorted(ratio, ratio + spread, side="right")
+    first = np.arange(len(ratio))
+    middle = ratio[(first + last - 1) // 2]
+    best = int(np.argmax((last - first) * np.exp(-np.abs(np.log(middle)) / 0.3)))
+    scale, group = float(middle[best]), returns[best : last[best]]
+    return (scale, group) if len(group) >= _MIN_LIDAR_POINTS and 0.5 <= scale <= 2.0 else (1.0, returns[:0])
 
 
 def _depth_stddev(instance: Instance, depth: float) -> float:

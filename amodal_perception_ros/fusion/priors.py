@@ -16,15 +16,15 @@ class Size(NamedTuple):
 
 
 SIZES: dict[int, Size] = {
-    BY_NAME["person"].id: Size(0.6, 0.6, 1.75),
-    BY_NAME["rider"].id: Size(0.9, 0.6, 1.75),
-    BY_NAME["car"].id: Size(4.5, 1.85, 1.55),
-    BY_NAME["bike"].id: Size(1.75, 0.6, 1.1),
-    BY_NAME["motorcycle"].id: Size(2.1, 0.8, 1.3),
-    BY_NAME["truck"].id: Size(7.5, 2.5, 3.0),
-    BY_NAME["bus"].id: Size(11.5, 2.6, 3.2),
+    BY_NAME["person"].id: Size(0.75, 0.65, 1.75),
+    BY_NAME["rider"].id: Size(0.9, 0.65, 1.75),
+    BY_NAME["car"].id: Size(4.6, 1.95, 1.65),
+    BY_NAME["bike"].id: Size(1.7, 0.6, 1.25),
+    BY_NAME["motorcycle"].id: Size(2.1, 0.8, 1.4),
+    BY_NAME["truck"].id: Size(7.0, 2.5, 2.85),
+    BY_NAME["bus"].id: Size(10.8, 2.9, 3.4),
 }
-"""Class id -> size of a common member of the class; round figures, not fitted to any data set."""
+"""Class id -> size of a common member of the class; round figures near the averages of driving data sets."""
 
 ELONGATED = frozenset(BY_NAME[name].id for name in ("car", "bike", "motorcycle", "truck", "bus"))
 """Classes whose heading can be read from their outline; people are as long as they are wide."""
