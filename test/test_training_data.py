@@ -11,7 +11,7 @@ from amodal_perception_ros.datasets.amodal_synth_drive import SequenceWriter
 from amodal_perception_ros.errors import InputError
 from amodal_perception_ros.network import CANONICAL_FOCAL
 from amodal_perception_ros.scene import Camera, Rig, Sample, SurroundFrame, SurroundScene
-from amodal_perception_ros.training.augment import augment, drop_lidar, mirror, photometric
+from amodal_perception_ros.training.augment import Augmentation, augment, drop_lidar, mirror, photometric, zoom
 from amodal_perception_ros.training.dataset import BatchSource, collate, prepare_cache, split_sequences
 from amodal_perception_ros.training.records import ImageRecord, make_records
 
@@ -118,7 +118,7 @@ def test_padding_has_no_targets_and_stays_black_when_augmented():
     assert not record.image[48:].any()
     assert not record.stuff[:, 12:].any()
     assert np.isnan(record.log_depth[12:]).all()
-    changed = augment(record, np.random.default_rng(0), 0.5)
+    changed = augment(record, np.random.default_rng(0), Augmentation(zoom_probability=0))
     assert not changed.image[48:].any()
     assert changed.image[:48].any()
 
@@ -165,6 +165,52 @@ def test_mirror_moves_the_seeds_with_the_objects():
     record = make_records(toy_sample(3), SIZE)["front"]
     straight, flipped = (collate([r], 4, np.random.default_rng(0), 0).targets for r in (record, mirror(record)))
     torch.testing.assert_close(straight.heat.flip(-1), flipped.heat)
+
+
+def test_zoom_equals_a_camera_with_a_longer_lens():
+    """A window of half the size at twice the scale, against the record of that camera itself."""
+    rectangles = [(CAR, 5.0, 40, 32, 72, 64), (PERSON, 9.0, 64, 32, 80, 60), (6, 12.0, 4, 20, 20, 61)]
+    zoomed = zoom(record_of(rectangles), 2.0, 0.5, 0.5)
+    moved = [(k, z, 2 * a - 64, 2 * t - 48, 2 * r - 64, 2 * b - 48) for k, z, a, t, r, b in rectangles]
+    longer = Camera("front", 128, 96, np.array([[128.0, 0, 64], [0, 128, 48], [0, 0, 1]]), np.eye(4))
+    direct = record_of(moved, longer)
+    assert zoomed.classes.tolist() == direct.classes.tolist() == [CAR, PERSON], "the third leaves the window"
+    assert zoomed.occludes.tolist() == direct.occludes.tolist()
+    for name in ("visible", "amodal"):
+        differs = np.abs(getattr(zoomed, name).astype(int) - getattr(direct, name)) > 64
+        assert differs.mean() < 0.02, "interpolated edges only"
+    np.testing.assert_allclose(zoomed.boxes, direct.boxes, atol=1e-6)
+    known = np.isfinite(zoomed.object_log_depth) & np.isfinite(direct.object_log_depth)
+    assert known.sum() > 200
+    np.testing.assert_allclose(zoomed.object_log_depth[known], direct.object_log_depth[known], atol=4e-3)
+    assert (zoomed.visible <= zoomed.amodal).all()
+
+
+def test_zoom_moves_lidar_points_with_the_picture():
+    lidar = np.array([[8, -1 / 16, -1 / 16, 1], [4, 31 / 32, 15 / 32, 1], [4, 3.9, 0, 1]], np.float32)
+    record = zoom(record_of([], lidar=lidar), 2.0, 0.5, 0.5)
+    guidance = collate([record], 4, np.random.default_rng(0), 0).guidance[0]
+    assert guidance[1].sum() == 2, "the third point leaves the window"
+    assert guidance[0, 2 * 48 - 48 + 1, 2 * 64 - 64 + 1].item() == pytest.approx(128 / CANONICAL_FOCAL / 8)
+    assert guidance[0, 2 * 40 - 48 + 1, 2 * 48 - 64 + 1].item() == pytest.approx(128 / CANONICAL_FOCAL / 4)
+
+
+def test_zoom_by_one_changes_nothing_and_padding_stays_outside():
+    record = make_records(toy_sample(3, count=8), SIZE)["front"]
+    same = zoom(record, 1.0, 0.3, 0.3)
+    for item in fields(ImageRecord):
+        before, after = getattr(record, item.name), getattr(same, item.name)
+        np.testing.assert_allclose(before, after, atol=1e-6, err_msg=item.name)
+    padded = record_of([(CAR, 5.0, 32, 32, 96, 64)], toy_camera(width=256, height=96))
+    assert zoom(padded, 2.0, 0.0, 0.5).content.tolist() == [128, 48]
+    assert zoom(padded, 2.0, 0.0, 0.0).content.tolist() == [128, 96]
+
+
+def test_an_object_cut_down_by_zoom_is_ignored():
+    record = zoom(record_of([(CAR, 5.0, 20, 40, 33, 42)]), 2.0, 0.5, 0.5)
+    assert record.classes.tolist() == []
+    assert record.visible.shape == (0, 24, 32)
+    assert 0 < record.ignored.sum() <= 6
 
 
 def test_guidance_holds_canonical_inverse_depth_of_the_points():
@@ -257,14 +303,14 @@ def test_cached_records_equal_those_of_the_original_samples(tmp_path):
 
 
 def test_a_batch_depends_on_seed_and_step_only(files):
-    arguments = {"batch_size": 4, "seed_stride": 4, "forced_seed_probability": 0.5, "lidar_dropout": 0.4}
-    source = BatchSource(files, seed=3, augmented=True, **arguments)
-    later = BatchSource(files, seed=3, augmented=True, **arguments)[7]
+    arguments = {"batch_size": 4, "seed_stride": 4, "forced_seed_probability": 0.5, "augmentation": Augmentation()}
+    source = BatchSource(files, seed=3, **arguments)
+    later = BatchSource(files, seed=3, **arguments)[7]
     for a, b in zip(source[7].targets, later.targets):
         torch.testing.assert_close(a, b, equal_nan=True)
     assert torch.equal(source[7].image, later.image)
     assert not torch.equal(source[7].image, source[8].image)
-    assert not torch.equal(source[7].image, BatchSource(files, seed=4, augmented=True, **arguments)[7].image)
+    assert not torch.equal(source[7].image, BatchSource(files, seed=4, **arguments)[7].image)
 
 
 def test_an_epoch_shows_every_image_once(files):

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 
 from amodal_perception_ros.errors import InputError
 from amodal_perception_ros.network.config import INPUT_MULTIPLE, NetworkConfig
 from amodal_perception_ros.network.losses import LossWeights
+from amodal_perception_ros.training.augment import Augmentation
+
+Section = TypeVar("Section", LossWeights, Augmentation)
 
 
 @dataclass(frozen=True)
@@ -33,8 +36,8 @@ class TrainConfig:
         ema_decay: decay per step of the averaged weights, which are the result.
         field_tokens: tokens per image whose masks are supervised.
         forced_seed_probability: chance that an object's seed cell becomes a token whatever the heat map says.
-        augment: flips, photometric changes and LiDAR dropout.
-        lidar_dropout: chance that an image is trained without LiDAR.
+        augment: whether images are changed at random (see `augment.augment`).
+        augmentation: strength of those changes.
         seed: of data order, augmentation and initial weights.
         device: "auto", "cpu", "cuda" or "cuda:N".
         threads: CPU threads of the training process; 0 = PyTorch's default.
@@ -66,7 +69,7 @@ class TrainConfig:
     field_tokens: int = 24
     forced_seed_probability: float = 0.6
     augment: bool = True
-    lidar_dropout: float = 0.4
+    augmentation: Augmentation = field(default_factory=Augmentation)
     seed: int = 0
     device: str = "auto"
     threads: int = 0
@@ -95,7 +98,7 @@ class TrainConfig:
             value = getattr(self, name)
             if value is not None and value <= 0:
                 raise InputError(f"training {name} must be positive, got {value}")
-        for name in ("early_fraction", "warmup", "ema_decay", "forced_seed_probability", "lidar_dropout"):
+        for name in ("early_fraction", "warmup", "ema_decay", "forced_seed_probability"):
             if not 0 <= getattr(self, name) <= 1:
                 raise InputError(f"training {name} must be in 0..1, got {getattr(self, name)}")
 
@@ -124,7 +127,8 @@ def load_config(path: Path | None) -> TrainConfig:
         raise InputError(f"{path}: training settings must be a mapping, got {type(values).__name__}")
     try:
         values["network"] = NetworkConfig.from_dict(values.get("network") or {})
-        values["loss"] = _loss_weights(values.get("loss") or {})
+        values["loss"] = _section(LossWeights, values.get("loss"))
+        values["augmentation"] = _section(Augmentation, values.get("augmentation"))
         unknown = sorted(set(values) - {item.name for item in fields(TrainConfig)})
         if unknown:
             raise InputError(f"unknown settings {unknown}")
@@ -133,8 +137,8 @@ def load_config(path: Path | None) -> TrainConfig:
         raise InputError(f"{path}: {error}") from error
 
 
-def _loss_weights(values: dict[str, float]) -> LossWeights:
-    unknown = sorted(set(values) - {item.name for item in fields(LossWeights)})
+def _section(kind: type[Section], values: dict[str, float] | None) -> Section:
+    unknown = sorted(set(values or {}) - {item.name for item in fields(kind)})
     if unknown:
-        raise InputError(f"unknown loss weights {unknown}")
-    return LossWeights(**values)
+        raise InputError(f"unknown settings {unknown} of {kind.__name__}")
+    return kind(**(values or {}))

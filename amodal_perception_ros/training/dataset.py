@@ -19,7 +19,7 @@ from amodal_perception_ros.datasets.amodal_synth_drive import SequenceReader, re
 from amodal_perception_ros.errors import InputError
 from amodal_perception_ros.network.config import OUTPUT_STRIDE
 from amodal_perception_ros.network.losses import Targets
-from amodal_perception_ros.training.augment import augment
+from amodal_perception_ros.training.augment import Augmentation, augment
 from amodal_perception_ros.training.records import SEED_STRIDES, ImageRecord, make_records
 
 
@@ -123,10 +123,9 @@ class BatchSource(Dataset):
         files: record files.
         batch_size: images per batch.
         seed_stride: stride of the network's heat map.
-        seed: of order and augmentation; None = in order, not augmented, for validation.
+        seed: of order and augmentation; None = in order and once, for validation.
         forced_seed_probability: see `TrainConfig`.
-        lidar_dropout: see `TrainConfig`.
-        augmented: whether to augment.
+        augmentation: strength of the random changes; None = none.
     """
 
     def __init__(
@@ -136,14 +135,12 @@ class BatchSource(Dataset):
         seed_stride: int,
         seed: int | None = None,
         forced_seed_probability: float = 0.0,
-        lidar_dropout: float = 0.0,
-        augmented: bool = False,
+        augmentation: Augmentation | None = None,
     ) -> None:
         if not files:
             raise InputError("the data hold no annotated image")
         self.files, self.batch_size, self.seed_stride, self.seed = files, batch_size, seed_stride, seed
-        self.forced_seed_probability, self.lidar_dropout = forced_seed_probability, lidar_dropout
-        self.augmented = augmented
+        self.forced_seed_probability, self.augmentation = forced_seed_probability, augmentation
 
     def __len__(self) -> int:
         return -(-len(self.files) // self.batch_size)
@@ -152,8 +149,8 @@ class BatchSource(Dataset):
         """Return the batch of a step; steps go on beyond `len` into further epochs when a seed is given."""
         rng = np.random.default_rng((self.seed or 0, step))
         records = [ImageRecord.load(self.files[index]) for index in self._indices(step)]
-        if self.augmented:
-            records = [augment(record, rng, self.lidar_dropout) for record in records]
+        if self.augmentation is not None:
+            records = [augment(record, rng, self.augmentation) for record in records]
         return collate(records, self.seed_stride, rng, self.forced_seed_probability)
 
     def _indices(self, step: int) -> list[int]:

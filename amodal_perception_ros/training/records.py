@@ -128,9 +128,7 @@ def _make_record(image: np.ndarray, guidance: np.ndarray, view: View, scene: Cam
         classes=np.array([_THING_INDEX[instance.class_id] for instance in targets], np.int64),
         levels=np.array([min(instance.occlusion_level, 7) for instance in targets], np.int64),
         boxes=_boxes([_on_image(instance.amodal_mask, scene) for instance in targets], view, size),
-        seeds=np.array([[_core_cell(m, stride) for stride in SEED_STRIDES] for m in visible], np.int64).reshape(
-            -1, 2, 2
-        ),
+        seeds=core_cells(visible),
         visible=visible,
         amodal=amodal,
         object_log_depth=depths,
@@ -214,19 +212,26 @@ def _boxes(masks: list[np.ndarray], view: View, size: tuple[int, int]) -> np.nda
     return boxes
 
 
-def _core_cell(coverage: np.ndarray, stride: int) -> tuple[int, int]:
+def core_cells(coverage: np.ndarray) -> np.ndarray:
+    """Return (G, 2, 2) int64 row and column of the core of (G, h, w) uint8 coverages, for each of `SEED_STRIDES`."""
+    cells = [[_core_cell(mask, stride // OUTPUT_STRIDE) for stride in SEED_STRIDES] for mask in coverage]
+    return np.array(cells, np.int64).reshape(-1, len(SEED_STRIDES), 2)
+
+
+def _core_cell(coverage: np.ndarray, ratio: int) -> tuple[int, int]:
     """Return row and column of the cell deepest inside the visible part; ties go to the one nearest its centroid."""
-    cells = coverage.astype(np.float32) / 255
-    ratio = stride // OUTPUT_STRIDE
-    if ratio > 1:
-        cells = cv2.resize(cells, (cells.shape[1] // ratio, cells.shape[0] // ratio), interpolation=cv2.INTER_AREA)
+    y0, y1, x0, x1 = _cell_roi(coverage)
+    y0, x0 = y0 // ratio * ratio, x0 // ratio * ratio
+    y1, x1 = -(-y1 // ratio) * ratio, -(-x1 // ratio) * ratio
+    cells = coverage[y0:y1, x0:x1].astype(np.float32) / 255
+    cells = cells.reshape((y1 - y0) // ratio, ratio, (x1 - x0) // ratio, ratio).mean((1, 3))
     inside = np.pad((cells >= 0.5).astype(np.uint8), 1)
     depth = cv2.distanceTransform(inside, cv2.DIST_L2, 5)[1:-1, 1:-1] + cells
     rows, columns = np.mgrid[: cells.shape[0], : cells.shape[1]]
     centre = (rows * cells).sum() / cells.sum(), (columns * cells).sum() / cells.sum()
     depth -= 0.02 * np.hypot(rows - centre[0], columns - centre[1])
     row, column = np.unravel_index(int(np.where(cells > 0, depth, -np.inf).argmax()), cells.shape)
-    return int(row), int(column)
+    return int(row) + y0 // ratio, int(column) + x0 // ratio
 
 
 def _occludes(instances: list[Instance], scene: CameraScene) -> np.ndarray:

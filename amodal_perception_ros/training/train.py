@@ -179,8 +179,7 @@ def batches(
             config.network.seed_stride,
             config.seed,
             config.forced_seed_probability,
-            config.lidar_dropout,
-            config.augment,
+            config.augmentation if config.augment else None,
         )
         loader = DataLoader(
             source,
