@@ -20,6 +20,7 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, QoSProfile
+from rclpy.subscription import Subscription
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
 from tf2_msgs.msg import TFMessage
 from visualization_msgs.msg import MarkerArray
@@ -160,6 +161,8 @@ class Listener(Node):
     def __init__(self, context: Context, cameras: tuple[str, ...] = CAMERAS) -> None:
         super().__init__("listener", context=context)
         self.received: dict[str, list] = defaultdict(list)
+        self.topics: dict[str, Subscription] = {}
+        self.reports_seen = 0
         topics = {
             "bev": BevOccupancy,
             "occupancy_grid": OccupancyGrid,
@@ -174,22 +177,31 @@ class Listener(Node):
             self.listen(topic, kind)
 
     def listen(self, topic: str, kind: type, qos: object = 50) -> None:
-        self.create_subscription(kind, topic, self.received[topic].append, qos)
+        self.topics[topic] = self.create_subscription(kind, topic, self.received[topic].append, qos)
+
+    def wait_for_publishers(self, node: Node) -> None:
+        """Wait until what `node` publishes is matched with this listener in both directions."""
+        mine = {subscription.topic_name: subscription for subscription in self.topics.values()}
+        both = [(own, mine[own.topic_name]) for own in node.publishers if own.topic_name in mine]
+        assert both
+        wait_until(lambda: all(t.get_subscription_count() and m.get_publisher_count() for t, m in both), 10)
 
     def wait_for(self, topic: str, count: int = 1, timeout_s: float = 10.0) -> list:
         wait_until(lambda: len(self.received[topic]) >= count, timeout_s, lambda: f"{topic}: {self.diagnosis()}")
         return self.received[topic]
 
     def wait_for_diagnostics(self, ready: Callable[[str, dict], bool], timeout_s: float = 10.0) -> tuple[str, dict]:
-        """Return message text and values of the first report from now on that satisfies `ready`."""
-        seen = len(self.received["/diagnostics"])
+        """Return message text and values of the first report after the last one found that satisfies `ready`."""
 
-        def found() -> tuple[str, dict] | None:
-            reports = map(values_of, self.received["/diagnostics"][seen:])
-            return next((report for report in reports if ready(*report)), None)
+        def found() -> int | None:
+            reports = enumerate(self.received["/diagnostics"][self.reports_seen :], self.reports_seen)
+            return next((index for index, report in reports if ready(*values_of(report))), None)
 
         wait_until(lambda: found() is not None, timeout_s, self.diagnosis)
-        return found()
+        index = found()
+        assert index is not None
+        self.reports_seen = index + 1
+        return values_of(self.received["/diagnostics"][index])
 
     def diagnosis(self) -> str:
         reports = self.received["/diagnostics"]

@@ -33,6 +33,7 @@ from ros_graph import (  # noqa: E402
 from rosgraph_msgs.msg import Clock  # noqa: E402
 from std_msgs.msg import Float64  # noqa: E402
 
+from amodal_perception_ros.errors import InputError  # noqa: E402
 from amodal_perception_ros.fusion import BevConfig  # noqa: E402
 from amodal_perception_ros.ros.diagnostics import STAGES  # noqa: E402
 from amodal_perception_ros.ros.message_conversions import image_to_message, make_header, points_to_cloud  # noqa: E402
@@ -79,7 +80,7 @@ class Bench:
             self.rig = self.graph.add(RigDriver(self.graph.context, compressed=compressed))
             self.listener = self.graph.add(Listener(self.graph.context))
             self.rig.wait_for_subscribers(overrides.get("use_lidar", True), overrides.get("use_odometry", True))
-            wait_until(lambda: self.listener.count_publishers("/diagnostics"), 10)
+            self.listener.wait_for_publishers(self.node)
             if transforms:
                 self.rig.publish_transforms()
                 wait_until(lambda: self.knows_transforms(), 10)
@@ -147,7 +148,7 @@ def test_diagnostics_and_debug_topics_tell_how_it_goes(start):
     bench.listener.listen("debug/pipeline_latency_ms", Float64)
     for stage in STAGES:
         bench.listener.listen(f"debug/processing_time/{stage}_ms", Float64)
-    wait_until(lambda: bench.node.count_subscribers("debug/processing_time/tick_ms"), 10)
+    bench.listener.wait_for_publishers(bench.node)
     for tick in range(3):
         bench.rig.tick(tick)
         bench.listener.wait_for("front/panoptic", tick + 1)
@@ -458,29 +459,40 @@ def foreign(path, weights):
     save_file(load_file(str(weights)), str(path), metadata={"architecture": "another/7", "model_id": "x"})
 
 
-@pytest.mark.parametrize(
-    ("make", "words"),
-    [(None, "no such weights file"), (truncated, "safetensors"), (foreign, "another/7")],
-    ids=["missing", "truncated", "another architecture"],
-)
-def test_unusable_weights_are_one_line_at_the_start(weights, tmp_path, make, words):
-    path = tmp_path / "broken.safetensors"
-    if make is not None:
-        make(path, weights)
+def test_missing_weights_are_one_line_at_the_start(tmp_path):
+    path = tmp_path / "nowhere.safetensors"
     done = run_node("-p", f"weights:={path}")
     assert done.returncode == 2
-    lines = done.stderr.strip().splitlines()
-    assert len(lines) == 1
-    assert str(path) in lines[0]
-    assert words in lines[0]
+    assert done.stderr.strip() == f"error: {path}: no such weights file"
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [(truncated, "not a complete safetensors file"), (foreign, "another/7")],
+    ids=["truncated", "another architecture"],
+)
+def test_unusable_weights_are_refused_at_the_start(weights, tmp_path, make, words):
+    path = tmp_path / "broken.safetensors"
+    make(path, weights)
+    with pytest.raises(InputError, match=words) as error:
+        Bench(path)
+    assert str(path) in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_broken_parameter_file_is_one_line_at_the_start(tmp_path):
+    path = tmp_path / "broken.yaml"
+    path.write_text("cameras: [\n")
+    done = run_node("--params-file", str(path))
+    assert done.returncode == 2
+    assert str(path) in done.stderr.strip().splitlines()[-1]
+    assert "Traceback" not in done.stderr
 
 
 def test_a_wrong_parameter_is_one_line_at_the_start():
     done = run_node("-p", "bev.resolution_m:=-1.0")
     assert done.returncode == 2
-    assert done.stderr.strip() == (
-        "perception_node: parameter 'bev.resolution_m' must be a number in 0.05 .. 5.0 [m], got -1.0"
-    )
+    assert done.stderr.strip() == ("error: parameter 'bev.resolution_m' must be a number in 0.05 .. 5.0 [m], got -1.0")
 
 
 def test_a_node_with_a_wrong_parameter_is_refused(weights):

@@ -7,8 +7,6 @@ sensors. Inputs, outputs, parameters and limits are in docs/node.md.
 
 from __future__ import annotations
 
-import signal
-import sys
 import threading
 import time
 import traceback
@@ -18,23 +16,20 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from nav_msgs.msg import Odometry
 from rclpy.clock import Clock, ClockType
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
-from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
 
-from amodal_perception_ros.errors import InputError
 from amodal_perception_ros.fusion import BevConfig, BevMapper, lift_objects
 from amodal_perception_ros.perception import Perception
 from amodal_perception_ros.perception.postprocess import PostprocessConfig
 from amodal_perception_ros.ros.diagnostics import NodeHealth
 from amodal_perception_ros.ros.frame_builder import BuiltFrame, FrameBuilder
+from amodal_perception_ros.ros.node_main import spin_until_signal
 from amodal_perception_ros.ros.parameter_table import LIDAR, ODOMETRY
 from amodal_perception_ros.ros.parameters import PerceptionParameters, declare
 from amodal_perception_ros.ros.scene_publisher import Outgoing, ScenePublisher
@@ -346,32 +341,5 @@ def load_perception(parameters: PerceptionParameters) -> Perception:
 
 
 def main(args: list[str] | None = None) -> int:
-    """Run the node until SIGINT or SIGTERM.
-
-    Returns:
-        0 after a clean shutdown, 2 when parameters or weights are wrong (one line on stderr).
-    """
-    # rclpy's own handlers would shut the context down before the last diagnostics are out.
-    rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
-    stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
-    try:
-        node = PerceptionNode()
-    except InputError as error:
-        print(f"perception_node: {error}", file=sys.stderr)
-        rclpy.try_shutdown()
-        return 2
-    executor = SingleThreadedExecutor()
-    executor.add_node(node)
-    try:
-        while not stop.is_set():
-            executor.spin_once(timeout_sec=0.1)
-    except ExternalShutdownException:
-        pass
-    finally:
-        executor.remove_node(node)
-        node.close()
-        executor.shutdown()
-        rclpy.try_shutdown()
-    return 0
+    """Run the node until SIGINT or SIGTERM; returns the exit code (2 for wrong parameters or weights)."""
+    return spin_until_signal(PerceptionNode, args)

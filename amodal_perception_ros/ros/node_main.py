@@ -1,0 +1,63 @@
+"""How an executable of this package runs its node: one thread, clean ends, one line for wrong input."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from typing import Protocol
+
+import rclpy
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.signals import SignalHandlerOptions
+
+from amodal_perception_ros.errors import InputError
+
+
+class ClosableNode(Protocol):
+    """A node that can end itself in order."""
+
+    def close(self) -> None:
+        """Say the last words and destroy the node."""
+        ...
+
+
+def spin_until_signal(make_node: Callable[[], ClosableNode], args: list[str] | None = None) -> int:
+    """Make a node and run it until SIGINT or SIGTERM.
+
+    Args:
+        make_node: makes the node; raises InputError for wrong parameters and files.
+        args: command line, default `sys.argv`.
+
+    Returns:
+        0 after a clean end, 2 for wrong input (one line on stderr).
+    """
+    # rclpy's own handlers would shut the context down before the node's last words are out.
+    try:
+        rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
+    except RuntimeError as error:  # RCLError and its kin: unreadable parameter file, unknown --ros-args
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    try:
+        node = make_node()
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        rclpy.try_shutdown()
+        return 2
+    executor = SingleThreadedExecutor()
+    executor.add_node(node)
+    try:
+        while not stop.is_set():
+            executor.spin_once(timeout_sec=0.1)
+    except ExternalShutdownException:
+        pass
+    finally:
+        executor.remove_node(node)
+        node.close()
+        executor.shutdown()
+        rclpy.try_shutdown()
+    return 0
