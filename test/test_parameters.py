@@ -47,15 +47,20 @@ def test_yaml_file_is_the_tables_and_valid():
     jsonschema.validate(yaml.safe_load(text), schema())
 
 
-def test_every_parameter_file_in_config_is_valid():
-    files = sorted((ROOT / "config").glob("*.param.yaml"))
-    assert files
-    for file in files:
-        tree = yaml.safe_load(file.read_text())
-        jsonschema.validate(tree, schema())
-        values = parameters_of(file.read_text())
-        check_values(values)
-        assert unknown_names(values, values.get("cameras", DEFAULTS["cameras"])) == []
+def parameter_files():
+    return [path for path in sorted((ROOT / "config").glob("*.yaml")) if "ros__parameters" in path.read_text()]
+
+
+def test_the_default_file_is_among_the_parameter_files():
+    assert ROOT / YAML_FILE in parameter_files()
+
+
+@pytest.mark.parametrize("file", parameter_files(), ids=lambda path: path.name)
+def test_every_parameter_file_is_valid(file):
+    jsonschema.validate(yaml.safe_load(file.read_text()), schema())
+    values = parameters_of(file.read_text())
+    check_values(values)
+    assert unknown_names(values, values.get("cameras", DEFAULTS["cameras"])) == []
 
 
 def test_documentation_holds_the_table():
