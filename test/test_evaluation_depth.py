@@ -70,6 +70,19 @@ def test_object_on_the_wrong_level_is_charged_the_visible_depth():
     assert depth_of(truth, predicted)["RMSE_1"] == pytest.approx(sqrt(40 * 10**2 / 100))
 
 
+def test_levels_do_not_count_fully_hidden_occluders():
+    """Truck, then a person wholly behind it, then a car behind both: an image shows the car on level 1, not 2."""
+    person = Thing("person", 3, (9, 4, 11, 10), 15.0)
+    truth, seen = street(HIDDEN_CAR, FRONT_TRUCK, person), street(HIDDEN_CAR, FRONT_TRUCK)
+    truth.order = order([(FRONT_TRUCK.id, person.id), (FRONT_TRUCK.id, HIDDEN_CAR.id), (person.id, HIDDEN_CAR.id)])
+    truth.instances[0].occlusion_level = 2
+    for predicted in (seen, truth):
+        result = evaluate_pairs([(truth, predicted)])
+        assert result["order"]["level_accuracy"] == 100
+        assert result["depth"]["RMSE_1"] == 0
+        assert "RMSE_2" not in result["depth"]
+
+
 def test_unknown_depth_counts_as_the_limit_and_far_truth_is_not_scored():
     truth, predicted = street(Thing("car", 1, (0, 0, 8, 8), 20.0)), empty_scene()
     predicted.depth[:] = np.nan

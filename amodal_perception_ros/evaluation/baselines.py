@@ -19,7 +19,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from amodal_perception_ros.evaluation.invariants import longest_chains
+from amodal_perception_ros.evaluation.graph import longest_chains
 from amodal_perception_ros.masks import RoiMask
 from amodal_perception_ros.scene import CameraScene, Instance, OcclusionOrder
 

@@ -7,15 +7,16 @@ Source: AmodalSynthDrive, section 3.3.1, equations 2 and 3. Left open there and 
   and `Rules.max_depth` where that is unknown too. So all methods are scored on exactly the same pixels.
 - Range. Predictions are clipped to `Rules.max_depth`.
 - Pooling. Squared errors are summed over the pixels of the whole set, so that large objects weigh more.
-- Levels. The geometric mean runs over the levels that occur in the truth; an RMSE below 1 mm counts as 1 mm, so
-  that one perfect level does not make the product 0.
+- Levels. `DecodedScene.levels`: chains through fully hidden objects do not count. The geometric mean runs over the
+  levels that occur in the truth; an RMSE below 1 mm counts as 1 mm, so that one perfect level does not make the
+  product 0.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from amodal_perception_ros.evaluation.pairs import HIDDEN_BIT, ScenePair, Window, as_window, box_overlaps
+from amodal_perception_ros.evaluation.pairs import HIDDEN_BIT, DecodedScene, ScenePair, Window, as_window, box_overlaps
 from amodal_perception_ros.labels import SEGMENT_FACTOR
 from amodal_perception_ros.scene import OCCLUSION_LEVELS, CameraScene, Instance, paste_nearest
 
@@ -33,7 +34,7 @@ class DepthError:
     def add(self, pair: ScenePair) -> None:
         """Add one image."""
         limit = pair.rules.max_depth
-        modal = _bounded(pair.predicted.scene.depth, limit, np.float32(limit))
+        modal = _bounded(pair.predicted.scene.depth.astype(np.float32, copy=False), limit, np.float32(limit))
         self.visible.add(pair.truth.scene.depth, modal, limit)
         self._add_hidden(pair, modal)
         self._add_levels(pair, modal)
@@ -68,20 +69,20 @@ class DepthError:
                 inner = estimate[window[1] - top : window[3] - top, window[0] - left : window[2] - left]
                 inner[:] = _bounded(predicted.depth(j, window), limit, inner)
             hidden = truth.parts[i] & HIDDEN_BIT > 0
-            self.hidden.add(truth.depth(i, box)[hidden], estimate[hidden], limit)
+            self.hidden.add(np.where(hidden, truth.depth(i, box), np.float32(np.nan)), estimate, limit)
 
     def _add_levels(self, pair: ScenePair, modal: np.ndarray) -> None:
         height, width = modal.shape
-        counted = [instance for instance, scored in zip(pair.truth.instances, pair.counted) if scored]
-        claimed = [instance for instance, ignored in zip(pair.predicted.instances, pair.ignored) if not ignored]
+        true_level = np.where(pair.counted, pair.truth.levels, -1)
+        level = np.where(pair.ignored, -1, pair.predicted.levels)
         for number, error in enumerate(self.levels):
-            objects = _on_level(counted, number)
+            objects = _chosen(pair.truth, true_level == number)
             window = (0, 0, width, height) if number == 0 else _hull(objects, width, height)
             left, top, right, bottom = window
             if left >= right or top >= bottom:
                 continue
             true_map = _level_map(pair.truth.scene, objects, number, window)
-            own = _level_map(pair.predicted.scene, _on_level(claimed, number), number, window)
+            own = _level_map(pair.predicted.scene, _chosen(pair.predicted, level == number), number, window)
             estimate = _bounded(own, pair.rules.max_depth, modal[top:bottom, left:right])
             error.add(true_map, estimate, pair.rules.max_depth)
 
@@ -91,11 +92,11 @@ class _SquaredError:
         self.total, self.count = 0.0, 0
 
     def add(self, truth: np.ndarray, estimate: np.ndarray, limit: float) -> None:
-        with np.errstate(invalid="ignore"):
-            valid = (truth > 0) & (truth <= limit)
-        difference = (estimate[valid] - truth[valid]).astype(np.float64)
-        self.total += float(difference @ difference)
-        self.count += difference.size
+        """Add (h, w) float32 maps; only pixels with a true depth in (0, limit] count."""
+        valid = (truth > 0) & (truth <= np.float32(limit))
+        difference = np.where(valid, estimate - truth, np.float32(0))
+        self.total += float(np.einsum("ij,ij->i", difference, difference).sum(dtype=np.float64))
+        self.count += int(np.count_nonzero(valid))
 
     @property
     def rmse(self) -> float:
@@ -103,12 +104,12 @@ class _SquaredError:
 
 
 def _bounded(depth: np.ndarray, limit: float, otherwise: np.ndarray | np.float32) -> np.ndarray:
-    """Clip depth [m] to [0, limit] and fill what is unknown."""
-    return np.where(np.isnan(depth), otherwise, np.clip(depth, 0.0, np.float32(limit)))
+    """Clip float32 depth [m] to [0, limit] and fill what is unknown."""
+    return np.where(np.isnan(depth), otherwise, np.clip(depth, np.float32(0), np.float32(limit)))
 
 
-def _on_level(instances: list[Instance], number: int) -> list[Instance]:
-    return [i for i in instances if min(i.occlusion_level, OCCLUSION_LEVELS - 1) == number]
+def _chosen(scene: DecodedScene, chosen: np.ndarray) -> list[Instance]:
+    return [scene.instances[i] for i in np.flatnonzero(chosen)]
 
 
 def _hull(objects: list[Instance], width: int, height: int) -> Window:
@@ -122,10 +123,10 @@ def _hull(objects: list[Instance], width: int, height: int) -> Window:
 def _level_map(scene: CameraScene, objects: list[Instance], number: int, window: Window) -> np.ndarray:
     """Rebuild a window of D_n (`CameraScene.depth_levels`) from the objects of that level."""
     left, top, right, bottom = window
-    depth = np.full((bottom - top, right - left), np.nan, np.float32)
     if number == 0:
-        stuff = scene.labels % SEGMENT_FACTOR == 0
-        depth[stuff] = scene.depth[stuff]
+        depth = np.where(scene.labels % SEGMENT_FACTOR == 0, scene.depth, np.float32(np.nan))
+    else:
+        depth = np.full((bottom - top, right - left), np.nan, np.float32)
     for instance in objects:
         mask = instance.amodal_mask
         paste_nearest(depth, instance.depth, mask.x_offset - left, mask.y_offset - top)

@@ -21,6 +21,7 @@ from collections import Counter
 
 import numpy as np
 
+from amodal_perception_ros.evaluation.graph import longest_chains
 from amodal_perception_ros.evaluation.pairs import (
     AMODAL_BIT,
     HIDDEN_BIT,
@@ -30,7 +31,6 @@ from amodal_perception_ros.evaluation.pairs import (
     as_window,
     box_overlaps,
 )
-from amodal_perception_ros.scene import OCCLUSION_LEVELS
 
 KINDS = (
     "visible_outside_amodal",
@@ -122,21 +122,3 @@ def _in_front(scene: DecodedScene, j: int) -> bool:
 def _median(values: np.ndarray) -> float:
     known = values[np.isfinite(values)]
     return float(np.median(known)) if known.size else float("nan")
-
-
-def longest_chains(count: int, edges: list[tuple[int, int]]) -> np.ndarray | None:
-    """Return the (n,) int64 longest path into every node, capped at level 7, or None for a graph with a cycle.
-
-    Args:
-        count: number of nodes.
-        edges: (occluder, occludee) indices.
-    """
-    levels = np.zeros(count, np.int64)
-    for _ in range(count):
-        raised = levels.copy()
-        for occluder, occludee in edges:
-            raised[occludee] = max(raised[occludee], levels[occluder] + 1)
-        if (raised == levels).all():
-            return np.minimum(levels, OCCLUSION_LEVELS - 1)
-        levels = raised
-    return np.zeros(0, np.int64) if count == 0 else None

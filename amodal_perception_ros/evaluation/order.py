@@ -1,4 +1,4 @@
-"""Occlusion order: who hides whom, and the relative occlusion levels."""
+"""Occlusion order: who hides whom, and the relative occlusion levels (`DecodedScene.levels`)."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ class OrderAccuracy:
     def add(self, pair: ScenePair) -> None:
         """Add one image."""
         counterpart, counted = {}, set()
-        for instance, j, scored in zip(pair.truth.instances, pair.match, pair.counted):
+        for instance, j, scored, level in zip(pair.truth.instances, pair.match, pair.counted, pair.truth.levels):
             if scored:
                 counted.add(instance.instance_id)
             if j >= 0:
                 prediction = pair.predicted.instances[j]
                 counterpart[instance.instance_id] = prediction.instance_id
                 self.objects += 1
-                self.level_correct += int(instance.occlusion_level == prediction.occlusion_level)
+                self.level_correct += int(level == pair.predicted.levels[j])
         predicted = _edges(pair.predicted.scene.order)
         for occluder, occludee in _edges(pair.truth.scene.order):
             if occluder not in counted or occludee not in counted:

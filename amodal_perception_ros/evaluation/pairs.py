@@ -12,8 +12,9 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from amodal_perception_ros.errors import InputError
+from amodal_perception_ros.evaluation.graph import longest_chains
 from amodal_perception_ros.labels import LABELS, SEGMENT_FACTOR, id_table
-from amodal_perception_ros.scene import CameraScene, Instance
+from amodal_perception_ros.scene import OCCLUSION_LEVELS, CameraScene, Instance
 
 CLASSES = len(LABELS)
 """Number of classes; class index `CLASSES` stands for unlabelled pixels ("void")."""
@@ -71,6 +72,8 @@ class DecodedScene:
         boxes: (n, 4) int64 left, top, right, bottom (exclusive) of each amodal mask, clipped to the image.
         parts: n arrays (h, w) uint8 over `boxes`: 0, or `AMODAL_BIT` with `VISIBLE_BIT` or `HIDDEN_BIT`.
         visible_px, hidden_px: (n,) int64 pixels inside the image.
+        levels: (n,) int64 occlusion level of each instance; in a scene with fully hidden objects the longest chain of
+            visible occluders instead of what is stated, because an image shows nothing of the others.
         classes: (H, W) uint8 class index of the visible surface, `VOID` where unlabelled.
     """
 
@@ -81,6 +84,7 @@ class DecodedScene:
     parts: list[np.ndarray]
     visible_px: np.ndarray
     hidden_px: np.ndarray
+    levels: np.ndarray
     classes: np.ndarray
 
     @property
@@ -181,14 +185,16 @@ def decode(scene: CameraScene, where: str = "") -> DecodedScene:
         boxes.append(box)
         parts.append(part)
     table = id_table()
+    visible_px = np.array([np.count_nonzero(part & VISIBLE_BIT) for part in parts], np.int64)
     return DecodedScene(
         scene=scene,
         where=where,
         class_index=np.array([table[i.class_id] for i in scene.instances], np.int64),
         boxes=np.array(boxes, np.int64).reshape(-1, 4),
         parts=parts,
-        visible_px=np.array([np.count_nonzero(part & VISIBLE_BIT) for part in parts], np.int64),
+        visible_px=visible_px,
         hidden_px=np.array([np.count_nonzero(part & HIDDEN_BIT) for part in parts], np.int64),
+        levels=_levels(scene, visible_px),
         classes=_class_image(scene, label),
     )
 
@@ -329,6 +335,16 @@ def _decode_instance(instance: Instance, height: int, width: int) -> tuple[Windo
     part = np.where(amodal, np.uint8(AMODAL_BIT | HIDDEN_BIT), np.uint8(0))
     part[visible & amodal] = AMODAL_BIT | VISIBLE_BIT
     return (left, top, right, bottom), part
+
+
+def _levels(scene: CameraScene, visible_px: np.ndarray) -> np.ndarray:
+    if (visible_px == 0).any() and len(scene.order):
+        index = {instance.instance_id: i for i, instance in enumerate(scene.instances)}
+        edges = [(index[int(a)], index[int(b)]) for a, b in zip(scene.order.occluder_ids, scene.order.occludee_ids)]
+        levels = longest_chains(len(scene.instances), [(a, b) for a, b in edges if visible_px[a] > 0])
+        if levels is not None:
+            return levels
+    return np.array([min(i.occlusion_level, OCCLUSION_LEVELS - 1) for i in scene.instances], np.int64)
 
 
 def _class_image(scene: CameraScene, label: str) -> np.ndarray:
