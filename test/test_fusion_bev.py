@@ -118,6 +118,16 @@ def test_repeated_evidence_hardens_and_contrary_evidence_wins_quickly():
     assert at(bev, 12, 0, "semantic") in (0, ROAD)
 
 
+def test_an_obstacle_counts_at_once_where_it_was_free_for_long():
+    mapper = BevMapper()
+    for k in range(5):
+        bev = mapper.update(*observe([], stamp_ns=10**9 + k * 100 * MS))
+    assert at(bev, 11.1, 0, "visible") <= 2
+    bev = mapper.update(*observe([VAN], stamp_ns=10**9 + 500 * MS))
+    assert at(bev, 11.1, 0, "visible") == 90
+    assert at(bev, 12, 0, "amodal") >= 80
+
+
 def test_odometry_jump_and_time_jump_drop_the_memory_and_are_counted():
     frame, scene = observe([VAN])
     mapper = BevMapper()
@@ -214,6 +224,16 @@ def test_weak_instances_leave_cells_unknown():
     bev = BevMapper().update(frame, scene)
     assert at(bev, 15, 0.3, "amodal") == -1
     assert at(bev, 12, 0, "amodal") == -1
+
+
+def test_ground_glimpsed_under_a_vehicle_does_not_clear_its_footprint():
+    frame, scene = observe([VAN])
+    under = np.array([[12.0, y, -1.9, 0] for y in np.linspace(-2, 2, 60)], np.float32)
+    frame.lidar = np.concatenate([frame.lidar, under])
+    bev = BevMapper().update(frame, scene)
+    assert at(bev, 12, 0, "visible") == 10
+    assert at(bev, 12, 0, "amodal") >= 80
+    assert at(bev, 12, 0, "evidence") == Evidence.AMODAL_INFERRED
 
 
 def test_own_returns_are_ignored():

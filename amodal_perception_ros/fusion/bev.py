@@ -130,14 +130,15 @@ class BevMapper:
         placed = place(scene, points, clouds)
         self.objects = to_objects(placed, pose, frame.stamp_ns)
         evidence = np.zeros((grid.size, grid.size), np.uint8)
+        glimpsed = np.zeros((grid.size, grid.size), bool)
         lidar_used = points is not None and len(points) > 0
         if points is not None and lidar_used:
-            self._observe_lidar(points, clouds, scene, frame, pose, evidence)
+            glimpsed = self._observe_lidar(points, clouds, scene, frame, pose, evidence)
             self._observe_objects(placed, pose, evidence)
         else:
             for camera_scene in scene.cameras.values():
                 self._observe_camera(camera_scene, pose, evidence)
-        self._infer(placed, pose, evidence)
+        self._infer(placed, pose, evidence, glimpsed)
         return self._grid(frame, evidence, lidar_used)
 
     def _elapsed(self, stamp_ns: int, pose: np.ndarray) -> float:
@@ -170,7 +171,8 @@ class BevMapper:
         frame: SurroundFrame,
         pose: np.ndarray,
         evidence: np.ndarray,
-    ) -> None:
+    ) -> np.ndarray:
+        """Record the LiDAR's cells; returns those whose ground it only glimpsed (`lidar.Cells`)."""
         classes = np.zeros(len(points), np.uint8)
         for name in scene.cameras:
             cloud = clouds[name]
@@ -179,9 +181,11 @@ class BevMapper:
         points, classes = points[outside], classes[outside]
         sensor = frame.rig.base_from_lidar[:3, 3]
         scan, odom = make_scan(points, sensor, pose, self.config.z_min, self.config.z_max)
-        free, occupied = cast(scan, self._frame, self.config.sectors)
-        self._record(free, occupied, self.config.lidar_hit, Evidence.LIDAR, evidence)
-        self._name(odom, scan.obstacle, classes, free, occupied)
+        cells = cast(scan, self._frame, self.config.sectors)
+        free = cells.free | cells.glimpsed
+        self._record(free, cells.occupied, self.config.lidar_hit, Evidence.LIDAR, evidence)
+        self._name(odom, scan.obstacle, classes, free, cells.occupied)
+        return cells.glimpsed
 
     def _is_own(self, points: np.ndarray) -> np.ndarray:
         """Whether (N, 3) base_link points lie on the vehicle itself."""
@@ -210,10 +214,11 @@ class BevMapper:
         points[ground, 2] = np.minimum(points[ground, 2], self.config.z_min - 1e-3)
         sensor = scene.camera.base_from_camera[:3, 3]
         scan, odom = make_scan(points, sensor, pose, self.config.z_min, self.config.z_max)
-        free, occupied = cast(scan, self._frame, self.config.sectors)
+        cells = cast(scan, self._frame, self.config.sectors)
         fresh = evidence == Evidence.UNKNOWN
-        self._record(free & fresh, occupied & fresh, self.config.camera_hit, Evidence.CAMERA, evidence)
-        self._name(odom, scan.obstacle, classes, free & fresh, occupied & fresh)
+        free, occupied = (cells.free | cells.glimpsed) & fresh, cells.occupied & fresh
+        self._record(free, occupied, self.config.camera_hit, Evidence.CAMERA, evidence)
+        self._name(odom, scan.obstacle, classes, free, occupied)
 
     def _record(
         self, free: np.ndarray, occupied: np.ndarray, hit: float, source: Evidence, evidence: np.ndarray
@@ -235,11 +240,14 @@ class BevMapper:
         order = np.argsort(_RANK[classes], kind="stable")
         self._memory.semantic.ravel()[cells[order]] = classes[order]
 
-    def _infer(self, placed: list[PlacedObject], pose: np.ndarray, evidence: np.ndarray) -> None:
-        """Fill the footprints of objects into cells that no sensor has decided in this set."""
+    def _infer(self, placed: list[PlacedObject], pose: np.ndarray, evidence: np.ndarray, glimpsed: np.ndarray) -> None:
+        """Fill the footprints of objects into cells that no sensor has decided in this set.
+
+        Ground glimpsed behind an obstacle does not decide a cell: a LiDAR looks under vehicles.
+        """
         probability, classes = hidden_occupancy(placed, self._frame, pose)
         memory = self._memory
-        now = (probability > 0) & (evidence == Evidence.UNKNOWN)
+        now = (probability > 0) & ((evidence == Evidence.UNKNOWN) | glimpsed)
         memory.inferred[now] = np.maximum(memory.inferred[now], _log_odds(probability[now]))
         memory.semantic[now] = classes[now]
         evidence[now] = Evidence.AMODAL_INFERRED

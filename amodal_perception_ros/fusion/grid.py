@@ -58,9 +58,12 @@ class RollingGrid:
         self.inferred[self.inferred < FORGOTTEN] = 0.0
 
     def observe(self, free: np.ndarray, occupied: np.ndarray, weight: float) -> None:
-        """Add log-odds -weight to free and +weight to occupied cells; an observed cell is no longer inferred."""
+        """Add log-odds -weight to free and +weight to occupied cells; an observed cell is no longer inferred.
+
+        An obstacle counts at once, however long its cell was free: the negative log-odds are dropped first.
+        """
         self.seen[free] = np.maximum(self.seen[free] - weight, -LIMIT)
-        self.seen[occupied] = np.minimum(self.seen[occupied] + weight, LIMIT)
+        self.seen[occupied] = np.minimum(np.maximum(self.seen[occupied], 0.0) + weight, LIMIT)
         self.inferred[free | occupied] = 0.0
 
 

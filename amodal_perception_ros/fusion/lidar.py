@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -85,28 +86,39 @@ def make_scan(
     return Scan((float(origin[0]), float(origin[1])), odom[:, :2], (z >= z_min) & ~above, reach), odom
 
 
-def cast(scan: Scan, grid: GridFrame, bins: int) -> tuple[np.ndarray, np.ndarray]:
+class Cells(NamedTuple):
+    """What a scan says about the cells of a grid: three (size, size) boolean arrays without common cells.
+
+    Attributes:
+        free: rays passed through, in front of the first obstacle.
+        occupied: obstacle returns lie inside.
+        glimpsed: ground returns lie inside, but behind the first obstacle of their sector: the ground is seen over,
+            beside or *under* something, a parked car for example.
+    """
+
+    free: np.ndarray
+    occupied: np.ndarray
+    glimpsed: np.ndarray
+
+
+def cast(scan: Scan, grid: GridFrame, bins: int) -> Cells:
     """Cast all rays of a scan over a grid.
 
     In each of `bins` equal sectors around the sensor, space is free up to the first obstacle or, without one, as far
-    as any ray of the sector reached. A cell that holds a ground return is free as well, even behind a low obstacle.
-    A sector without returns between two sectors with returns takes the shorter of their free ranges.
-
-    Returns:
-        (size, size) bool free and (size, size) bool occupied cells, disjoint.
+    as any ray of the sector reached. A sector without returns between two sectors with returns takes the shorter of
+    their free ranges.
     """
-    shape = (grid.size, grid.size)
     if len(scan.points) == 0:
-        return np.zeros(shape, bool), np.zeros(shape, bool)
+        nothing = np.zeros((grid.size, grid.size), bool)
+        return Cells(nothing, nothing.copy(), nothing.copy())
     occupied = grid.mask(scan.points[scan.obstacle])
     offset = (scan.points - scan.origin).astype(np.float32)
     limit = _free_range(_sector(offset[:, 0], offset[:, 1], bins), np.hypot(*offset.T), scan, bins)
     dx, dy = grid.offsets(*scan.origin)
     sector = _sector(dx[None, :], dy[:, None], bins)
     free = dx[None, :] ** 2 + dy[:, None] ** 2 < np.square(limit)[sector]
-    ground = scan.points[~scan.obstacle & (scan.reach == 1.0)]
-    free |= grid.mask(ground)
-    return free & ~occupied, occupied
+    ground = grid.mask(scan.points[~scan.obstacle & (scan.reach == 1.0)])
+    return Cells(free & ~occupied, occupied, ground & ~free & ~occupied)
 
 
 def _sector(x: np.ndarray, y: np.ndarray, bins: int) -> np.ndarray:
