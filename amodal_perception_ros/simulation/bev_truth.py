@@ -9,8 +9,9 @@ import numpy as np
 from amodal_perception_ros.labels import BY_NAME
 from amodal_perception_ros.scene import BevOccupancy, CameraScene, Evidence, Source, SourceStatus
 from amodal_perception_ros.simulation.meshes import Material, MeshBuilder, Model
-from amodal_perception_ros.simulation.renderer import Item, Renderer, View
+from amodal_perception_ros.simulation.renderer import Item, Renderer
 from amodal_perception_ros.simulation.town import Footprint
+from amodal_perception_ros.simulation.view import View
 
 EXTENT, RESOLUTION = 80.0, 0.2
 """Side of the square grid and of its cells [m]."""
@@ -60,8 +61,16 @@ class BevTruth:
         self._static = [Item(static, np.eye(4), blank)] if static is not None else []
         self._ground = [Item(ground_model(tiles), np.eye(4), blank)]
 
-    def grid(self, stamp_ns: int, ego: np.ndarray, things: Sequence[Item], views: Sequence[View],
-             scenes: Sequence[CameraScene], lidar_origin: np.ndarray, lidar_points: np.ndarray) -> BevOccupancy:  # fmt: skip
+    def grid(
+        self,
+        stamp_ns: int,
+        ego: np.ndarray,
+        things: Sequence[Item],
+        views: Sequence[View],
+        scenes: Sequence[CameraScene],
+        lidar_origin: np.ndarray,
+        lidar_points: np.ndarray,
+    ) -> BevOccupancy:
         """Return the grid of one frame, axis-aligned in odom and centred near the ego vehicle.
 
         `amodal` is the full truth, 0 or 100: cells over which anything stands that reaches into `Z_MIN..Z_MAX`
@@ -74,7 +83,8 @@ class BevTruth:
             stamp_ns: time of the frame.
             ego: (2,) position of base_link [m].
             things: things in reach.
-            views, scenes: the cameras and their truth.
+            views: the cameras.
+            scenes: their truth.
             lidar_origin: (3,) in odom.
             lidar_points: (n, 3) in odom [m].
         """
@@ -82,9 +92,12 @@ class BevTruth:
         low = np.round((np.asarray(ego) - EXTENT / 2) / RESOLUTION) * RESOLUTION
         near = [item for item in things if np.abs(item.matrix[:2, 3] - ego).max() < EXTENT / 2 + 8]
         layers = self._renderer.above(
-            low, RESOLUTION / _OVERSAMPLE, count * _OVERSAMPLE, [self._ground, self._static, near],
+            low,
+            RESOLUTION / _OVERSAMPLE,
+            count * _OVERSAMPLE,
+            [self._ground, self._static, near],
             [(-1.0, Z_MIN), (0.0, 2.0), (Z_MIN, 8.0)],
-        )  # fmt: skip
+        )
         ground = layers[0][::_OVERSAMPLE, ::_OVERSAMPLE] // 1000
         obstacle = np.where(_pooled(layers[2]) > 0, _pooled(layers[2]), _pooled(layers[1])) // 1000
         amodal = np.where(obstacle > 0, 100, 0).astype(np.int8)
@@ -97,11 +110,17 @@ class BevTruth:
         evidence[by_lidar] = Evidence.LIDAR
         names = ["lidar", *(scene.camera.name for scene in scenes)]
         return BevOccupancy(
-            stamp_ns, RESOLUTION, (float(low[0]), float(low[1])),
-            np.where(by_lidar | by_camera, amodal, -1).astype(np.int8), amodal,
-            np.where(obstacle > 0, obstacle, ground).astype(np.uint8), evidence, Z_MIN, Z_MAX,
+            stamp_ns,
+            RESOLUTION,
+            (float(low[0]), float(low[1])),
+            np.where(by_lidar | by_camera, amodal, -1).astype(np.int8),
+            amodal,
+            np.where(obstacle > 0, obstacle, ground).astype(np.uint8),
+            evidence,
+            Z_MIN,
+            Z_MAX,
             tuple(Source(name, SourceStatus.OK, 0) for name in names),
-        )  # fmt: skip
+        )
 
 
 def _pooled(segments: np.ndarray) -> np.ndarray:

@@ -33,6 +33,7 @@ class SequenceConfig:
         width, height: image size of the four cameras [px].
         weather: a key of `WEATHER_WEIGHTS`, or "random" to draw one with those weights.
         supersample: the picture is averaged from supersample x supersample shaded points per pixel.
+        bev: also make the BEV occupancy truth (a fifth of the time; training does not need it).
         name: name of the sequence; None makes "seq_<seed>".
         layout: a key of `LAYOUT_WEIGHTS`, or "random".
         traffic: factor on the number of moving vehicles and pedestrians.
@@ -48,6 +49,7 @@ class SequenceConfig:
     height: int = 288
     weather: str = "random"
     supersample: int = 2
+    bev: bool = True
     name: str | None = None
     layout: str = "random"
     traffic: float = 1.0
@@ -143,9 +145,9 @@ _WEATHERS: dict[str, Weather] = {
     "dusk": _base("dusk", sun_color=(2.4, 1.25, 0.55), ambient=(0.3, 0.32, 0.44), fog_color=(0.62, 0.46, 0.38),
                   zenith=(0.14, 0.2, 0.42), horizon=(0.95, 0.58, 0.34), fog=0.003, clouds=0.5, lamps=True,
                   exposure=1.0, noise=0.02),
-    "night": _base("night", sun_color=(0.05, 0.06, 0.09), ambient=(0.028, 0.032, 0.052),
+    "night": _base("night", sun_color=(0.05, 0.06, 0.09), ambient=(0.034, 0.038, 0.06),
                    fog_color=(0.02, 0.02, 0.032), zenith=(0.006, 0.008, 0.02), horizon=(0.04, 0.036, 0.045),
-                   fog=0.004, lamps=True, exposure=1.5, noise=0.035),
+                   fog=0.004, lamps=True, exposure=1.8, noise=0.032),
     "fog": _base("fog", sun_color=(0.35, 0.35, 0.35), ambient=(0.75, 0.77, 0.8), fog_color=(0.72, 0.74, 0.76),
                  zenith=(0.7, 0.73, 0.76), horizon=(0.72, 0.74, 0.76), fog=0.024, clouds=0.0),
     "rain": _base("rain", sun_color=(0.3, 0.3, 0.32), ambient=(0.5, 0.54, 0.6), fog_color=(0.5, 0.53, 0.57),
@@ -166,12 +168,13 @@ def draw_weather(config: SequenceConfig) -> Weather:
     low, high = (4, 14) if name == "dusk" else (25, 70)
     elevation, azimuth = np.radians(rng.uniform(low, high)), rng.uniform(0, 2 * np.pi)
     sun = (np.cos(elevation) * np.cos(azimuth), np.cos(elevation) * np.sin(azimuth), np.sin(elevation))
+    gain = rng.uniform(0.93, 1.07, 3)
     return replace(
         base,
-        sun=tuple(float(v) for v in sun),
+        sun=(float(sun[0]), float(sun[1]), float(sun[2])),
         exposure=base.exposure * float(np.exp(rng.uniform(np.log(0.8), np.log(1.25)))),
         fog=base.fog * float(rng.uniform(0.6, 1.6)),
         clouds=float(np.clip(base.clouds * rng.uniform(0.3, 1.6), 0, 1)),
         noise=base.noise * float(rng.uniform(0.5, 1.5)),
-        white_balance=tuple(float(v) for v in rng.uniform(0.93, 1.07, 3)),
+        white_balance=(float(gain[0]), float(gain[1]), float(gain[2])),
     )

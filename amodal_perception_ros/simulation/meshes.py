@@ -47,6 +47,9 @@ class Material:
     slot: int = 0
 
 
+Point = Sequence[float] | np.ndarray
+"""Three coordinates [m]."""
+
 Part = tuple[np.ndarray, np.ndarray, np.ndarray]
 """A primitive: (n, 3) vertices [m], (m, 3) faces, (n, 2) texture coordinates [m]."""
 
@@ -153,7 +156,7 @@ def smooth_normals(vertices: np.ndarray, faces: np.ndarray, crease_degrees: floa
     summed = np.stack(
         [np.bincount(index.ravel(), np.repeat(scaled[:, axis], 3), index.max() + 1) for axis in range(3)], 1
     )
-    summed /= np.linalg.norm(summed, axis=1, keepdims=True) + 1e-12
+    summed = summed / (np.linalg.norm(summed, axis=1, keepdims=True) + 1e-12)
     smooth = summed[index]
     keep = (smooth * flat[:, None]).sum(-1, keepdims=True) > np.cos(np.radians(crease_degrees))
     return np.where(keep, smooth, flat[:, None])
@@ -204,7 +207,7 @@ _BOX_CORNERS = np.array([[x, y, z] for x in (-0.5, 0.5) for y in (-0.5, 0.5) for
 _BOX_QUADS = np.array([(0, 1, 3, 2), (4, 6, 7, 5), (0, 4, 5, 1), (2, 3, 7, 6), (0, 2, 6, 4), (1, 5, 7, 3)])
 
 
-def box(center: Sequence[float], size: Sequence[float], yaw: float = 0.0) -> Part:
+def box(center: Point, size: Point, yaw: float = 0.0) -> Part:
     """Return a box; texture coordinates are metres along each face, v up on vertical faces."""
     corners = (_BOX_CORNERS * np.array(size, float))[_BOX_QUADS]
     first = np.linalg.norm(corners[:, 1] - corners[:, 0], axis=1)
@@ -215,7 +218,7 @@ def box(center: Sequence[float], size: Sequence[float], yaw: float = 0.0) -> Par
         a, b = first[k], second[k]
         uv[k] = [(0, 0), (0, a), (b, a), (b, 0)] if upright[k] else [(0, 0), (a, 0), (a, b), (0, b)]
     base = 4 * np.arange(6)[:, None]
-    faces = np.stack([base + [0, 1, 2], base + [0, 2, 3]], 1).reshape(-1, 3)
+    faces = np.stack([base + np.array([0, 1, 2]), base + np.array([0, 2, 3])], 1).reshape(-1, 3)
     return moved((corners.reshape(-1, 3), faces, uv.reshape(-1, 2)), center, yaw)
 
 
@@ -233,7 +236,7 @@ def ground_patch(low: tuple[float, float], high: tuple[float, float], z: float, 
     x, y = np.meshgrid(np.linspace(low[0], high[0], nx + 1), np.linspace(low[1], high[1], ny + 1), indexing="ij")
     vertices = np.stack([x, y, np.full_like(x, z)], -1).reshape(-1, 3)
     a = (np.arange(nx)[:, None] * (ny + 1) + np.arange(ny)).ravel()[:, None]
-    faces = np.concatenate([a + [0, ny + 1, ny + 2], a + [0, ny + 2, 1]])
+    faces = np.concatenate([a + np.array([0, ny + 1, ny + 2]), a + np.array([0, ny + 2, 1])])
     return vertices, faces, vertices[:, :2].copy()
 
 
@@ -266,16 +269,14 @@ def cylinder(radius: float, height: float, segments: int = 14, axis: str = "z", 
     return revolve([(0, -height / 2), (radius, -height / 2), (top, height / 2), (0, height / 2)], segments, axis)
 
 
-def ellipsoid(center: Sequence[float], radii: Sequence[float], segments: int = 12, rows: int = 8) -> Part:
+def ellipsoid(center: Point, radii: Point, segments: int = 12, rows: int = 8) -> Part:
     """Return an ellipsoid."""
     t = np.linspace(0, np.pi, rows)
     vertices, faces, uv = revolve(list(zip(np.sin(t), -np.cos(t))), segments)
     return vertices * np.array(radii, float) + np.array(center, float), faces, uv
 
 
-def capsule(
-    start: Sequence[float], end: Sequence[float], radius: float, end_radius: float | None = None, segments: int = 9
-) -> Part:
+def capsule(start: Point, end: Point, radius: float, end_radius: float | None = None, segments: int = 9) -> Part:
     """Return a rounded (tapered) tube from start to end."""
     a, b = np.array(start, float), np.array(end, float)
     length = float(np.linalg.norm(b - a)) or 1e-6
@@ -291,7 +292,7 @@ def capsule(
     return vertices[:, :1] * side + vertices[:, 1:2] * other + vertices[:, 2:] * axis + a, faces, uv
 
 
-def tube(start: Sequence[float], end: Sequence[float], radius: float, segments: int = 6) -> Part:
+def tube(start: Point, end: Point, radius: float, segments: int = 6) -> Part:
     """Return a thin open tube from start to end."""
     a, b = np.array(start, float), np.array(end, float)
     length = float(np.linalg.norm(b - a))
@@ -323,7 +324,7 @@ def rings(sections: np.ndarray, cap: bool = True) -> Part:
     return vertices, faces, vertices[:, [0, 2]].copy()
 
 
-def rounded_box(center: Sequence[float], size: Sequence[float], radius: float, steps: int = 2) -> Part:
+def rounded_box(center: Point, size: Point, radius: float, steps: int = 2) -> Part:
     """Return a box with rounded edges along x and chamfered ends."""
     length, width, height = size
     corner = np.linspace(0, np.pi / 2, steps + 1)

@@ -28,7 +28,7 @@ def add_pedestrians(
         factor: on the number of people.
     """
     rng, first = population.rng, len(population.things)
-    counts = [int(round(factor * rng.integers(a, b))) for a, b in ((18, 35), (8, 19), (5, 12), (2, 8))]
+    counts = [round(factor * rng.integers(a, b)) for a, b in ((18, 35), (8, 19), (5, 12), (2, 8))]
     streets = population.town.streets
     for _ in range(counts[0]):
         _walk_along(population, streets[rng.integers(len(streets))], center, times)

@@ -117,7 +117,10 @@ def _leg(mesh: MeshBuilder, figure: Figure, hip: np.ndarray, forward: float, ben
     lower = SKIN if figure.garment in ("shorts", "skirt") else TROUSERS
     mesh.add(capsule(hip, knee, 0.088 * s * g, 0.06 * s), TROUSERS)
     mesh.add(capsule(knee, ankle, 0.06 * s, 0.042 * s), lower)
-    mesh.add(capsule(ankle + [-0.04 * s, 0, -0.025 * s], ankle + [0.15 * s, 0, -0.03 * s], 0.045 * s), SHOE)
+    mesh.add(
+        capsule(ankle + np.array([-0.04 * s, 0, -0.025 * s]), ankle + np.array([0.15 * s, 0, -0.03 * s]), 0.045 * s),
+        SHOE,
+    )
 
 
 def _arm(mesh: MeshBuilder, figure: Figure, side: int, forward: float, hip_z: float) -> None:
@@ -129,7 +132,7 @@ def _arm(mesh: MeshBuilder, figure: Figure, side: int, forward: float, hip_z: fl
     sleeve = SKIN if figure.garment == "shorts" else SHIRT
     mesh.add(capsule(shoulder, elbow, 0.053 * s * g, 0.045 * s), SHIRT)
     mesh.add(capsule(elbow, hand, 0.043 * s, 0.034 * s), sleeve)
-    mesh.add(ellipsoid(hand + [0.01, 0, -0.05 * s], (0.04 * s, 0.028 * s, 0.07 * s), 7, 5), SKIN)
+    mesh.add(ellipsoid(hand + np.array([0.01, 0, -0.05 * s]), (0.04 * s, 0.028 * s, 0.07 * s), 7, 5), SKIN)
 
 
 def _loft(levels: list[tuple[float, float, float, float]], segments: int = 12) -> np.ndarray:
@@ -147,9 +150,9 @@ def _torso(mesh: MeshBuilder, figure: Figure, hip_z: float, lean: float = 0.0) -
     levels = [(hip_z + z * s, lean * max(z, 0) * s, a * s * g, b * s * g) for z, a, b in shape]
     mesh.add(rings(_loft(levels)), SHIRT)
     if figure.garment in ("skirt", "coat"):
-        length = 0.42 if figure.garment == "skirt" else 0.5
+        length = 0.42 if figure.garment == "skirt" else 0.4
         hem = [
-            (hip_z - length * s, 0.0, 0.2 * s * g, 0.24 * s * g),
+            (hip_z - length * s, 0.0, 0.24 * s * g, 0.25 * s * g),
             (hip_z + 0.08 * s, 0.0, 0.125 * s * g, 0.175 * s * g),
         ]
         mesh.add(rings(_loft(hem)), TROUSERS if figure.garment == "skirt" else SHIRT)
@@ -161,18 +164,18 @@ def _torso(mesh: MeshBuilder, figure: Figure, hip_z: float, lean: float = 0.0) -
 def _head(mesh: MeshBuilder, figure: Figure, center: np.ndarray, helmet: bool = False) -> None:
     s = figure.height / 1.75
     mesh.add(capsule(center - [0.02 * s, 0, 0.14 * s], center - [0, 0, 0.06 * s], 0.055 * s), SKIN)
-    mesh.add(ellipsoid(center + [0, 0, 0.02 * s], (0.098 * s, 0.08 * s, 0.122 * s)), SKIN)
-    mesh.add(ellipsoid(center + [0.1 * s, 0, 0.0], (0.02 * s, 0.015 * s, 0.025 * s), 6, 4), SKIN)
-    cap = center + [-0.02 * s, 0, 0.055 * s]
+    mesh.add(ellipsoid(center + np.array([0, 0, 0.02 * s]), (0.098 * s, 0.08 * s, 0.122 * s)), SKIN)
+    mesh.add(ellipsoid(center + np.array([0.1 * s, 0, 0.0]), (0.02 * s, 0.015 * s, 0.025 * s), 6, 4), SKIN)
+    cap = center + np.array([-0.02 * s, 0, 0.055 * s])
     if helmet:
-        mesh.add(ellipsoid(cap + [0.01, 0, 0.01], (0.135 * s, 0.115 * s, 0.11 * s)), HAIR)
+        mesh.add(ellipsoid(cap + np.array([0.01, 0, 0.01]), (0.135 * s, 0.115 * s, 0.11 * s)), HAIR)
         return
     mesh.add(ellipsoid(cap, (0.104 * s, 0.09 * s, 0.1 * s)), HAIR)
     if figure.long_hair:
-        mesh.add(ellipsoid(center + [-0.06 * s, 0, -0.06 * s], (0.06 * s, 0.085 * s, 0.15 * s)), HAIR)
+        mesh.add(ellipsoid(center + np.array([-0.06 * s, 0, -0.06 * s]), (0.06 * s, 0.085 * s, 0.15 * s)), HAIR)
     if figure.hat:
-        mesh.add(moved(cylinder(0.105 * s, 0.09 * s, 12), center + [-0.01 * s, 0, 0.12 * s]), SHIRT)
-        mesh.add(ellipsoid(center + [0.09 * s, 0, 0.085 * s], (0.09 * s, 0.07 * s, 0.012 * s), 10, 5), SHIRT)
+        mesh.add(moved(cylinder(0.105 * s, 0.09 * s, 12), center + np.array([-0.01 * s, 0, 0.12 * s])), SHIRT)
+        mesh.add(ellipsoid(center + np.array([0.09 * s, 0, 0.085 * s]), (0.09 * s, 0.07 * s, 0.012 * s), 10, 5), SHIRT)
 
 
 def build_rider(figure: Figure, motorcycle: bool, phase: float) -> Model:
@@ -181,7 +184,7 @@ def build_rider(figure: Figure, motorcycle: bool, phase: float) -> Model:
     seat = np.array([-0.28, 0, 0.98]) if not motorcycle else np.array([-0.2, 0, 0.86])
     lean = 0.55 if not motorcycle else 0.35
     for side in (-1, 1):
-        hip = seat + [0, side * 0.09 * g, 0]
+        hip = seat + np.array([0, side * 0.09 * g, 0])
         if motorcycle:
             foot = np.array([0.02, side * 0.2, 0.3])
         else:
@@ -190,7 +193,7 @@ def build_rider(figure: Figure, motorcycle: bool, phase: float) -> Model:
         knee = _joint(hip, foot, 0.44 * s, 0.43 * s, side)
         mesh.add(capsule(hip, knee, 0.085 * s * g, 0.06 * s), TROUSERS)
         mesh.add(capsule(knee, foot, 0.058 * s, 0.042 * s), TROUSERS)
-        mesh.add(capsule(foot - [0.05, 0, 0.02], foot + [0.13, 0, -0.03], 0.045 * s), SHOE)
+        mesh.add(capsule(foot - [0.05, 0, 0.02], foot + np.array([0.13, 0, -0.03]), 0.045 * s), SHOE)
         grip = np.array([0.3, side * 0.24, 1.03]) if not motorcycle else np.array([0.33, side * 0.3, 1.0])
         shoulder = seat + np.array([lean * 0.48 * s, side * 0.19 * s * g, 0.46 * s])
         elbow = 0.5 * (shoulder + grip) + [-0.04, side * 0.06, -0.07]

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import moderngl
 import numpy as np
 
-from amodal_perception_ros.scene import Camera
 from amodal_perception_ros.simulation import shaders
 from amodal_perception_ros.simulation.config import Weather
 from amodal_perception_ros.simulation.meshes import VERTEX, Kind, Model
-
-NEAR, FAR = 0.15, 450.0
-"""Clipping planes of the cameras [m]."""
+from amodal_perception_ros.simulation.view import View, box_corners
 
 SHADOW_SIZE, SHADOW_REACH = 2048, 60.0
 CONTACT_SIZE, CONTACT_REACH = 512, 48.0
@@ -46,67 +43,6 @@ class _Uploaded:
     colour: list[tuple[int, moderngl.VertexArray, int, int]]
     truth: moderngl.VertexArray
     shadow: moderngl.VertexArray
-
-
-@dataclass(eq=False)
-class View:
-    """A camera placed in the world.
-
-    Attributes:
-        camera: calibration.
-        odom_from_camera: (4, 4) pose of the optical frame.
-        projection: (4, 4) clip_from_odom.
-        depth_row: (4,) such that depth = depth_row . (x, y, z, 1).
-    """
-
-    camera: Camera
-    odom_from_camera: np.ndarray
-    projection: np.ndarray = field(init=False)
-    depth_row: np.ndarray = field(init=False)
-
-    def __post_init__(self) -> None:
-        k, w, h = self.camera.intrinsics, self.camera.width, self.camera.height
-        camera_from_odom = np.linalg.inv(self.odom_from_camera)
-        lens = np.zeros((4, 4))
-        lens[0, 0], lens[0, 2] = 2 * k[0, 0] / w, 2 * k[0, 2] / w - 1
-        lens[1, 1], lens[1, 2] = -2 * k[1, 1] / h, 1 - 2 * k[1, 2] / h
-        lens[2, 2], lens[2, 3] = (FAR + NEAR) / (FAR - NEAR), -2 * FAR * NEAR / (FAR - NEAR)
-        lens[3, 2] = 1
-        self.projection = lens @ camera_from_odom
-        self.depth_row = camera_from_odom[2]
-
-    def sees(self, low: np.ndarray, high: np.ndarray, matrix: np.ndarray) -> bool:
-        """Whether a box [m] in its own frame may lie in the picture (conservative)."""
-        clip = np.concatenate([box_corners(low, high), np.ones((8, 1))], 1) @ (self.projection @ matrix).T
-        w = clip[:, 3:]
-        outside = np.concatenate([clip[:, :3] > w, clip[:, :3] < -w], 1)
-        return not outside.all(0).any()
-
-    def rectangle(self, points: np.ndarray, matrix: np.ndarray) -> tuple[int, int, int, int] | None:
-        """Return (left, top, right, bottom) [px] that holds all (n, 3) points; None outside the picture.
-
-        Objects that cross the near plane get the whole picture.
-        """
-        c, w, h = self.camera, self.camera.width, self.camera.height
-        camera_from_model = np.linalg.inv(self.odom_from_camera) @ matrix
-        p = points @ camera_from_model[:3, :3].T + camera_from_model[:3, 3]
-        if p[:, 2].max() < NEAR:
-            return None
-        if p[:, 2].min() < NEAR * 1.01:
-            return 0, 0, w, h
-        u = p[:, 0] / p[:, 2] * c.intrinsics[0, 0] + c.intrinsics[0, 2]
-        v = p[:, 1] / p[:, 2] * c.intrinsics[1, 1] + c.intrinsics[1, 2]
-        left, top = max(0, int(np.floor(u.min())) - 1), max(0, int(np.floor(v.min())) - 1)
-        right, bottom = min(w, int(np.ceil(u.max())) + 1), min(h, int(np.ceil(v.max())) + 1)
-        return (left, top, right, bottom) if left < right and top < bottom else None
-
-
-def box_corners(low: np.ndarray, high: np.ndarray) -> np.ndarray:
-    """Return the (8, 3) corners of an axis-aligned box."""
-    return np.where(_CORNERS, high, low)
-
-
-_CORNERS = np.array([[k & 1, k & 2, k & 4] for k in range(8)], bool)
 
 
 def create_context() -> moderngl.Context:
@@ -218,8 +154,17 @@ class Renderer:
         }  # fmt: skip
         for program in (*self._colour.values(), self._sky_program):
             _set(program, **values)
-        _set(self._film_program, picture=4, size=(self.width, self.height), supersample=self.supersample,
-             exposure=w.exposure, noise=w.noise, rain=float(w.wet), glow=float(w.lamps), gain=w.white_balance)  # fmt: skip
+        _set(
+            self._film_program,
+            picture=4,
+            size=(self.width, self.height),
+            supersample=self.supersample,
+            exposure=w.exposure,
+            noise=w.noise,
+            rain=float(w.wet),
+            glow=float(w.lamps),
+            gain=w.white_balance,
+        )
 
     def _uploaded(self, model: Model) -> _Uploaded:
         known = self._models.get(id(model))
@@ -349,7 +294,7 @@ class Renderer:
     # Truth ------------------------------------------------------------------------------------------------
 
     def segments(self, view: View) -> tuple[np.ndarray, np.ndarray]:
-        """Return ((H, W) uint16 segment ids with 0 for the sky, (H, W) float32 planar depth [m] with 0 for the sky)."""
+        """Return (H, W) uint16 segment ids and (H, W) float32 planar depth [m]; both are 0 in the sky."""
         with self.context:
             self._begin_truth(view)
             self._truth_frame.clear(0, 0, 0, 0, depth=1.0)
@@ -387,14 +332,22 @@ class Renderer:
         cut = depth[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1, 1]
         return left + int(columns[0]), top + int(rows[0]), cut.copy()
 
-    def above(self, low: np.ndarray, cell: float, count: int, layers: Sequence[Sequence[Item]],
-              bands: Sequence[tuple[float, float]]) -> list[np.ndarray]:  # fmt: skip
+    def above(
+        self,
+        low: np.ndarray,
+        cell: float,
+        count: int,
+        layers: Sequence[Sequence[Item]],
+        bands: Sequence[tuple[float, float]],
+    ) -> list[np.ndarray]:
         """Draw layers of items straight from above, each within its height band.
 
         Args:
             low: (2,) lower-left corner of the grid in odom [m].
-            cell: cell size [m]; count: cells per side.
-            layers: items per layer; bands: (z_min, z_max) per layer [m].
+            cell: cell size [m].
+            count: cells per side.
+            layers: items of each layer.
+            bands: (z_min, z_max) of each layer [m].
 
         Returns:
             Per layer (count, count) uint16 segment ids, rows along y, 0 where nothing is.

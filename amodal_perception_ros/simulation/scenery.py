@@ -33,11 +33,22 @@ STREET_LAMP = Material((1.0, 0.82, 0.55), 0.3, Kind.LAMP, slot=3)
 
 FACADE_COLORS = np.array(
     [
-        (0.45, 0.36, 0.27), (0.32, 0.14, 0.1), (0.52, 0.5, 0.45), (0.28, 0.29, 0.31), (0.55, 0.45, 0.3),
-        (0.38, 0.42, 0.45), (0.6, 0.55, 0.44), (0.36, 0.2, 0.14), (0.5, 0.33, 0.26), (0.42, 0.45, 0.36),
-        (0.62, 0.6, 0.58), (0.55, 0.5, 0.28), (0.25, 0.3, 0.36), (0.48, 0.26, 0.2),
+        (0.45, 0.36, 0.27),
+        (0.32, 0.14, 0.1),
+        (0.52, 0.5, 0.45),
+        (0.28, 0.29, 0.31),
+        (0.55, 0.45, 0.3),
+        (0.38, 0.42, 0.45),
+        (0.6, 0.55, 0.44),
+        (0.36, 0.2, 0.14),
+        (0.5, 0.33, 0.26),
+        (0.42, 0.45, 0.36),
+        (0.62, 0.6, 0.58),
+        (0.55, 0.5, 0.28),
+        (0.25, 0.3, 0.36),
+        (0.48, 0.26, 0.2),
     ]
-)  # fmt: skip
+)
 ROOF_COLORS = np.array([(0.22, 0.08, 0.05), (0.1, 0.09, 0.09), (0.16, 0.1, 0.07), (0.14, 0.15, 0.16)])
 
 
@@ -46,8 +57,8 @@ def add_tree(mesh: MeshBuilder, rng: np.random.Generator, x: float, y: float, z:
     shape = rng.choice(["round", "tall", "cone"], p=[0.6, 0.25, 0.15])
     size = float(rng.uniform(0.8, 1.35))
     trunk = {"round": rng.uniform(2.0, 3.0), "tall": rng.uniform(1.8, 2.6), "cone": rng.uniform(0.6, 1.2)}[str(shape)]
-    radii = {"round": (1.9, 1.9, 1.7), "tall": (1.3, 1.3, 2.8), "cone": (1.5, 1.5, 2.8)}[str(shape)]
-    radii = np.array(radii) * size
+    shares = {"round": (1.9, 1.9, 1.7), "tall": (1.3, 1.3, 2.8), "cone": (1.5, 1.5, 2.8)}[str(shape)]
+    radii = np.array(shares) * size
     radius = 0.13 * size
     bark = Material(tuple(np.array((0.11, 0.075, 0.05)) * rng.uniform(0.7, 1.5)), 1.0)
     center = np.array([x, y, z + trunk + radii[2] * 0.75])
@@ -86,7 +97,7 @@ def _leaf_cards(rng: np.random.Generator, points: np.ndarray, size: float) -> Pa
     s = rng.uniform(0.6, 1.4, (n, 1)) * size
     corners = np.stack([points - a * s, points - b * s * 0.65, points + a * s, points + b * s * 0.65], 1)
     base = 4 * np.arange(n)[:, None]
-    faces = np.stack([base + [0, 1, 2], base + [0, 2, 3]], 1).reshape(-1, 3)
+    faces = np.stack([base + np.array([0, 1, 2]), base + np.array([0, 2, 3])], 1).reshape(-1, 3)
     height = (points[:, 2] - points[:, 2].min()) / (np.ptp(points[:, 2]) + 1e-9)
     uv = np.stack([np.repeat(rng.random(n), 4), np.repeat(height, 4)], -1)
     return corners.reshape(-1, 3), faces, uv
@@ -199,8 +210,15 @@ def add_traffic_light(mesh: MeshBuilder, x: float, y: float, z: float, facing: f
         mesh.add(moved(box((0.3, 0, 3.02 + 0.3 * k), (0.14, 0.24, 0.02)), (x, y, z), facing), BLACK, LIGHT)
 
 
-def add_building(mesh: MeshBuilder, rng: np.random.Generator, center: np.ndarray, size: tuple[float, float], yaw: float,
-                 z: float, height: float) -> None:  # fmt: skip
+def add_building(
+    mesh: MeshBuilder,
+    rng: np.random.Generator,
+    center: np.ndarray,
+    size: tuple[float, float],
+    yaw: float,
+    z: float,
+    height: float,
+) -> None:
     """Add a house of ground size (width, depth) [m] whose front looks to local -y."""
     width, depth = size
     color = np.clip(FACADE_COLORS[rng.integers(len(FACADE_COLORS))] * rng.uniform(0.75, 1.25), 0, 0.8)
@@ -230,8 +248,15 @@ def add_building(mesh: MeshBuilder, rng: np.random.Generator, center: np.ndarray
     mesh.add(moved(box((door_x, -depth / 2 - 0.35, 2.45), (1.7, 0.75, 0.1)), at, yaw), trim, BUILDING)
 
 
-def _roof(mesh: MeshBuilder, rng: np.random.Generator, at: tuple[float, ...], yaw: float, width: float, depth: float,
-          height: float) -> None:  # fmt: skip
+def _roof(
+    mesh: MeshBuilder,
+    rng: np.random.Generator,
+    at: tuple[float, ...],
+    yaw: float,
+    width: float,
+    depth: float,
+    height: float,
+) -> None:
     tile = Material(tuple(ROOF_COLORS[rng.integers(len(ROOF_COLORS))] * rng.uniform(0.7, 1.3)), 0.9, Kind.ROOF)
     if height < 13 and rng.random() < 0.65:
         ridge, w, d = height + depth * float(rng.uniform(0.25, 0.45)), width / 2 + 0.3, depth / 2 + 0.45
@@ -241,8 +266,11 @@ def _roof(mesh: MeshBuilder, rng: np.random.Generator, at: tuple[float, ...], ya
             mesh.add(moved(quad(corners, uv), at, yaw), tile, BUILDING)
         for side in (-1, 1):
             x = side * width / 2
-            gable = (np.array([(x, -depth / 2, height), (x, depth / 2, height), (x, 0, ridge - 0.1)]),
-                     np.array([(0, 1, 2)]), np.zeros((3, 2)))  # fmt: skip
+            gable = (
+                np.array([(x, -depth / 2, height), (x, depth / 2, height), (x, 0, ridge - 0.1)]),
+                np.array([(0, 1, 2)]),
+                np.zeros((3, 2)),
+            )
             mesh.add(moved(gable, at, yaw), CONCRETE, BUILDING)
         return
     mesh.add(moved(box((0, 0, height + 0.25), (width + 0.4, depth + 0.4, 0.5)), at, yaw), CONCRETE, BUILDING)
@@ -251,8 +279,16 @@ def _roof(mesh: MeshBuilder, rng: np.random.Generator, at: tuple[float, ...], ya
         mesh.add(moved(box((x, y, height + 1.1), (1.8, 1.5, 1.4)), at, yaw), CONCRETE, BUILDING)
 
 
-def _balconies(mesh: MeshBuilder, rng: np.random.Generator, at: tuple[float, ...], yaw: float, width: float, depth: float,
-               floor: float, floors: int) -> None:  # fmt: skip
+def _balconies(
+    mesh: MeshBuilder,
+    rng: np.random.Generator,
+    at: tuple[float, ...],
+    yaw: float,
+    width: float,
+    depth: float,
+    floor: float,
+    floors: int,
+) -> None:
     columns = np.arange(-width / 2 + 2.2, width / 2 - 1.5, 5.2)
     for k in range(1, floors):
         for x in columns:

@@ -10,11 +10,12 @@ from amodal_perception_ros.scene import AmodalObject, Camera, CameraScene, Rig, 
 from amodal_perception_ros.simulation.bev_truth import BevTruth
 from amodal_perception_ros.simulation.config import SequenceConfig, Weather, draw_weather
 from amodal_perception_ros.simulation.lidar import RayCaster, scan
-from amodal_perception_ros.simulation.renderer import Item, Renderer, View
+from amodal_perception_ros.simulation.renderer import Item, Renderer
 from amodal_perception_ros.simulation.things import BIKE, PERSON, RIDER, Thing
 from amodal_perception_ros.simulation.town import Town, build_town
-from amodal_perception_ros.simulation.traffic import Traffic, build_traffic
+from amodal_perception_ros.simulation.traffic import build_traffic
 from amodal_perception_ros.simulation.truth import camera_truth
+from amodal_perception_ros.simulation.view import View, camera_pose
 
 REACH = 80.0
 """Things farther than this from the ego vehicle are neither drawn nor annotated [m]."""
@@ -34,14 +35,12 @@ def simulate(config: SequenceConfig) -> Iterator[Sample]:
     Raises:
         RendererError: no off-screen OpenGL on this machine.
     """
-    town = build_town(config)
-    traffic = build_traffic(config, town)
-    runner = _Runner(config, town, traffic)
+    runner = SequenceRunner(config)
     try:
         for index in range(config.frames):
             yield runner.sample(index)
     finally:
-        runner.renderer.release()
+        runner.release()
 
 
 def draw_rig(config: SequenceConfig) -> Rig:
@@ -65,46 +64,64 @@ def draw_rig(config: SequenceConfig) -> Rig:
     return Rig(tuple(cameras), base_from_lidar)
 
 
-def camera_pose(position: np.ndarray, yaw: float, pitch: float = 0.0) -> np.ndarray:
-    """Return the (4, 4) pose of an optical frame that looks to heading `yaw`, `pitch` upwards [rad]."""
-    forward = np.array([np.cos(yaw) * np.cos(pitch), np.sin(yaw) * np.cos(pitch), np.sin(pitch)])
-    right = np.array([np.sin(yaw), -np.cos(yaw), 0.0])
-    pose = np.eye(4)
-    pose[:3, :3] = np.stack([right, np.cross(forward, right), forward], 1)
-    pose[:3, 3] = position
-    return pose
-
-
 def _pose_matrix(pose: np.ndarray) -> np.ndarray:
     x, y, z, yaw = pose
     c, s = np.cos(yaw), np.sin(yaw)
     return np.array([[c, -s, 0, x], [s, c, 0, y], [0, 0, 1, z], [0, 0, 0, 1.0]])
 
 
-class _Runner:
-    def __init__(self, config: SequenceConfig, town: Town, traffic: Traffic) -> None:
-        self.config, self.town, self.traffic = config, town, traffic
+class SequenceRunner:
+    """The parts of one sequence, ready to render any of its frames; `release` it afterwards.
+
+    Raises:
+        RendererError: no off-screen OpenGL on this machine.
+    """
+
+    def __init__(self, config: SequenceConfig) -> None:
+        self.config = config
+        self.town = build_town(config)
+        self.traffic = build_traffic(config, self.town)
         self.weather = draw_weather(config)
         self.rig = draw_rig(config)
-        self.caster = RayCaster(town.tiles)
-        self.renderer = Renderer(config.width, config.height, config.supersample, self.weather, town.tiles)
-        self.bev = BevTruth(self.renderer, town.tiles, town.footprints)
-        self.last_seen: dict[int, int] = {}
+        self.caster = RayCaster(self.town.tiles)
+        self.renderer = Renderer(config.width, config.height, config.supersample, self.weather, self.town.tiles)
+        self.bev = BevTruth(self.renderer, self.town.tiles, self.town.footprints)
+        self._last_seen: dict[int, int] = {}
 
-    def sample(self, index: int) -> Sample:
-        config, ego = self.config, self.traffic.ego[index]
-        stamp = FIRST_STAMP_NS + round(index * 1e9 / config.rate_hz)
-        odom_from_base = _pose_matrix(ego)
-        things = [t for t in self.traffic.things if np.hypot(*(t.poses[index, :2] - ego[:2])) < REACH]
+    def release(self) -> None:
+        """Free the renderer's memory."""
+        self.renderer.release()
+
+    def things_near(self, index: int) -> list[Thing]:
+        """Return the things within `REACH` of the ego vehicle at a frame."""
+        ego = self.traffic.ego[index]
+        return [t for t in self.traffic.things if np.hypot(*(t.poses[index, :2] - ego[:2])) < REACH]
+
+    def prepare(self, index: int, things: list[Thing]) -> list[Item]:
+        """Hand a frame's things, shadows and lights to the renderer; return what it draws."""
+        ego = self.traffic.ego[index]
         items = [_item(thing, index) for thing in things]
         footprints = np.array([_footprint(thing, index) for thing in things]).reshape(-1, 7)
         self.renderer.begin(ego[:2], items, footprints, _lamps(self.town, self.weather, things, ego, index))
-        views = [View(camera, odom_from_base @ camera.base_from_camera) for camera in self.rig.cameras]
+        return items
+
+    def views(self, index: int) -> list[View]:
+        """Return the cameras at a frame."""
+        odom_from_base = _pose_matrix(self.traffic.ego[index])
+        return [View(camera, odom_from_base @ camera.base_from_camera) for camera in self.rig.cameras]
+
+    def sample(self, index: int) -> Sample:
+        """Return one frame with its truth; frames are to be taken in order (`last_seen_ns` looks back)."""
+        config, ego = self.config, self.traffic.ego[index]
+        stamp = FIRST_STAMP_NS + round(index * 1e9 / config.rate_hz)
+        things = self.things_near(index)
+        items, views = self.prepare(index, things), self.views(index)
         images, scenes = {}, {}
         for k, view in enumerate(views):
             name = view.camera.name
             images[name] = self.renderer.picture(view, seed=config.seed * 7919 + index * 4 + k)
             scenes[name] = camera_truth(self.renderer, view, items, stamp)
+        odom_from_base = _pose_matrix(ego)
         odom_from_lidar = odom_from_base @ self.rig.base_from_lidar
         rng = np.random.default_rng([config.seed, 5, index])
         cloud = scan(self.caster, odom_from_lidar, items, rng, self.weather.fog)
@@ -121,14 +138,14 @@ class _Runner:
         seen: dict[int, list[tuple[str, int, int]]] = {}
         for name, scene in scenes.items():
             for instance in scene.instances:
-                areas = (name, instance.visible_mask.area, instance.amodal_mask.area)
-                seen.setdefault(instance.track_id, []).append(areas)
+                area = (name, instance.visible_mask.area, instance.amodal_mask.area)
+                seen.setdefault(instance.track_id, []).append(area)
         out = []
         for thing in things:
             areas = seen.get(thing.track_id, [])
             cameras = tuple(name for name, visible, _ in areas if visible)
             if cameras:
-                self.last_seen[thing.track_id] = stamp
+                self._last_seen[thing.track_id] = stamp
             total = sum(amodal for _, _, amodal in areas)
             share = sum(visible for _, visible, _ in areas) / total if total else 0.0
             matrix = thing.matrix(index)
@@ -137,7 +154,7 @@ class _Runner:
             out.append(
                 AmodalObject(
                     thing.track_id, thing.class_id, 1.0, center, (thing.high - thing.low).astype(float), yaw,
-                    thing.velocity[index].copy(), 0.0, float(share), cameras, self.last_seen.get(thing.track_id, 0),
+                    thing.velocity[index].copy(), 0.0, float(share), cameras, self._last_seen.get(thing.track_id, 0),
                 )
             )  # fmt: skip
         return out

@@ -40,7 +40,8 @@ vec3 sky(vec3 d) {
   vec2 q = d.xy / max(z, 0.05);
   float n = 0.55 * vn(q * 1.3) + 0.27 * vn(q * 2.9) + 0.13 * vn(q * 6.1) + 0.06 * vn(q * 13.0);
   vec3 cloud = mix(horizon, ambient * 1.25, 0.5);
-  return mix(c, cloud * 1.15, clamp((n - 0.72 + 0.4 * clouds) * 3.0, 0.0, 1.0) * clamp(z * 8.0, 0.0, 1.0) * clamp(clouds * 3.0, 0.0, 1.0));
+  float cover = clamp((n - 0.72 + 0.4 * clouds) * 3.0, 0.0, 1.0) * clamp(clouds * 3.0, 0.0, 1.0);
+  return mix(c, cloud * 1.15, cover * clamp(z * 8.0, 0.0, 1.0));
 }
 """
 
@@ -79,9 +80,15 @@ _SURFACE: dict[Kind, str] = {
   albedo = joint ? vec3(0.36) : albedo * (0.6 + 0.7 * cell(vec2(floor(bx / 0.24), row)));
   albedo *= 0.7 + 0.5 * vn(U * 1.3);
 """,
-    Kind.ROOF: "float tile = fract(U.y / 0.3); albedo *= (0.65 + 0.4 * tile) * (0.75 + 0.5 * cell(floor(U / vec2(0.25, 0.3))));",
+    Kind.ROOF: """
+  float tile = fract(U.y / 0.3);
+  albedo *= (0.65 + 0.4 * tile) * (0.75 + 0.5 * cell(floor(U / vec2(0.25, 0.3))));
+""",
     Kind.LEAF: "albedo *= (0.45 + 0.9 * U.x) * (0.55 + 0.6 * U.y); ",
-    Kind.PAINT: "spec = 0.06; albedo *= 0.93 + 0.1 * vn(L.xz * 3.0 + look * 31.0); albedo *= mix(0.72, 1.0, smoothstep(0.15, 0.6, L.z));",
+    Kind.PAINT: """
+  spec = 0.06;
+  albedo *= (0.93 + 0.1 * vn(L.xz * 3.0 + look * 31.0)) * mix(0.72, 1.0, smoothstep(0.15, 0.6, L.z));
+""",
     Kind.GLASS: "spec = 0.09; albedo *= 0.6 + 0.9 * vn(L.xz * 1.5 + look * 13.0);",
     Kind.LAMP: """
 #ifdef LAMPS
@@ -102,16 +109,22 @@ _SURFACE: dict[Kind, str] = {
   vec2 edge = min(f - w.xz, w.yw - f);
   bool frame = inside && (edge.x < 0.028 || edge.y < 0.024 || abs(f.x - 0.5) < 0.012);
   albedo *= 0.74 + 0.3 * vn(P.xy * 0.8 + P.z) + 0.15 * vn(U * 25.0) + 0.16 * vn(vec2(U.x * 5.0, U.y * 0.5));
-  if (S > 1.5 && S < 2.5) { float r = floor(U.y * 24.0); albedo *= 0.8 + 0.3 * cell(vec2(floor(U.x * 9.0 + 0.5 * mod(r, 2.0)), r)); }
+  if (S > 1.5 && S < 2.5) {
+    float r = floor(U.y * 24.0);
+    albedo *= 0.8 + 0.3 * cell(vec2(floor(U.x * 9.0 + 0.5 * mod(r, 2.0)), r));
+  }
   albedo *= mix(0.7, 1.0, smoothstep(0.0, 0.2, U.y));
-  if (upright && !inside && f.y > w.z - 0.045 && f.y < w.z && f.x > w.x - 0.03 && f.x < w.y + 0.03) albedo = albedo * 0.4 + 0.22;
+  bool sill = f.y > w.z - 0.045 && f.y < w.z && f.x > w.x - 0.03 && f.x < w.y + 0.03;
+  if (upright && !inside && sill) albedo = albedo * 0.4 + 0.22;
   if (inside && !frame) {
     float curtain = cell(c + 17.0 + look * 40.0);
-    albedo = mix(vec3(0.02), vec3(0.34, 0.32, 0.29), step(0.55, curtain) * 0.65 * step(w.x + (w.y - w.x) * curtain, f.x));
+    float drawn = step(0.55, curtain) * step(w.x + (w.y - w.x) * curtain, f.x);
+    albedo = mix(vec3(0.02), vec3(0.34, 0.32, 0.29), 0.65 * drawn);
     rough = 0.05; spec = 0.08; occlusion *= 0.5 + 0.5 * smoothstep(0.0, 0.1, w.w - f.y);
 #ifdef LAMPS
     if (cell(c + floor(look * 200.0) + floor(P.xy / 9.0)) > 0.62)
-      emission = mix(vec3(0.9, 0.6, 0.28), vec3(0.7, 0.75, 0.8), step(0.85, cell(c + 5.0))) * (0.3 + 0.6 * vn(U * 4.0)) * 0.8;
+      float cold = step(0.85, cell(c + 5.0));
+      emission = mix(vec3(0.65, 0.43, 0.2), vec3(0.5, 0.54, 0.58), cold) * (0.33 + 0.7 * vn(U * 4.0));
 #endif
   }
   if (frame) albedo = S < 1.5 ? vec3(0.58) : vec3(0.12);
@@ -142,7 +155,8 @@ void main() {
   vec4 s = sun_projection * vec4(P + n * 0.05, 1.0); s.xyz = s.xyz * 0.5 + 0.5;
   if (all(greaterThan(s.xyz, vec3(0.0))) && all(lessThan(s.xyz, vec3(1.0)))) {
     vec2 texel = 1.0 / vec2(textureSize(sun_map, 0)); shadow = 0.0;
-    for (int i = 0; i < 4; i++) shadow += texture(sun_map, vec3(s.xy + (vec2(i & 1, i >> 1) - 0.5) * 1.3 * texel, s.z - 0.0006));
+    for (int i = 0; i < 4; i++)
+      shadow += texture(sun_map, vec3(s.xy + (vec2(i & 1, i >> 1) - 0.5) * 1.3 * texel, s.z - 0.0006));
     shadow *= 0.25;
   }
 #endif
@@ -232,7 +246,8 @@ CONTACT_VERTEX = (
 CONTACT_FRAGMENT = (
     VERSION
     + "in vec2 Q; in vec3 H; layout(location = 0) out vec4 result;"
-    + "void main() { vec2 d = max(abs(Q) - H.xy + 0.25, 0.0); result = vec4(H.z * (1.0 - smoothstep(0.0, 0.85, length(d)))); }"
+    + "void main() { vec2 d = max(abs(Q) - H.xy + 0.25, 0.0);"
+    + " result = vec4(H.z * (1.0 - smoothstep(0.0, 0.85, length(d)))); }"
 )
 
 SCREEN_VERTEX = (
@@ -256,22 +271,27 @@ FILM_FRAGMENT = (
     VERSION
     + """
 in vec2 Q; layout(location = 0) out vec4 result;
-uniform sampler2D picture; uniform vec2 size; uniform int supersample; uniform float exposure, noise, rain, glow; uniform vec3 gain;
-uniform int seed;
+uniform sampler2D picture; uniform vec2 size; uniform int supersample, seed;
+uniform float exposure, noise, rain, glow; uniform vec3 gain;
 float hash(vec2 p, int k) {
   uint n = uint(int(p.x)) * 374761393u + uint(int(p.y)) * 668265263u + uint(seed + k) * 2246822519u;
   n = (n ^ (n >> 13)) * 1274126177u; n = (n ^ (n >> 15)) * 2246822519u; return float((n >> 8) & 0xffffu) / 65535.0;
 }
-vec3 tone(vec3 c) { c *= exposure * gain; return clamp(c * (2.51 * c + 0.03) / (c * (2.43 * c + 0.59) + 0.14), 0.0, 1.0); }
+vec3 tone(vec3 c) {
+  c *= exposure * gain;
+  return clamp(c * (2.51 * c + 0.03) / (c * (2.43 * c + 0.59) + 0.14), 0.0, 1.0);
+}
 void main() {
   ivec2 base = ivec2(gl_FragCoord.xy) * supersample; vec3 c = vec3(0.0);
-  for (int i = 0; i < supersample; i++) for (int j = 0; j < supersample; j++) c += tone(texelFetch(picture, base + ivec2(i, j), 0).rgb);
+  for (int i = 0; i < supersample; i++)
+    for (int j = 0; j < supersample; j++) c += tone(texelFetch(picture, base + ivec2(i, j), 0).rgb);
   c /= float(supersample * supersample);
   vec2 u = gl_FragCoord.xy / size;
   vec3 bloom = 0.5 * textureLod(picture, u, 4.0).rgb + 0.5 * textureLod(picture, u, 5.5).rgb;
   c += 0.06 * max(bloom - (glow > 0.5 ? 0.15 : 0.9), 0.0) * (glow > 0.5 ? 4.0 : 1.0);
   if (rain > 0.5) {
-    vec2 g = gl_FragCoord.xy / (size.y / 288.0) / vec2(3.0, 40.0) + vec2(gl_FragCoord.y * 0.012, 0.0); vec2 k = floor(g);
+    vec2 g = gl_FragCoord.xy / (size.y / 288.0) / vec2(3.0, 40.0) + vec2(gl_FragCoord.y * 0.012, 0.0);
+    vec2 k = floor(g);
     float r = hash(k + vec2(500.0), 7);
     if (r > 0.93) c += 0.1 * (1.0 - abs(fract(g.x) - 0.5) * 2.0) * smoothstep(0.0, 0.5, fract(g.y)) * (r - 0.9) * 10.0;
   }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -146,7 +147,7 @@ def draw_ground(street: Street, place: Place, main: bool, zebras: list[float]) -
 
 def _pieces(start: float, end: float, length: float = 40.0) -> list[tuple[float, float]]:
     cuts = np.linspace(start, end, max(1, int(np.ceil((end - start) / length))) + 1)
-    return list(zip(cuts[:-1], cuts[1:]))
+    return list(itertools.pairwise(cuts))
 
 
 def _stripe(s: float, t: float, length: float, width: float, z: float = 0.012) -> Part:

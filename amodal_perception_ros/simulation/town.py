@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import defaultdict
 from dataclasses import dataclass, field, replace
 
@@ -125,7 +126,7 @@ def _streets(rng: np.random.Generator, layout: str) -> tuple[Street, ...]:
 
 
 def _zebras(rng: np.random.Generator, streets: tuple[Street, ...]) -> tuple[tuple[float, ...], ...]:
-    out = []
+    out: list[tuple[float, ...]] = []
     for street in streets:
         if street.gap is not None:
             out.append((street.gap[0] - 2.2, street.gap[1] + 2.2))
@@ -146,8 +147,8 @@ def _terrain(builder: TownBuilder) -> None:
         for y0, y1 in ((main.edge(1), reach), (-reach, -main.edge(-1))):
             xs = np.linspace(x0, x1, max(2, int((x1 - x0) / TILE) + 1))
             ys = np.linspace(y0, y1, max(2, int((y1 - y0) / TILE) + 1))
-            for a, b in zip(xs[:-1], xs[1:]):
-                for c, d in zip(ys[:-1], ys[1:]):
+            for a, b in itertools.pairwise(xs):
+                for c, d in itertools.pairwise(ys):
                     near = min(abs(c), abs(d)) < 45 or min(abs(a), abs(b)) < 45
                     builder.place(
                         ground_patch((a, c), (b, d), TERRAIN_HEIGHT, 24.0), material if near else GRASS, TERRAIN

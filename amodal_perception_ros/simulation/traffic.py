@@ -39,6 +39,8 @@ RING = 2 * HALF_LENGTH
 ACCELERATION, BRAKING, HEADWAY, STANDSTILL = 1.6, 2.2, 1.3, 2.2
 """Parameters of the driver model [m/s^2, m/s^2, s, m]."""
 
+_DAMPING = 2 * float(np.sqrt(ACCELERATION * BRAKING))
+
 
 @dataclass(eq=False)
 class Driver:
@@ -291,9 +293,7 @@ def _people_on_road(scene: _Scene, street: Street, frame: int) -> list[tuple[flo
 
 
 def _idm(driver: Driver, gap: float, leader_speed: float) -> float:
-    wish = STANDSTILL + max(
-        0.0,
-        driver.speed * HEADWAY + driver.speed * (driver.speed - leader_speed) / (2 * np.sqrt(ACCELERATION * BRAKING)),
-    )
+    dynamic = driver.speed * HEADWAY + driver.speed * (driver.speed - leader_speed) / _DAMPING
+    wish = STANDSTILL + max(0.0, dynamic)
     value = ACCELERATION * (1 - (driver.speed / driver.desired) ** 4 - (wish / gap) ** 2)
-    return float(np.clip(value, -8.0, ACCELERATION))
+    return min(max(value, -8.0), ACCELERATION)

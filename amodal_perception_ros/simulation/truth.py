@@ -11,7 +11,8 @@ from scipy.sparse.csgraph import connected_components
 
 from amodal_perception_ros.masks import RoiMask
 from amodal_perception_ros.scene import OCCLUSION_LEVELS, CameraScene, Instance, OcclusionOrder
-from amodal_perception_ros.simulation.renderer import Item, Renderer, View
+from amodal_perception_ros.simulation.renderer import Item, Renderer
+from amodal_perception_ros.simulation.view import View
 
 
 @dataclass(eq=False)

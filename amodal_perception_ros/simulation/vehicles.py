@@ -166,10 +166,15 @@ def _plan(shape: CarShape, x: np.ndarray) -> np.ndarray:
     return shape.width / 2 * (1 - 0.13 * np.abs(2 * x / shape.length) ** 7)
 
 
+def _curve(points: tuple[tuple[float, float], ...], x: np.ndarray) -> np.ndarray:
+    xs, zs = np.array(points).T
+    return np.interp(x, xs, zs)
+
+
 def _lower_body(mesh: MeshBuilder, shape: CarShape, axles: tuple[float, float]) -> None:
     x = _stations(shape, axles)
     half, radius = shape.length / 2, shape.wheel * 1.17
-    top = np.interp(x / half, *zip(*shape.hood))
+    top = _curve(shape.hood, x / half)
     bottom = np.full_like(x, 0.22) + 0.06 * (np.abs(x / half) > 0.9)
     for axle in axles:
         inside = np.maximum(radius**2 - (x - axle) ** 2, 0)
@@ -194,8 +199,8 @@ def _cabin(mesh: MeshBuilder, shape: CarShape) -> None:
     low, high = shape.roof[0][0], shape.roof[-1][0]
     u = np.unique(np.round(np.concatenate([np.clip(knots, low, high), np.linspace(low, high, 9)]), 4))
     x = u * half
-    roof = np.interp(u, *zip(*shape.roof)) * shape.height
-    belt = np.minimum(np.interp(u, *zip(*shape.hood)) - 0.03, roof - 0.005)
+    roof = _curve(shape.roof, u) * shape.height
+    belt = np.minimum(_curve(shape.hood, u) - 0.03, roof - 0.005)
     width = _plan(shape, x) * 0.935
     rise = (roof - belt) / (shape.height - belt.min())
 
