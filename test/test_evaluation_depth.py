@@ -165,10 +165,10 @@ def test_long_chains_are_capped_at_level_7():
 # Occupancy ---------------------------------------------------------------------------------------------------------
 
 
-def bev(visible, amodal, origin=(0.0, 0.0), resolution=0.5):
+def bev(visible, amodal, origin=(0.0, 0.0), resolution=0.5, semantic=None):
     visible, amodal = np.array(visible, np.int8), np.array(amodal, np.int8)
-    zero = np.zeros(amodal.shape, np.uint8)
-    return BevOccupancy(0, resolution, origin, visible, amodal, zero, zero, 0.2, 2.0)
+    semantic = np.where(amodal > 0, 26 if semantic is None else semantic, 7).astype(np.uint8)
+    return BevOccupancy(0, resolution, origin, visible, amodal, semantic, np.zeros(amodal.shape, np.uint8), 0.2, 2.0)
 
 
 def occupancy(truth, predicted):
@@ -184,6 +184,14 @@ def test_hidden_cells():
     assert result["hidden_recall"] == result["hidden_precision"] == 50
     assert result["hidden_known"] == 75
     assert result["hidden_ece"] == pytest.approx((0.1 + 0.8 + 0.8) / 3)
+
+
+def test_recall_asks_for_things():
+    """A building (class 11) nobody sees into is not asked for, but claiming it is right."""
+    truth = bev([[-1, -1, -1]], [[100, 100, 0]], semantic=np.array([[26, 11, 7]]))
+    assert occupancy(truth, bev([[-1, -1, -1]], [[100, -1, 0]]))["hidden_recall"] == 100
+    result = occupancy(truth, bev([[-1, -1, -1]], [[-1, 100, 0]]))
+    assert (result["hidden_recall"], result["hidden_precision"]) == (0, 100)
 
 
 def test_perfect_and_silent_occupancy():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json as json_format
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,9 @@ from amodal_perception_ros.evaluation.baselines import BASELINES
 from amodal_perception_ros.evaluation.evaluator import Evaluator
 from amodal_perception_ros.evaluation.pairs import EvaluationError, Rules, decode
 from amodal_perception_ros.evaluation.table import format_table
+from amodal_perception_ros.fusion.bev import BevMapper
 from amodal_perception_ros.perception import Perception
-from amodal_perception_ros.scene import Sample, SurroundScene
+from amodal_perception_ros.scene import BevOccupancy, CameraScene, Sample, SurroundScene
 
 Predictor = Callable[[Sample], SurroundScene]
 
@@ -39,12 +41,12 @@ def evaluate(data: Sequence[Path], predict: Predictor, rules: Rules | None = Non
         EvaluationError: there are no frames, or a prediction cannot be scored.
     """
     sequences = [sequence for path in data for sequence in read_sequences(path)]
-    evaluators = {name: Evaluator(rules) for name in (OURS, *BASELINES)}
+    methods = {OURS: _Method(_as_predicted, rules), **{n: _Method(make, rules) for n, make in BASELINES.items()}}
     for sample in _samples(sequences):
-        _add_frame(evaluators, sample, predict(sample))
-    if not evaluators[OURS].images:
+        _add_frame(methods, sample, predict(sample))
+    if not methods[OURS].evaluator.images:
         raise EvaluationError(f"no annotated frames in {', '.join(map(str, data))}")
-    return {name: evaluator.results() for name, evaluator in evaluators.items()}
+    return {name: method.evaluator.results() for name, method in methods.items()}
 
 
 def stored_predictions(root: Path) -> Predictor:
@@ -92,15 +94,38 @@ def evaluate_command(
     return 0
 
 
-def _add_frame(evaluators: dict[str, Evaluator], sample: Sample, prediction: SurroundScene) -> None:
+class _Method:
+    """A method: how it changes a predicted camera scene, its figures, and its map of the current sequence."""
+
+    def __init__(self, change: Callable[[CameraScene], CameraScene], rules: Rules | None) -> None:
+        self.change = change
+        self.evaluator = Evaluator(rules)
+        self._mapper, self._sequence = BevMapper(), ""
+
+    def map(self, sample: Sample, prediction: SurroundScene) -> BevOccupancy:
+        """Return the occupancy after this frame; the memory starts afresh with every sequence."""
+        if sample.sequence != self._sequence:
+            self._mapper, self._sequence = BevMapper(), sample.sequence
+        return self._mapper.update(sample.frame, prediction)
+
+
+def _as_predicted(scene: CameraScene) -> CameraScene:
+    return scene
+
+
+def _add_frame(methods: dict[str, _Method], sample: Sample, prediction: SurroundScene) -> None:
     where = f"sequence {sample.sequence} frame {sample.index}"
-    for camera, scene in sample.truth.cameras.items():
-        if camera not in prediction.cameras:
-            raise EvaluationError(f"{where}: no prediction for camera '{camera}'")
-        truth, predicted = decode(scene, where), prediction.cameras[camera]
-        evaluators[OURS].add_decoded(truth, decode(predicted, where))
-        for name, baseline in BASELINES.items():
-            evaluators[name].add_decoded(truth, decode(baseline(predicted), where))
+    missing = [camera for camera in sample.truth.cameras if camera not in prediction.cameras]
+    if missing:
+        raise EvaluationError(f"{where}: no prediction for camera '{missing[0]}'")
+    truth = {camera: decode(scene, where) for camera, scene in sample.truth.cameras.items()}
+    for method in methods.values():
+        cameras = {camera: method.change(prediction.cameras[camera]) for camera in truth}
+        for camera, scene in cameras.items():
+            method.evaluator.add_decoded(truth[camera], decode(scene, where))
+        if sample.bev is not None and sample.frame.odom_from_base is not None:
+            estimate = method.map(sample, replace(prediction, cameras=cameras))
+            method.evaluator.add_bev(sample.bev, estimate, where)
 
 
 def _samples(sequences: list[SequenceReader]) -> Iterator[Sample]:
