@@ -14,6 +14,8 @@ rclpy = pytest.importorskip("rclpy")
 pytest.importorskip("amodal_perception_ros.msg")
 
 import numpy as np  # noqa: E402
+import torch  # noqa: E402
+from geometry_msgs.msg import TransformStamped  # noqa: E402
 from nav_msgs.msg import OccupancyGrid  # noqa: E402
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy  # noqa: E402
 from ros_graph import (  # noqa: E402
@@ -32,6 +34,7 @@ from ros_graph import (  # noqa: E402
 )
 from rosgraph_msgs.msg import Clock  # noqa: E402
 from std_msgs.msg import Float64  # noqa: E402
+from tf2_msgs.msg import TFMessage  # noqa: E402
 
 from amodal_perception_ros.errors import InputError  # noqa: E402
 from amodal_perception_ros.fusion import BevConfig  # noqa: E402
@@ -302,12 +305,26 @@ def test_a_missing_camera_leads_to_a_partial_set_that_names_it(start):
     assert (values["sets_complete"], values["sets_partial"]) == ("1", "1")
 
 
-def test_silent_sensors_are_named_with_their_topics(start):
+def test_a_rig_that_sends_nothing_is_reported_with_the_expected_topics(start):
     bench = start(diagnostics__sensor_timeout_s=0.3)
-    message, _ = bench.listener.wait_for_diagnostics(lambda text, _: "missing" in text)
+    message, _ = bench.listener.wait_for_diagnostics(lambda text, _: "no sensor sends anything" in text)
     for topic in ("/front/image", "/back/image", "/lidar/points", "/odometry"):
-        assert f"nothing on {topic} since the start" in message
+        assert topic in message
     assert bench.listener.received["/diagnostics"][-1].status[0].level == b"\x01"
+
+
+def test_a_silent_sensor_is_named_with_its_topic(start):
+    bench = start(diagnostics__sensor_timeout_s=0.5, sync__timeout_ms=20.0)
+    tick = 0
+
+    def named(text, _):
+        nonlocal tick
+        bench.rig.tick(tick, lidar=None)
+        tick += 1
+        return "nothing on /lidar/points since the start" in text
+
+    message, _ = bench.listener.wait_for_diagnostics(named)
+    assert "/front/image" not in message
 
 
 def test_without_odometry_scenes_are_published_and_the_missing_grid_is_reported(start):
@@ -389,6 +406,47 @@ def test_default_parameters_are_the_defaults_of_synchronizer_and_grid():
     parameters = PerceptionParameters.from_values(check_values({}))
     assert sync_config(parameters) == replace(SyncConfig(), offsets_ns=dict.fromkeys(SyncConfig().sensors, 0))
     assert bev_config(parameters) == BevConfig()
+
+
+def test_exhausted_gpu_memory_moves_the_network_to_the_cpu_once(start):
+    bench = start()
+
+    def exhausted(frame):
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+
+    bench.node._perception.perceive = exhausted
+    bench.rig.tick(0)
+    assert stamps(bench.listener.wait_for("bev")) == [stamp_ns(0)]
+    message, values = bench.listener.wait_for_diagnostics(lambda text, _: "GPU's memory" in text)
+    assert "input_size" in message
+    assert values["engine"] == "torch (cpu, float32)"
+
+
+def test_a_defect_in_one_set_is_counted_and_the_next_set_passes(start):
+    bench = start()
+    perceive = bench.node._perception.perceive
+
+    def fails_once(frame):
+        bench.node._perception.perceive = perceive
+        raise RuntimeError("broken once")
+
+    bench.node._perception.perceive = fails_once
+    bench.rig.tick(0)
+    message, values = bench.listener.wait_for_diagnostics(lambda _, v: v.get("dropped.failed") == "1")
+    assert "RuntimeError: broken once" in message
+    bench.rig.tick(1)
+    assert stamps(bench.listener.wait_for("bev")) == [stamp_ns(1)]
+    _, values = bench.listener.wait_for_diagnostics(lambda _, v: v["sets_out"] == "1")
+    assert values["sets_complete"] == "2"
+
+
+def test_unusable_transforms_are_counted(start):
+    bench = start()
+    link = TransformStamped(header=make_header(0, "base_link"), child_frame_id="loose")
+    link.transform.rotation.w = 0.0
+    bench.rig.static.publish(TFMessage(transforms=[link]))
+    message, _ = bench.listener.wait_for_diagnostics(lambda _, v: v.get("dropped.transform_zero_quaternion") == "1")
+    assert "/tf_static" in message
 
 
 def test_extrinsics_from_parameters_need_no_transforms(start):

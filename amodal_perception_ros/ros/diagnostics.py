@@ -147,15 +147,21 @@ class NodeHealth:
         return _message(f"{node_name}: perception", stamp, list(problems.values()), values), news
 
     def _sensor_problems(self, now_ns: int) -> dict[str, str]:
+        silent_ns = {
+            name: now_ns - (health.arrivals_ns[-1] if health.arrivals_ns else self._start_ns)
+            for name, health in self._sensors.items()
+        }
+        missing = [name for name, silence in silent_ns.items() if silence > self._timeout_ns]
+        if len(missing) == len(self._sensors):
+            topics = ", ".join(health.topic for health in self._sensors.values())
+            return {"missing": f"no sensor sends anything; is the rig or the bag running? expected topics: {topics}"}
         problems = {}
-        for name, health in self._sensors.items():
-            last = health.arrivals_ns[-1] if health.arrivals_ns else self._start_ns
-            silent_ns = now_ns - last
-            if silent_ns > self._timeout_ns:
-                since = f"for {silent_ns / 1e9:.1f} s" if health.count else "since the start"
-                problems[f"missing.{name}"] = (
-                    f"{name} is missing: nothing on {health.topic} {since}, check its driver, topic name and QoS"
-                )
+        for name in missing:
+            health = self._sensors[name]
+            since = f"for {silent_ns[name] / 1e9:.1f} s" if health.count else "since the start"
+            problems[f"missing.{name}"] = (
+                f"{name} is missing: nothing on {health.topic} {since}; check its driver, topic name and QoS"
+            )
         return problems
 
 

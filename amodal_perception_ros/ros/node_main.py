@@ -6,24 +6,28 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any
 
 import rclpy
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 
 from amodal_perception_ros.errors import InputError
 
 
-class ClosableNode(Protocol):
-    """A node that can end itself in order."""
+class ConfiguredNode(Node):
+    """A node whose parameters `parameters.declare` can declare and check."""
+
+    def __init__(self, name: str, **node_options: Any) -> None:
+        super().__init__(name, automatically_declare_parameters_from_overrides=True, **node_options)
 
     def close(self) -> None:
         """Say the last words and destroy the node."""
-        ...
+        self.destroy_node()
 
 
-def spin_until_signal(make_node: Callable[[], ClosableNode], args: list[str] | None = None) -> int:
+def spin_until_signal(make_node: Callable[[], ConfiguredNode], args: list[str] | None = None) -> int:
     """Make a node and run it until SIGINT or SIGTERM.
 
     Args:

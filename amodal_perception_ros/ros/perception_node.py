@@ -11,15 +11,15 @@ import threading
 import time
 import traceback
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 import numpy as np
+import torch
 from diagnostic_msgs.msg import DiagnosticArray
 from nav_msgs.msg import Odometry
 from rclpy.clock import Clock, ClockType
-from rclpy.node import Node
 from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
@@ -29,7 +29,7 @@ from amodal_perception_ros.perception import Perception
 from amodal_perception_ros.perception.postprocess import PostprocessConfig
 from amodal_perception_ros.ros.diagnostics import NodeHealth
 from amodal_perception_ros.ros.frame_builder import BuiltFrame, FrameBuilder
-from amodal_perception_ros.ros.node_main import spin_until_signal
+from amodal_perception_ros.ros.node_main import ConfiguredNode, spin_until_signal
 from amodal_perception_ros.ros.parameter_table import LIDAR, ODOMETRY
 from amodal_perception_ros.ros.parameters import PerceptionParameters, declare
 from amodal_perception_ros.ros.scene_publisher import Outgoing, ScenePublisher
@@ -67,7 +67,7 @@ class Task:
     emitted_ns: int
 
 
-class PerceptionNode(Node):
+class PerceptionNode(ConfiguredNode):
     """Subscribes to the sensors, perceives each synchronized set, and publishes what was found.
 
     Args:
@@ -80,7 +80,7 @@ class PerceptionNode(Node):
     """
 
     def __init__(self, name: str = "amodal_perception", **node_options: Any) -> None:
-        super().__init__(name, automatically_declare_parameters_from_overrides=True, **node_options)
+        super().__init__(name, **node_options)
         self._settings = PerceptionParameters.from_values(declare(self))
         self._perception = load_perception(self._settings)
         self._transforms = TransformTree()
@@ -93,6 +93,7 @@ class PerceptionNode(Node):
         self._epoch = 0
         self._last_tick_ns: int | None = None
         self._closing = False
+        self._fell_back = False
         topics = self._subscribe()
         timeout_ns = round(self._settings.sensor_timeout_s * 1e9)
         self._health = NodeHealth(topics, timeout_ns, time.monotonic_ns())
@@ -117,11 +118,13 @@ class PerceptionNode(Node):
         if self.context.ok():
             self.report()
         self._listener.close()
-        self.destroy_node()
+        super().close()
 
     def report(self) -> None:
         """Publish the diagnostics and log what is newly wrong."""
         self._health.set_dropped(self._synchronizer.drops, CAUSES)
+        rejected = {f"transform_{cause}": count for cause, count in self._transforms.rejected.items()}
+        self._health.set_dropped(rejected, dict.fromkeys(rejected, "unusable transforms on /tf or /tf_static"))
         facts = {"engine": self._perception.engine.name, "model_id": self._perception.model_id}
         stamp = self.get_clock().now().to_msg()
         message, news = self._health.report(self.get_fully_qualified_name(), stamp, time.monotonic_ns(), facts)
@@ -204,12 +207,16 @@ class PerceptionNode(Node):
     def _process(self, task: Task) -> None:
         """Take one set from messages to messages."""
         watch = Stopwatch(task)
-        built = self._frames.build(self._unwrapped(task.sensor_set))
+        try:
+            built = self._frames.build(self._unwrapped(task.sensor_set))
+        except Exception:
+            self._count_set(task.sensor_set.missing)
+            raise
         self._note_build(built, task.sensor_set)
         if built.frame is None:
             return
         watch.lap("convert_in")
-        scene = self._perception.perceive(built.frame)
+        scene = self._perceive(built.frame)
         watch.laps_ms.update(scene.timings_ms)
         watch.restart()
         outgoing_world = self._fuse(built.frame, scene, watch)
@@ -220,6 +227,22 @@ class PerceptionNode(Node):
         self._output.publish(outgoing)
         watch.lap("publish")
         self._finish(built.frame.stamp_ns, watch)
+
+    def _perceive(self, frame: SurroundFrame) -> SurroundScene:
+        """Run the network; when the GPU's memory is exhausted, go on on the CPU, once."""
+        try:
+            return self._perception.perceive(frame)
+        except torch.cuda.OutOfMemoryError:
+            if self._fell_back:
+                raise
+        self._fell_back = True
+        self._health.problem(
+            "gpu_memory",
+            "the GPU's memory is exhausted, the network runs on the CPU from now on; free GPU memory and restart the "
+            "node, or choose a smaller input_size or precision float16",
+        )
+        self._perception = load_perception(replace(self._settings, device="cpu", precision="float32"))
+        return self._perception.perceive(frame)
 
     def _fuse(self, frame: SurroundFrame, scene: SurroundScene, watch: Stopwatch) -> Outgoing:
         """Update the map and lift objects; without a pose there is neither."""

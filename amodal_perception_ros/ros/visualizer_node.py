@@ -19,7 +19,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from amodal_perception_ros.msg import AmodalDepth, AmodalPanoptic
 from amodal_perception_ros.ros.message_conversions import image_to_message, scene_from_messages
-from amodal_perception_ros.ros.node_main import spin_until_signal
+from amodal_perception_ros.ros.node_main import ConfiguredNode, spin_until_signal
 from amodal_perception_ros.ros.parameter_table import VISUALIZER_PARAMETERS
 from amodal_perception_ros.ros.parameters import declare
 from amodal_perception_ros.ros.sensor_conversions import (
@@ -123,7 +123,7 @@ class CameraOverlay:
         self._publisher.publish(image_to_message(draw_overlay(pixels, scene), image.header))
 
 
-class VisualizerNode(Node):
+class VisualizerNode(ConfiguredNode):
     """Publishes `<camera>/overlay` of every camera.
 
     Args:
@@ -135,16 +135,12 @@ class VisualizerNode(Node):
     """
 
     def __init__(self, name: str = "amodal_visualizer", **node_options: Any) -> None:
-        super().__init__(name, automatically_declare_parameters_from_overrides=True, **node_options)
+        super().__init__(name, **node_options)
         values: dict[str, Any] = declare(self, VISUALIZER_PARAMETERS)
         compressed = values["image_transport"] == "compressed"
         self._overlays = [CameraOverlay(self, camera, compressed) for camera in values["cameras"]]
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self.create_timer(CHECK_PERIOD_S, self._check_demand, clock=steady)
-
-    def close(self) -> None:
-        """Destroy the node."""
-        self.destroy_node()
 
     def _check_demand(self) -> None:
         for overlay in self._overlays:
