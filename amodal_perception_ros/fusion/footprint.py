@@ -14,6 +14,9 @@ MIN_PROBABILITY = 0.55
 MAX_PROBABILITY = 0.95
 """Inference alone is never surer than that."""
 
+ACROSS_STDDEV = 0.15
+"""Standard deviation of a box's centre across the line of sight, where the image shows its place [m]."""
+
 
 def hidden_occupancy(
     placed: list[PlacedObject], grid: GridFrame, odom_from_base: np.ndarray
@@ -21,8 +24,9 @@ def hidden_occupancy(
     """Return how likely each cell lies under one of the objects.
 
     The probability of a cell is the object's score times the probability that the cell's centre is inside the box
-    when the box's centre is normally distributed about its estimate with the object's standard deviation (half a
-    cell at least) along both sides. Of several objects the likeliest counts.
+    when the box's centre is normally distributed about its estimate: along the line of sight with the standard
+    deviation of the object's distance, across it with 0.15 m, never less than half a cell. Of several objects the
+    likeliest counts.
 
     Returns:
         (size, size) float32 probability, 0 below `MIN_PROBABILITY`, and (size, size) uint8 class id there.
@@ -35,8 +39,7 @@ def hidden_occupancy(
         window = _window(grid, center, one.box.size)
         if window is None:
             continue
-        stddev = max(one.evidence.stddev, grid.resolution / 2)
-        inside = _inside(grid, window, center, one.box.size, one.box.yaw + heading, stddev)
+        inside = _inside(grid, window, center, one.box.size, one.box.yaw + heading, _spread(one, grid.resolution))
         likely = np.minimum(one.evidence.score * inside, MAX_PROBABILITY)
         better = (likely >= MIN_PROBABILITY) & (likely > probability[window])
         probability[window][better] = likely[better]
@@ -58,15 +61,30 @@ def _window(grid: GridFrame, center: np.ndarray, size: np.ndarray) -> tuple[slic
     return (bounds[0], bounds[1]) if all(part.start < part.stop for part in bounds) else None
 
 
+def _spread(one: PlacedObject, resolution: float) -> tuple[float, float]:
+    """Standard deviation of a box's centre along its length and along its width [m]."""
+    sight = one.box.center[:2] - one.evidence.viewpoint[:2]
+    angle = float(np.arctan2(sight[1], sight[0])) - one.box.yaw
+    away, across = one.evidence.stddev, min(ACROSS_STDDEV, one.evidence.stddev)
+    along_length = float(np.hypot(away * np.cos(angle), across * np.sin(angle)))
+    along_width = float(np.hypot(away * np.sin(angle), across * np.cos(angle)))
+    return max(along_length, resolution / 2), max(along_width, resolution / 2)
+
+
 def _inside(
-    grid: GridFrame, window: tuple[slice, slice], center: np.ndarray, size: np.ndarray, yaw: float, stddev: float
+    grid: GridFrame,
+    window: tuple[slice, slice],
+    center: np.ndarray,
+    size: np.ndarray,
+    yaw: float,
+    spread: tuple[float, float],
 ) -> np.ndarray:
     """Probability that the cells' centres lie in the box."""
     x, y = grid.offsets(float(center[0]), float(center[1]))
     dx, dy = x[window[1]][None, :], y[window[0]][:, None]
     cos, sin = np.float32(np.cos(yaw)), np.float32(np.sin(yaw))
     along, across = cos * dx + sin * dy, cos * dy - sin * dx
-    return _between(along, float(size[0]) / 2, stddev) * _between(across, float(size[1]) / 2, stddev)
+    return _between(along, float(size[0]) / 2, spread[0]) * _between(across, float(size[1]) / 2, spread[1])
 
 
 def _between(offset: np.ndarray, half: float, stddev: float) -> np.ndarray:
