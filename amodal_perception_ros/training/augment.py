@@ -13,23 +13,23 @@ from amodal_perception_ros.training.records import MIN_VISIBLE_PX, SEED_STRIDES,
 
 
 def photometric(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Return a (H, W, 3) uint8 image with random exposure, colour, blur and sensor noise.
+    """Return a (H, W, 3) uint8 image with random blur, saturation, exposure, colour cast, contrast and sensor noise.
 
     Real cameras differ from rendered images most in these, so the ranges are wide on purpose.
     """
-    out = image.astype(np.float32) * np.float32(1 / 255)
+    out = image
     if rng.random() < 0.25:
         out = cv2.GaussianBlur(out, (0, 0), float(rng.uniform(0.4, 1.2)))
-    grey = out.mean(2, keepdims=True)
-    out = grey + (out - grey) * np.float32(rng.uniform(0.4, 1.4))
+    saturation = rng.uniform(0.4, 1.4)
+    out = cv2.transform(out, saturation * np.eye(3) + (1 - saturation) / 3)
     gain = rng.uniform(0.7, 1.35) * rng.uniform(0.9, 1.1, 3)
-    out = out * gain.astype(np.float32) + rng.uniform(-0.08, 0.08, 3).astype(np.float32)
-    out = np.clip(out, 0, 1)
+    gamma = rng.uniform(0.7, 1.5) if rng.random() < 0.5 else 1.0
+    tone = np.clip(np.arange(256)[:, None] / 255 * gain + rng.uniform(-0.08, 0.08, 3), 0, 1) ** gamma
+    out = cv2.LUT(out, np.rint(tone * 255).astype(np.uint8)[None])
     if rng.random() < 0.5:
-        out = out ** np.float32(rng.uniform(0.7, 1.5))
-    if rng.random() < 0.5:
-        out = out + rng.standard_normal(out.shape, dtype=np.float32) * np.float32(rng.uniform(0, 0.04))
-    return np.rint(np.clip(out, 0, 1) * 255).astype(np.uint8)
+        noise = rng.standard_normal(out.shape, dtype=np.float32) * np.float32(rng.uniform(0, 0.04) * 255)
+        out = cv2.add(out, noise, dtype=cv2.CV_8U)
+    return out
 
 
 @dataclass(frozen=True)

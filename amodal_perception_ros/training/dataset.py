@@ -204,6 +204,11 @@ def _guidance(record: ImageRecord) -> np.ndarray:
     return out.reshape(2, height, width)
 
 
+MAX_SEED_SIGMA = 2.0
+SEED_REACH = 8
+"""Cells; beyond four standard deviations the Gaussian of a seed is nothing."""
+
+
 def _heat(record: ImageRecord, stride: int) -> np.ndarray:
     """Return the (hs, ws) float32 seed target: a Gaussian round each seed cell, limited to the visible part.
 
@@ -214,11 +219,15 @@ def _heat(record: ImageRecord, stride: int) -> np.ndarray:
     heat = np.zeros((height, width), np.float32)
     rows, columns = np.arange(height)[:, None], np.arange(width)[None]
     for coverage, (row, column) in zip(record.visible, record.seeds[:, number]):
-        cells = coverage.reshape(height, ratio, width, ratio).max((1, 3)) > 0
         area = float(coverage.sum(dtype=np.int64)) / 255 / ratio**2
-        sigma = min(max(0.25 * np.sqrt(area), 0.5), 2.0)
-        gaussian = np.exp(-((rows - row) ** 2 + (columns - column) ** 2) / (2 * sigma**2)).astype(np.float32)
-        heat = np.maximum(heat, np.minimum(gaussian, np.float32(0.999)) * cells)
+        sigma = min(max(0.25 * np.sqrt(area), 0.5), MAX_SEED_SIGMA)
+        near = np.s_[
+            max(0, row - SEED_REACH) : row + SEED_REACH + 1, max(0, column - SEED_REACH) : column + SEED_REACH + 1
+        ]
+        distance = (rows - row)[near[0]] ** 2 + (columns - column)[:, near[1]] ** 2
+        gaussian = np.minimum(np.exp(-distance / (2 * sigma**2)), 0.999)
+        seen = coverage.reshape(height, ratio, width, ratio)[near[0], :, near[1]].max((1, 3)) > 0
+        heat[near] = np.maximum(heat[near], gaussian * seen)
     heat[record.seeds[:, number, 0], record.seeds[:, number, 1]] = 1
     return heat
 
