@@ -38,7 +38,7 @@ from amodal_perception_ros.ros.transforms import TransformListener, TransformTre
 from amodal_perception_ros.scene import Camera, Rig, SurroundFrame, SurroundScene
 from amodal_perception_ros.synchronizer import CAUSES, LatestSet, SensorSet, SyncConfig, Synchronizer
 
-POLL_PERIOD_S = 0.01
+POLL_PERIOD_S = 0.02
 """How often the synchronizer's time-out is looked at."""
 
 JOIN_TIMEOUT_S = 1.5
