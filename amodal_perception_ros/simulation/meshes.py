@@ -114,6 +114,8 @@ class MeshBuilder:
         """
         triangles, corners = [], []
         for (vertices, faces, uv), materials, which, cls in self.parts:
+            solid = _has_area(vertices, faces)
+            faces, which = faces[solid], which[solid]
             corner = np.zeros((len(faces), 3), VERTEX)
             corner["position"] = vertices[faces]
             corner["uv"] = uv[faces]
@@ -160,6 +162,11 @@ def smooth_normals(vertices: np.ndarray, faces: np.ndarray, crease_degrees: floa
     smooth = summed[index]
     keep = (smooth * flat[:, None]).sum(-1, keepdims=True) > np.cos(np.radians(crease_degrees))
     return np.where(keep, smooth, flat[:, None])
+
+
+def _has_area(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
+    corners = vertices[faces]
+    return (np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]) ** 2).sum(1) > 1e-20
 
 
 def _welded(vertices: np.ndarray) -> np.ndarray:

@@ -122,9 +122,10 @@ _SURFACE: dict[Kind, str] = {
     albedo = mix(vec3(0.02), vec3(0.34, 0.32, 0.29), 0.65 * drawn);
     rough = 0.05; spec = 0.08; occlusion *= 0.5 + 0.5 * smoothstep(0.0, 0.1, w.w - f.y);
 #ifdef LAMPS
-    if (cell(c + floor(look * 200.0) + floor(P.xy / 9.0)) > 0.62)
+    if (cell(c + floor(look * 200.0) + floor(P.xy / 9.0)) > 0.62) {
       float cold = step(0.85, cell(c + 5.0));
       emission = mix(vec3(0.65, 0.43, 0.2), vec3(0.5, 0.54, 0.58), cold) * (0.33 + 0.7 * vn(U * 4.0));
+    }
 #endif
   }
   if (frame) albedo = S < 1.5 ? vec3(0.58) : vec3(0.12);

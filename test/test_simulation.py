@@ -1,0 +1,335 @@
+"""The street simulator as a whole: truth against its definitions, an independent ray caster, and repeatability."""
+
+import hashlib
+import subprocess
+import sys
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from amodal_perception_ros.labels import BY_ID, THINGS
+from amodal_perception_ros.scene import Evidence
+from amodal_perception_ros.simulation import SequenceConfig, simulate
+from amodal_perception_ros.simulation.lidar import RayCaster
+from amodal_perception_ros.simulation.sequence import REACH, SequenceRunner
+from amodal_perception_ros.simulation.town import build_town
+from amodal_perception_ros.simulation.traffic import build_traffic
+from amodal_perception_ros.simulation.view import View
+
+CONFIG = SequenceConfig(seed=1, frames=2, rate_hz=2.0, width=192, height=108, supersample=1, layout="crossing")
+
+DIGEST = """
+import hashlib
+from amodal_perception_ros.simulation import SequenceConfig, simulate
+
+def digest(config):
+    h = hashlib.sha256()
+    for sample in simulate(config):
+        for name, scene in sample.truth.cameras.items():
+            h.update(sample.frame.images[name].tobytes() + scene.labels.tobytes() + scene.depth.tobytes())
+            for instance in scene.instances:
+                h.update(instance.amodal_mask.counts.tobytes() + instance.depth.tobytes())
+        h.update(sample.frame.lidar.tobytes() + sample.bev.visible.tobytes() + sample.bev.semantic.tobytes())
+        h.update(sample.frame.odom_from_base.tobytes())
+    return h.hexdigest()
+"""
+NIGHT = "SequenceConfig(seed=5, frames=2, width=160, height=91, weather='night', supersample=2)"
+
+
+@pytest.fixture(scope="module")
+def samples():
+    return list(simulate(CONFIG))
+
+
+def scenes(samples):
+    return [scene for sample in samples for scene in sample.truth.cameras.values()]
+
+
+def test_sample_has_every_part(samples):
+    assert [s.index for s in samples] == [0, 1]
+    assert samples[0].sequence == "seq_000001"
+    assert samples[1].frame.stamp_ns - samples[0].frame.stamp_ns == 500_000_000
+    for sample in samples:
+        assert [c.name for c in sample.frame.rig.cameras] == ["front", "right", "back", "left"]
+        assert sample.frame.images["front"].shape == (108, 192, 3)
+        assert sample.frame.images["front"].std() > 10
+        assert sample.frame.lidar.dtype == np.float32
+        assert len(sample.frame.lidar) > 10_000
+        assert sample.bev.amodal.shape == (400, 400)
+
+
+def test_every_pixel_has_a_known_class_and_sky_has_no_depth(samples):
+    for scene in scenes(samples):
+        classes = scene.labels // 1000
+        assert set(np.unique(classes)) <= set(BY_ID)
+        assert ((scene.labels % 1000 > 0) == np.isin(classes, [t.id for t in THINGS])).all()
+        assert (np.isnan(scene.depth) == (classes == 23)).all()
+        assert np.nanmin(scene.depth) > 0
+
+
+def test_visible_masks_are_the_labels_and_lie_inside_the_amodal_masks(samples):
+    for scene in scenes(samples):
+        things = np.zeros(scene.labels.shape, int)
+        for instance in scene.instances:
+            visible = instance.visible_mask.to_array(*scene.labels.shape)
+            assert (visible == (scene.labels == instance.instance_id)).all()
+            assert instance.visible_mask.is_subset_of(instance.amodal_mask)
+            assert instance.amodal_mask.area > 0
+            things += visible
+        assert ((things == 1) == (scene.labels % 1000 > 0)).all()
+
+
+def test_visible_depth_equals_the_depth_of_the_object_alone(samples):
+    checked = 0
+    for scene in scenes(samples):
+        for instance in scene.instances:
+            mask = instance.amodal_mask
+            inside, frame = mask.roi(), (mask.x_offset, mask.y_offset, mask.width, mask.height)
+            assert (np.isfinite(instance.depth) == inside).all()
+            visible = instance.visible_mask.window(*frame)
+            left, top, right, bottom = mask.box
+            assert (scene.depth[top:bottom, left:right][visible] == instance.depth[visible]).all()
+            hidden_by_something = scene.depth[top:bottom, left:right][inside & ~visible]
+            assert (hidden_by_something <= instance.depth[inside & ~visible]).all()
+            checked += int(visible.sum())
+    assert checked > 3000
+
+
+def test_levels_follow_their_definition(samples):
+    seen = set()
+    for scene in scenes(samples):
+        level = {i.instance_id: i.occlusion_level for i in scene.instances}
+        occluders = {k: [] for k in level}
+        for front, back in zip(scene.order.occluder_ids.tolist(), scene.order.occludee_ids.tolist()):
+            occluders[back].append(front)
+        for key, fronts in occluders.items():
+            highest = max((level[f] for f in fronts), default=-1)
+            assert level[key] == min(highest + 1, 7)
+        seen |= set(level.values())
+    assert {0, 1, 2} <= seen
+
+
+def test_occluder_is_nearer_on_most_of_the_overlap(samples):
+    pairs = 0
+    for scene in scenes(samples):
+        order = scene.order
+        for front, back, overlap, cyclic in zip(
+            order.occluder_ids, order.occludee_ids, order.overlap_px, order.in_cycle
+        ):
+            a, b = scene.instance(int(front)), scene.instance(int(back))
+            both = a.amodal_mask & b.amodal_mask
+            assert both.area == overlap > 0
+            window = (both.x_offset, both.y_offset, both.width, both.height)
+            inside = both.roi()
+            za, zb = (_depth_window(i, *window)[inside] for i in (a, b))
+            if not cyclic:
+                assert (za < zb).sum() >= (za > zb).sum()
+            pairs += 1
+    assert pairs > 20
+
+
+def _depth_window(instance, x, y, width, height):
+    left, top = x - instance.amodal_mask.x_offset, y - instance.amodal_mask.y_offset
+    return instance.depth[top : top + height, left : left + width]
+
+
+def test_boxes_contain_the_amodal_surface_of_their_object(samples):
+    checked = 0
+    for sample in samples:
+        objects = {o.track_id: o for o in sample.objects}
+        for scene in sample.truth.cameras.values():
+            pose = sample.frame.odom_from_base @ scene.camera.base_from_camera
+            for instance in scene.instances:
+                box = objects[instance.track_id]
+                assert box.class_id == instance.class_id
+                rows, columns = np.nonzero(instance.amodal_mask.roi())
+                z = instance.depth[rows, columns].astype(float)
+                k = scene.camera.intrinsics
+                u = columns + instance.amodal_mask.x_offset + 0.5
+                v = rows + instance.amodal_mask.y_offset + 0.5
+                points = np.stack([(u - k[0, 2]) / k[0, 0] * z, (v - k[1, 2]) / k[1, 1] * z, z], -1)
+                world = points @ pose[:3, :3].T + pose[:3, 3] - box.center
+                c, s = np.cos(box.yaw), np.sin(box.yaw)
+                local = np.stack(
+                    [world[:, 0] * c + world[:, 1] * s, -world[:, 0] * s + world[:, 1] * c, world[:, 2]], -1
+                )
+                assert (np.abs(local) <= box.size / 2 + 0.01).all()
+                checked += len(z)
+    assert checked > 5000
+
+
+def test_objects_keep_identity_and_move_with_their_velocity(samples):
+    first, second = ({o.track_id: o for o in s.objects} for s in samples)
+    moving = 0
+    for key in first.keys() & second.keys():
+        a, b = first[key], second[key]
+        assert (a.class_id, tuple(a.size)) == (b.class_id, tuple(b.size))
+        if a.class_id in (26, 27, 28) and np.hypot(*a.velocity[:2]) > 2:
+            mean = 0.5 * (a.velocity + b.velocity)
+            assert (b.center - a.center)[:2] == pytest.approx(0.5 * mean[:2], abs=1.0)
+            moving += 1
+    assert moving
+    for sample in samples:
+        ego = sample.frame.odom_from_base[:2, 3]
+        assert all(np.hypot(*(o.center[:2] - ego)) < REACH + 3 for o in sample.objects)
+        assert all(1 <= o.track_id <= 999 for o in sample.objects)
+        assert len({o.track_id for o in sample.objects}) == len(sample.objects)
+
+
+def test_a_seen_object_names_its_cameras_and_a_hidden_one_none(samples):
+    for sample in samples:
+        for o in sample.objects:
+            share = [(n, i) for n, s in sample.truth.cameras.items() for i in s.instances if i.track_id == o.track_id]
+            assert o.cameras == tuple(n for n, i in share if i.visible_mask.area)
+            assert (o.visible_fraction > 0) == bool(o.cameras)
+            if o.cameras:
+                assert o.last_seen_ns == sample.frame.stamp_ns
+            else:
+                assert o.last_seen_ns < sample.frame.stamp_ns
+
+
+def test_ids_and_depth_agree_with_an_independent_ray_caster():
+    runner = SequenceRunner(CONFIG)
+    try:
+        things = runner.things_near(0)
+        items = runner.prepare(0, things)
+        caster = RayCaster(runner.town.tiles)
+        agree = total = close = 0
+        for view in runner.views(0):
+            labels, depth = runner.renderer.segments(view)
+            ids, planar = _cast_picture(caster, view, items)
+            same = labels == ids
+            agree, total = agree + int(same.sum()), total + same.size
+            both = same & (labels > 0)
+            close += int((np.abs(planar[both] - depth[both]) <= 1e-3 * depth[both]).sum()) - int(both.sum())
+    finally:
+        runner.release()
+    assert agree / total >= 0.999
+    assert -close / total <= 0.001
+
+
+def _cast_picture(caster, view: View, items):
+    camera, k = view.camera, view.camera.intrinsics
+    u, v = np.meshgrid(np.arange(camera.width) + 0.5, np.arange(camera.height) + 0.5)
+    rays = np.stack([(u - k[0, 2]) / k[0, 0], (v - k[1, 2]) / k[1, 1], np.ones_like(u)], -1).reshape(-1, 3)
+    length = np.linalg.norm(rays, axis=1)
+    world = (rays / length[:, None]) @ view.odom_from_camera[:3, :3].T
+    distance, segment, _, _ = caster.cast(view.odom_from_camera[:3, 3], world, items)
+    far = distance / length > 449
+    planar = np.where(far, 0, distance / length)
+    return np.where(far, 0, segment).reshape(u.shape), planar.reshape(u.shape)
+
+
+def test_lidar_points_lie_on_the_surfaces_that_the_cameras_see(samples):
+    errors = []
+    for sample in samples:
+        for scene in sample.truth.cameras.values():
+            camera = scene.camera
+            camera_from_lidar = np.linalg.inv(camera.base_from_camera) @ sample.frame.rig.base_from_lidar
+            points = sample.frame.lidar[:, :3] @ camera_from_lidar[:3, :3].T + camera_from_lidar[:3, 3]
+            points = points[points[:, 2] > 0.5]
+            pixel = points @ camera.intrinsics.T
+            column, row = (np.floor(pixel[:, k] / pixel[:, 2]).astype(int) for k in (0, 1))
+            inside = (column >= 0) & (column < camera.width) & (row >= 0) & (row < camera.height)
+            depth = scene.depth[row[inside], column[inside]]
+            errors.append((points[inside, 2] - depth) / depth)
+    error = np.concatenate(errors)
+    assert np.nanmedian(np.abs(error)) < 0.02
+    assert np.mean(np.abs(error) < 0.06) > 0.85
+
+
+def test_bev_holds_every_object_and_marks_what_was_reached(samples):
+    for sample in samples:
+        bev = sample.bev
+        assert np.isin(bev.amodal, (0, 100)).all()
+        reached = bev.visible >= 0
+        assert (bev.visible[reached] == bev.amodal[reached]).all()
+        assert (bev.visible[~reached] == -1).all()
+        assert ((bev.evidence == Evidence.AMODAL_INFERRED) == ~reached).all()
+        assert 0.02 < reached.mean() < 0.9
+        assert ((bev.amodal == 100) & ~reached).sum() > 500
+        assert (bev.amodal[np.isin(bev.semantic, (11, 12, 13))] == 100).all()
+        cars = 0
+        for o in sample.objects:
+            column, row = np.floor((o.center[:2] - bev.origin) / bev.resolution).astype(int)
+            if o.class_id in (26, 27, 28) and 0 <= column < 400 and 0 <= row < 400:
+                assert bev.amodal[row, column] == 100
+                assert bev.semantic[row, column] in (24, 25, 26, 27, 28)
+                cars += 1
+        assert cars > 5
+        ego = sample.frame.odom_from_base[:2, 3]
+        assert np.abs(np.array(bev.origin) + 40 - ego).max() <= 0.2
+
+
+def test_two_processes_give_bit_identical_output():
+    code = DIGEST + f"print(digest({NIGHT}))"
+    other = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    names = {"hashlib": hashlib}
+    exec(DIGEST, names)
+    here = names["digest"](eval(NIGHT))
+    assert other.communicate(timeout=300)[0].strip() == here
+    assert other.returncode == 0
+
+
+def test_interleaved_sequences_do_not_disturb_each_other(samples):
+    other = simulate(
+        SequenceConfig(seed=8, frames=1, width=64, height=40, supersample=2, weather="fog", layout="straight")
+    )
+    this = simulate(CONFIG)
+    first, _, second = next(this), next(other), next(this)
+    for expected, got in zip(samples, (first, second)):
+        for name, image in expected.frame.images.items():
+            assert (image == got.frame.images[name]).all()
+
+
+def test_all_thing_classes_appear_over_a_few_seeds():
+    found = set()
+    for seed in (2, 3, 4):
+        config = SequenceConfig(seed, frames=1, layout="straight")
+        traffic = build_traffic(config, build_town(config))
+        found |= {t.class_id for t in traffic.things if np.hypot(*(t.poses[0, :2] - traffic.ego[0, :2])) < REACH}
+        assert len({t.track_id for t in traffic.things}) == len(traffic.things) <= 999
+    assert found == {t.id for t in THINGS}
+
+
+def test_vehicles_keep_their_distance_and_riders_stay_on_their_vehicle():
+    config = SequenceConfig(11, frames=40, rate_hz=4.0)
+    traffic = build_traffic(config, build_town(config))
+    assert (traffic.ego_speed <= 12.5).all()
+    step = np.hypot(*np.diff(traffic.ego[:, :2], axis=0).T)
+    assert step == pytest.approx(0.25 * 0.5 * (traffic.ego_speed[1:] + traffic.ego_speed[:-1]), abs=0.2)
+    for a, b in pairwise(traffic.things):
+        if b.class_id == 25:
+            assert a.class_id in (32, 33)
+            assert (a.poses == b.poses).all()
+    lanes = {}
+    for thing in traffic.things:
+        if thing.lights and thing.class_id != 25:
+            key = (round(np.degrees(thing.poses[0, 3])), round(float(thing.poses[0, 1]), 0))
+            lanes.setdefault(key, []).append(thing)
+    for members in lanes.values():
+        for a in members:
+            for b in members:
+                if a is not b and abs(np.sin(a.poses[0, 3])) < 0.1:
+                    gap = np.abs(a.poses[:, 0] - b.poses[:, 0])
+                    assert gap.min() > 0.4 * (a.high[0] - a.low[0] + b.high[0] - b.low[0])
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("seed", -1),
+        ("frames", 0),
+        ("rate_hz", 0),
+        ("width", 8),
+        ("height", 9000),
+        ("supersample", 5),
+        ("weather", "hail"),
+        ("layout", "ring"),
+        ("traffic", -1),
+    ],
+)
+def test_wrong_settings_are_named(field, value):
+    with pytest.raises(ValueError, match=field):
+        SequenceConfig(**{"seed": 1, field: value})
