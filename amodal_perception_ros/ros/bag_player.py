@@ -12,6 +12,7 @@ import signal
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,7 +34,7 @@ from amodal_perception_ros.ros.sensor_conversions import NANOSECONDS, ns_to_stam
 MIN_DEPTH = 10
 MAX_LATCHED_DEPTH = 100
 ACKNOWLEDGE_S = 2.0
-"""How long the end waits until reliable subscribers have received everything."""
+"""How long reliable subscribers have to receive a latched message, and at the end everything."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,8 @@ class PlayOptions:
         rate: speed against the recording.
         loop: start again at the end, until stopped.
         clock_hz: rate of /clock in real time; 0 publishes no clock.
-        wait_for: topics that must have a subscriber before the first message; None does not wait.
+        wait_for: topics that must have a subscriber before the first message, or two where a topic is named twice;
+            an empty tuple stands for all topics, None does not wait.
         wait_timeout_s: longest time to wait for them.
     """
 
@@ -88,6 +90,7 @@ class BagPlayer(Node):
         self._options = options
         self._stop = stop
         self._publishers_of: dict[str, Publisher] = {}
+        self._latched = frozenset(topic.topic for topic in bag.topics if topic.latched)
         self._clock_publisher = self.create_publisher(Clock, "/clock", MIN_DEPTH) if options.clock_hz > 0 else None
         missing: dict[str, str] = {}
         for topic in bag.topics:
@@ -106,17 +109,18 @@ class BagPlayer(Node):
             self.get_logger().warning(f"{name} is not played: {reason}")
 
     def wait_for_subscribers(self) -> None:
-        """Wait until every topic of `wait_for` has a subscriber; an empty list stands for all topics.
+        """Wait until the topics of `wait_for` have their subscribers.
 
         Raises:
             BagError: a topic is not in the recording, or nobody subscribes in time.
         """
         names = [self.resolve_topic_name(name) for name in self._options.wait_for or ()] or list(self._publishers_of)
-        unknown = sorted(set(names) - set(self._publishers_of))
+        needed = Counter(names)
+        unknown = sorted(set(needed) - set(self._publishers_of))
         if unknown:
             raise BagError(f"{self._bag.path}: no topic {', '.join(unknown)} to wait for")
         deadline = time.monotonic() + self._options.wait_timeout_s
-        while waiting := [name for name in names if self._publishers_of[name].get_subscription_count() == 0]:
+        while waiting := [n for n in needed if self._publishers_of[n].get_subscription_count() < needed[n]]:
             if time.monotonic() > deadline:
                 raise BagError(
                     f"{self._bag.path}: nobody subscribed to {', '.join(waiting)} in {self._options.wait_timeout_s:g} s"
@@ -148,10 +152,17 @@ class BagPlayer(Node):
             for topic, _, stamp_ns, data in self._bag.messages(list(self._publishers_of)):
                 if not pacer.wait_until(stamp_ns):
                     break
-                self._publishers_of[topic].publish(data)
+                self._publish(topic, data)
                 count += 1
                 progress.reach((stamp_ns - first_ns) / NANOSECONDS, f"{count} messages")
         return count
+
+    def _publish(self, topic: str, data: bytes) -> None:
+        publisher = self._publishers_of[topic]
+        publisher.publish(data)
+        if topic in self._latched:
+            # The first image must not overtake the transforms that it needs.
+            publisher.wait_for_all_acked(Duration(seconds=ACKNOWLEDGE_S))
 
     def _publish_clock(self, stamp_ns: int) -> None:
         if self._clock_publisher is not None:
@@ -211,7 +222,7 @@ def _arguments(args: Sequence[str]) -> argparse.Namespace:
         "--wait-for-subscribers",
         nargs="*",
         metavar="TOPIC",
-        help="begin when these topics (default: all of the recording) have a subscriber",
+        help="begin when these topics (default: all of the recording) have a subscriber; name one twice for two",
     )
     parser.add_argument("--wait-timeout", type=_positive, default=60.0, metavar="S", help="give up after S (60)")
     return parser.parse_args(args)

@@ -11,11 +11,12 @@ tf_transformations transforms3d, which it wraps
 cv_bridge          `sensor_conversions` converts the common encodings; the rest need cv_bridge
 =================  ==========================================================================================
 
-Only the last two differ at run time, and only here.
+Only the last two, and the variable that keeps packets on the machine, differ at run time, and only here.
 """
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import numpy as np
@@ -33,6 +34,16 @@ except ImportError:
 
     def _quaternion_from_matrix(matrix: np.ndarray) -> np.ndarray:
         return np.roll(mat2quat(matrix[:3, :3]), -1)
+
+
+_BEFORE_DISCOVERY_RANGE = ("humble",)
+
+LOCALHOST_ONLY: dict[str, str] = (
+    {"ROS_LOCALHOST_ONLY": "1"}
+    if os.environ.get("ROS_DISTRO") in _BEFORE_DISCOVERY_RANGE
+    else {"ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"}
+)
+"""Environment with which no packet of a node leaves the machine."""
 
 
 def rotation_from_quaternion(xyzw: np.ndarray) -> np.ndarray:

@@ -33,6 +33,15 @@ def message_class(type_name: str) -> Any:
         raise UnknownTypeError(f"message type '{type_name}' is not installed: {error}") from error
 
 
+def is_installed(type_name: str) -> bool:
+    """Whether a message type can be published and subscribed here."""
+    try:
+        message_class(type_name)
+    except UnknownTypeError:
+        return False
+    return True
+
+
 @cache
 def message_definition(type_name: str) -> str:
     """Return the definition of a message type followed by those of all types it uses ("ros2msg" of MCAP).
