@@ -18,6 +18,9 @@ from amodal_perception_ros.network.config import NetworkConfig
 FIELDS = 3
 """Visible logit, amodal logit, log-depth residual."""
 
+MASK_BIAS = -2.0
+"""Start of the mask logits: most of the image is not the object."""
+
 COORDINATE_TERMS = 4
 """u, u^2, v, v^2 of the box-frame coordinates."""
 
@@ -40,6 +43,8 @@ class InstanceFields(nn.Module):
         ]
         self.generate = mlp(config.channels, config.channels, sum(self.sizes))
         self.base_depth = mlp(config.channels, config.channels, 1)
+        with torch.no_grad():
+            self.generate[-1].bias[-FIELDS:-1] += MASK_BIAS
 
     def forward(self, tokens: Tensor, boxes: Tensor, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Evaluate every token's field at every pixel.

@@ -151,7 +151,7 @@ def run_loop(
         if held is not None and state.elapsed_s - validated > 60 * config.validation_minutes:
             log_validation(state, held, out, device)
             validated = state.elapsed_s = time.monotonic() - started
-    if held is not None:
+    if held is not None and validated < state.elapsed_s:
         log_validation(state, held, out, device)
     save_checkpoint(out / CHECKPOINT, state, config)
 
