@@ -5,7 +5,6 @@ import signal
 import subprocess
 import sys
 import threading
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -404,7 +403,8 @@ def test_a_leap_of_the_odometry_restarts_the_map(start):
 
 def test_default_parameters_are_the_defaults_of_synchronizer_and_grid():
     parameters = PerceptionParameters.from_values(check_values({}))
-    assert sync_config(parameters) == replace(SyncConfig(), offsets_ns=dict.fromkeys(SyncConfig().sensors, 0))
+    offsets_ns = dict.fromkeys(SyncConfig().sensors, 0)
+    assert sync_config(parameters) == SyncConfig(window_ns=45_000_000, offsets_ns=offsets_ns)
     assert bev_config(parameters) == BevConfig()
 
 

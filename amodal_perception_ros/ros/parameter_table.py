@@ -209,9 +209,9 @@ PARAMETERS: tuple[ParameterSpec, ...] = (
     ),
     ParameterSpec(
         "sync.window_ms",
-        40.0,
+        45.0,
         "A message belongs to a set when its stamp is at most this far from the reference stamp; keep it below half "
-        "the period of the reference.",
+        "the period of the reference. The default suits 10 Hz rigs whose cameras fire along the LiDAR's sweep.",
         unit="ms",
         minimum=0.0,
         maximum=1000.0,
