@@ -4,8 +4,11 @@ import json
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 from dataset_samples import make_sample
@@ -72,6 +75,27 @@ def test_a_killed_worker_is_reported_and_leaves_no_sequence(tmp_path):
     killer.join()
     with pytest.raises(DatasetError):
         read_sequences(tmp_path)
+
+
+def test_ctrl_c_stops_all_workers_and_leaves_no_sequence(tmp_path):
+    program = (
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "from amodal_perception_ros.datasets.generate import generate\n"
+        f"generate({str(tmp_path)!r}, 4, frames=500, seed=40, width=64, height=32, workers=2, supersample=1)\n"
+    )
+    root = Path(__file__).parents[1]
+    process = subprocess.Popen(
+        [sys.executable, "-c", program], cwd=root, start_new_session=True, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        while process.poll() is None and not list(tmp_path.rglob("*_frame.json")):
+            time.sleep(0.1)
+        os.killpg(process.pid, signal.SIGINT)
+        _, errors = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert errors.rstrip().endswith("KeyboardInterrupt")
+    assert [path.name for path in tmp_path.iterdir()] == ["manifest.json"]
 
 
 def test_statistics_count_what_was_written(tmp_path):

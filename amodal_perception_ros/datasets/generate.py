@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass, field
 from multiprocessing import get_context
 from multiprocessing.queues import SimpleQueue
+from multiprocessing.synchronize import Event
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +28,8 @@ from amodal_perception_ros.simulation.config import WEATHER_WEIGHTS
 from amodal_perception_ros.simulation.renderer import RendererError
 
 _POLL_SECONDS = 0.5
-_progress: SimpleQueue[int] | None = None
+_worker: tuple[SimpleQueue[int], Event] | None = None
+"""In a worker process: where it reports frames, and the sign to stop."""
 
 
 def generate(
@@ -40,6 +43,7 @@ def generate(
     workers: int = 1,
     rate_hz: float = 10.0,
     supersample: int = 2,
+    bev: bool = True,
     split: str | None = None,
 ) -> Path:
     """Simulate sequences into a data set and return its folder.
@@ -59,6 +63,7 @@ def generate(
         workers: processes; each has its own rendering context.
         rate_hz: frames a second.
         supersample: shaded points per pixel side.
+        bev: also write the BEV occupancy truth.
         split: "train", "val" or "test" folder below `out`, or None.
 
     Raises:
@@ -67,7 +72,7 @@ def generate(
         DatasetError: a worker process died.
     """
     base = Path(out) / split if split else Path(out)
-    configs = _configs(sequences, frames, seed, width, height, weather, rate_hz, supersample)
+    configs = _configs(sequences, frames, seed, width, height, weather, rate_hz, supersample, bev)
     _write_manifest(base, configs)
     todo = [config for config in configs if not _is_finished(base, config)]
     done = (len(configs) - len(todo)) * frames
@@ -85,7 +90,15 @@ def generate(
 
 
 def _configs(
-    sequences: int, frames: int, seed: int, width: int, height: int, weather: str, rate_hz: float, supersample: int
+    sequences: int,
+    frames: int,
+    seed: int,
+    width: int,
+    height: int,
+    weather: str,
+    rate_hz: float,
+    supersample: int,
+    bev: bool,
 ) -> list[SequenceConfig]:
     names = list(WEATHER_WEIGHTS)
     try:
@@ -98,6 +111,7 @@ def _configs(
                 height=height,
                 weather=names[i % len(names)] if weather == "all" else weather,
                 supersample=supersample,
+                bev=bev,
             )
             for i in range(sequences)
         ]
@@ -127,48 +141,58 @@ def _is_finished(base: Path, config: SequenceConfig) -> bool:
 
 def _run_here(out: Path, split: str | None, todo: list[SequenceConfig], bar: tqdm) -> None:
     for number, config in enumerate(todo, 1):
-        for _ in _write_sequence(out, split, config):
-            bar.update()
+        _write_sequence(out, split, config, bar.update)
         _log(bar, f"{config.sequence_name} finished ({number} of {len(todo)})")
 
 
 def _run_workers(out: Path, split: str | None, todo: list[SequenceConfig], workers: int, bar: tqdm) -> None:
     # Spawn, not fork: a rendering context does not survive a fork.
     context = get_context("spawn")
-    queue = context.SimpleQueue()
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker, initargs=(queue,)) as pool:
+    frames, stop = context.SimpleQueue(), context.Event()
+    with ProcessPoolExecutor(workers, context, _start_worker, (frames, stop)) as pool:
         pending = {pool.submit(_work, out, split, config) for config in todo}
         try:
             while pending:
                 finished, pending = wait(pending, timeout=_POLL_SECONDS, return_when=FIRST_COMPLETED)
-                while not queue.empty():
-                    bar.update(queue.get())
+                while not frames.empty():
+                    bar.update(frames.get())
                 for future in finished:
                     _log(bar, f"{future.result()} finished ({len(todo) - len(pending)} of {len(todo)})")
         except BrokenProcessPool as error:
             raise DatasetError(f"{out}: a simulator process died (out of memory, or no rendering context)") from error
         finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+            # After an error or Ctrl-C: cancelling alone would let the pool finish what it has queued ahead.
+            stop.set()
+            pool.shutdown(cancel_futures=True)
 
 
-def _start_worker(queue: SimpleQueue[int]) -> None:
-    global _progress
-    _progress = queue
+def _start_worker(frames: SimpleQueue[int], stop: Event) -> None:
+    global _worker
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which sets `stop`.
+    _worker = (frames, stop)
 
 
 def _work(out: Path, split: str | None, config: SequenceConfig) -> str:
-    for _ in _write_sequence(out, split, config):
-        assert _progress is not None
-        _progress.put(1)
+    assert _worker is not None
+    frames, stop = _worker
+
+    def count() -> None:
+        frames.put(1)
+        if stop.is_set():
+            raise InterruptedError
+
+    if stop.is_set():
+        raise InterruptedError
+    _write_sequence(out, split, config, count)
     return config.sequence_name
 
 
-def _write_sequence(out: Path, split: str | None, config: SequenceConfig) -> Iterator[int]:
-    """Simulate and write one sequence; yields after every frame."""
+def _write_sequence(out: Path, split: str | None, config: SequenceConfig, on_frame: Callable[[], object]) -> None:
+    """Simulate and write one sequence; an exception of `on_frame` leaves nothing of it."""
     with SequenceWriter(out, split, info=asdict(config)) as writer:
         for sample in simulate(config):
             writer.write(sample)
-            yield sample.index
+            on_frame()
 
 
 def _log(bar: tqdm, text: str) -> None:
