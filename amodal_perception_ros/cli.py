@@ -51,6 +51,7 @@ def _simulate(args: argparse.Namespace) -> int:
         workers=args.workers,
         rate_hz=args.rate,
         supersample=args.supersample,
+        bev=not args.no_bev,
     )
     if args.stats:
         print(dataset_statistics(args.out))
@@ -87,7 +88,9 @@ def _train(args: argparse.Namespace) -> int:
 def _evaluate(args: argparse.Namespace) -> int:
     from amodal_perception_ros.evaluation.run import evaluate_command
 
-    return evaluate_command(args)
+    return evaluate_command(
+        args.data, weights=args.weights, predictions=args.predictions, json=args.json, engine=args.engine
+    )
 
 
 def _run(args: argparse.Namespace) -> int:
@@ -129,6 +132,7 @@ def _add_data_commands(add: Callable[..., argparse.ArgumentParser]) -> None:
     simulate.add_argument("--weather", default="random", help="weather name, 'random' (default) or 'all'")
     simulate.add_argument("--rate", type=_positive_float, default=10.0, help="frames a second (default 10)")
     simulate.add_argument("--supersample", type=_positive_int, default=2, help="samples per pixel side (default 2)")
+    simulate.add_argument("--no-bev", action="store_true", help="leave out the BEV truth, which training does not need")
     simulate.add_argument("--workers", type=_positive_int, default=1, help="processes (default 1)")
     simulate.add_argument("--stats", action="store_true", help="print statistics of the data set afterwards")
 
@@ -153,7 +157,9 @@ def _add_model_commands(add: Callable[..., argparse.ArgumentParser]) -> None:
 
     evaluate = add("evaluate", _evaluate, "score a model and two trivial baselines against the truth")
     evaluate.add_argument("--data", type=Path, nargs="+", required=True, help="data set directories")
-    evaluate.add_argument("--weights", type=Path, help="weights file (default: the package's)")
+    judged = evaluate.add_mutually_exclusive_group()
+    judged.add_argument("--weights", type=Path, help="weights file (default: the package's)")
+    judged.add_argument("--predictions", type=Path, help="directory of stored predictions to score instead")
     evaluate.add_argument("--engine", default="torch", choices=("torch", "onnxruntime"), help="inference engine")
     evaluate.add_argument("--json", type=Path, help="write the results as JSON")
 
