@@ -18,6 +18,7 @@ from amodal_perception_ros.fusion.geometry import (
     see_cloud,
 )
 from amodal_perception_ros.fusion.grid import RollingGrid, log_odds, percent
+from amodal_perception_ros.fusion.ground import height_over_ground
 from amodal_perception_ros.fusion.lidar import GridFrame, cast, make_scan
 from amodal_perception_ros.fusion.objects import PlacedObject, place, to_objects
 from amodal_perception_ros.fusion.sources import SourceTable
@@ -45,7 +46,7 @@ class BevConfig:
     Attributes:
         extent_m: side of the square around the vehicle [m].
         resolution_m: cell size [m].
-        z_min, z_max: heights over base_link's ground plane that count as an obstacle [m].
+        z_min, z_max: heights over the ground that count as an obstacle [m].
         sectors: angular bins of the ray casting.
         lidar_hit: probability that a cell with a LiDAR return in the height band is occupied; the complement is
             that of a free cell.
@@ -179,6 +180,7 @@ class BevMapper:
             classes[cloud.index] = np.maximum(classes[cloud.index], (cloud.segment // 1000).astype(np.uint8))
         outside = ~self._is_own(points)
         points, classes = points[outside], classes[outside]
+        points[:, 2] = height_over_ground(points, self.config.z_min)
         sensor = frame.rig.base_from_lidar[:3, 3]
         scan, odom = make_scan(points, sensor, pose, self.config.z_min, self.config.z_max)
         cells = cast(scan, self._frame, self.config.sectors)

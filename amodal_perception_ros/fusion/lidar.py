@@ -71,8 +71,8 @@ def make_scan(
 ) -> tuple[Scan, np.ndarray]:
     """Prepare (N, 3) base_link returns of a sensor at (3,) base_link for casting.
 
-    The ground is whatever lies below `z_min`, an obstacle what lies in [z_min, z_max]: the ground is taken as the
-    plane z = 0 of base_link. A ray that rises above `z_max` proves nothing beyond the point where it does.
+    The ground is the plane z = 0 (`ground.height_over_ground` makes it so): what lies below `z_min` is ground, an
+    obstacle what lies in [z_min, z_max]. A ray that rises above `z_max` proves nothing beyond the point where it does.
 
     Returns:
         The scan, and the (N, 3) float64 returns in odom.
