@@ -152,7 +152,7 @@ class RigDriver(Node):
     def wait_for_subscribers(self, lidar: bool = True, odometry: bool = True) -> None:
         publishers = [*self.images.values(), *self.infos.values(), self.static]
         publishers += [self.lidar] * lidar + [self.odometry] * odometry
-        wait_until(lambda: all(publisher.get_subscription_count() for publisher in publishers), 10)
+        wait_until(lambda: all(publisher.get_subscription_count() for publisher in publishers), 30)
 
 
 class Listener(Node):
@@ -184,13 +184,13 @@ class Listener(Node):
         mine = {subscription.topic_name: subscription for subscription in self.topics.values()}
         both = [(own, mine[own.topic_name]) for own in node.publishers if own.topic_name in mine]
         assert both
-        wait_until(lambda: all(t.get_subscription_count() and m.get_publisher_count() for t, m in both), 10)
+        wait_until(lambda: all(t.get_subscription_count() and m.get_publisher_count() for t, m in both), 30)
 
-    def wait_for(self, topic: str, count: int = 1, timeout_s: float = 10.0) -> list:
+    def wait_for(self, topic: str, count: int = 1, timeout_s: float = 30.0) -> list:
         wait_until(lambda: len(self.received[topic]) >= count, timeout_s, lambda: f"{topic}: {self.diagnosis()}")
         return self.received[topic]
 
-    def wait_for_diagnostics(self, ready: Callable[[str, dict], bool], timeout_s: float = 10.0) -> tuple[str, dict]:
+    def wait_for_diagnostics(self, ready: Callable[[str, dict], bool], timeout_s: float = 30.0) -> tuple[str, dict]:
         """Return message text and values of the first report after the last one found that satisfies `ready`."""
 
         def found() -> int | None:

@@ -85,7 +85,7 @@ class Bench:
             self.listener.wait_for_publishers(self.node)
             if transforms:
                 self.rig.publish_transforms()
-                wait_until(lambda: self.knows_transforms(), 10)
+                wait_until(lambda: self.knows_transforms(), 30)
         except BaseException:
             self.own.close()
             self.graph.close()
@@ -179,7 +179,7 @@ def test_grid_is_latched_and_subscriptions_accept_every_publisher(start):
     grids: list[OccupancyGrid] = []
     late.create_subscription(OccupancyGrid, "occupancy_grid", grids.append, qos)
     bench.graph.add(late)
-    wait_until(lambda: grids, 10)
+    wait_until(lambda: grids, 30)
     assert stamps(grids) == [stamp_ns(0)]
     offered = bench.listener.get_publishers_info_by_topic("/occupancy_grid")[0].qos_profile
     assert offered.reliability == ReliabilityPolicy.RELIABLE
@@ -361,15 +361,15 @@ def test_newest_wins_when_inference_is_slow_and_every_set_is_accounted_for(start
 
     def slow(frame):
         busy.set()
-        assert go_on.wait(20)
+        assert go_on.wait(60)
         return perceive(frame)
 
     bench.node._perception.perceive = slow
     bench.rig.tick(0)
-    assert busy.wait(10)
+    assert busy.wait(30)
     for tick in range(1, 12):
         bench.rig.tick(tick)
-        wait_until(lambda n=tick + 1: bench.node._synchronizer.emitted == n, 10, bench.listener.diagnosis)
+        wait_until(lambda n=tick + 1: bench.node._synchronizer.emitted == n, 30, bench.listener.diagnosis)
     go_on.set()
     _message, values = bench.listener.wait_for_diagnostics(lambda _, v: v["sets_out"] == "2")
     assert (values["ticks_in"], values["sets_complete"], values["dropped.superseded"]) == ("12", "12", "10")
@@ -381,8 +381,8 @@ def test_a_bag_that_starts_again_is_processed_again(start):
     for loop in range(2):
         for tick in range(0, 60, 20):
             bench.rig.tick(tick)
-            wait_until(lambda n=3 * loop + tick // 20 + 1: bench.node._synchronizer.received["lidar"] == n, 10)
-        wait_until(lambda: stamp_ns(40) in stamps(bench.listener.received["bev"]), 10, bench.listener.diagnosis)
+            wait_until(lambda n=3 * loop + tick // 20 + 1: bench.node._synchronizer.received["lidar"] == n, 30)
+        wait_until(lambda: stamp_ns(40) in stamps(bench.listener.received["bev"]), 30, bench.listener.diagnosis)
         bench.listener.received["bev"].clear()
     bench.listener.wait_for_diagnostics(lambda _, v: v["ticks_in"] == "6")
     texts = [values_of(report)[0] for report in bench.listener.received["/diagnostics"]]
@@ -468,10 +468,10 @@ def test_switched_off_outputs_do_not_exist(start):
 
 def test_simulated_time_is_used_for_reports_only(start):
     bench = start(use_sim_time=True)
-    clock = bench.rig.create_publisher(Clock, "/clock", 10)
-    wait_until(clock.get_subscription_count, 10)
+    clock = bench.rig.create_publisher(Clock, "/clock", 30)
+    wait_until(clock.get_subscription_count, 30)
     clock.publish(Clock(clock=stamp(5)))
-    wait_until(lambda: stamps(bench.listener.received["/diagnostics"])[-1:] == [stamp_ns(5)], 10)
+    wait_until(lambda: stamps(bench.listener.received["/diagnostics"])[-1:] == [stamp_ns(5)], 30)
     bench.rig.tick(3)
     assert stamps(bench.listener.wait_for("bev")) == [stamp_ns(3)]
 
@@ -577,6 +577,6 @@ def test_signals_end_the_node_cleanly(weights, number):
     lines = iter(process.stderr.readline, "")
     assert any("ready: untrained" in line for line in lines)
     process.send_signal(number)
-    _, rest = process.communicate(timeout=10)
+    _, rest = process.communicate(timeout=30)
     assert process.returncode == 0
     assert "Traceback" not in rest
