@@ -81,7 +81,7 @@ def _follow(
 def _walk_along(population: Population, street: Street, center: np.ndarray, times: np.ndarray) -> None:
     rng, side = population.rng, int(population.rng.choice([-1, 1]))
     s = _near(population, street, center)
-    t = side * (street.curb(side) + rng.uniform(0.9, max(1.2, street.sidewalk - 0.4)))
+    t = side * (street.curb(side) + rng.uniform(min(1.6, street.sidewalk - 1.2), street.sidewalk - 0.4))
     speed, direction = float(rng.uniform(0.8, 1.7)), int(rng.choice([-1, 1]))
     distance = speed * float(times[-1]) + 1
     if street.gap is not None:
@@ -94,14 +94,17 @@ def _walk_along(population: Population, street: Street, center: np.ndarray, time
 
 
 def _stand(population: Population, street: Street, center: np.ndarray, size: int) -> None:
-    rng, side = population.rng, int(population.rng.choice([-1, 1]))
-    s = _near(population, street, center)
-    if street.gap is not None and street.gap[0] - 2 < s < street.gap[1] + 2:
-        s = street.gap[1] + float(rng.uniform(1.5, 4))
-    middle = street.point(s, side * (street.curb(side) + rng.uniform(0.9, max(1.2, street.sidewalk - 0.6))))
+    rng = population.rng
+    for _ in range(10):
+        side, s = int(rng.choice([-1, 1])), _near(population, street, center)
+        if street.gap is not None and street.gap[0] - 2 < s < street.gap[1] + 2:
+            s = street.gap[1] + float(rng.uniform(1.5, 4))
+        middle = street.point(s, side * (street.curb(side) + rng.uniform(0.9, max(1.2, street.sidewalk - 0.6))))
+        if population.is_clear(middle, 1.5):
+            break
     for k in range(size):
         angle = 2 * np.pi * k / max(size, 2) + rng.uniform(-0.4, 0.4)
-        x, y = middle + (0.45 if size > 1 else 0.0) * np.array([np.cos(angle), np.sin(angle)])
+        x, y = middle + (0.5 if size > 1 else 0.0) * np.array([np.cos(angle), np.sin(angle)])
         z = float(population.town.ground_height(np.array([x, y])))
         model = population.fleet.standers[rng.integers(len(population.fleet.standers))]
         pose = (x, y, z, angle + np.pi if size > 1 else float(rng.uniform(0, 2 * np.pi)))

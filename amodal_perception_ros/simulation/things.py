@@ -145,6 +145,13 @@ class Population:
         self.things.append(thing)
         return thing
 
+    def is_clear(self, point: np.ndarray, radius: float) -> bool:
+        """Whether no thing stands within `radius` [m] of an odom position at the first frame."""
+        if not self.things:
+            return True
+        places = np.array([thing.poses[0, :2] for thing in self.things])
+        return bool(np.hypot(*(places - point).T).min() > radius)
+
 
 def park_vehicles(population: Population) -> list[np.ndarray]:
     """Fill the parking strips and put two-wheelers on the sidewalks.
@@ -204,13 +211,13 @@ def _strip_middle(street: Street, side: int, strip: float) -> float:
 def _parked_pose(
     rng: np.random.Generator, street: Street, side: int, strip: float, s: float, width: float
 ) -> tuple[float, float, float, float]:
-    """Along the kerb (mostly with the traffic; broad vehicles closer to the kerb), or across in a deep strip."""
+    """Along the kerb (mostly with the traffic; broad vehicles slightly over the kerb), or across in a deep strip."""
     heading = street.heading + (0.0 if side < 0 else np.pi) + np.pi * (rng.random() < 0.12)
     if strip > 3:
         heading += np.pi / 2 * (1 if rng.random() < 0.6 else -1)
         drift = float(rng.normal(0, 0.1))
     else:
-        drift = float(rng.normal(0, 0.05)) + side * max(0.0, (width - strip) / 2 + 0.05)
+        drift = float(rng.normal(0, 0.05)) + side * min(0.15, max(0.0, (width - strip) / 2))
     x, y = street.point(s, _strip_middle(street, side, strip) + drift)
     return x, y, 0.0, heading + float(rng.normal(0, 0.012))
 
@@ -238,7 +245,7 @@ def _park_two_wheelers(population: Population, street: Street, side: int) -> Non
         for k in range(int(rng.integers(1, 3 if motorcycles else 6))):
             models = fleet.motorcycles if motorcycles else fleet.bikes
             step = 0.95 if motorcycles else 0.62
-            x, y = street.point(s0 + k * step, side * (street.curb(side) + 1.15))
+            x, y = street.point(s0 + k * step, side * (street.curb(side) + 1.35))
             pose = (x, y, SIDEWALK_HEIGHT, heading + float(rng.normal(0, 0.06)))
             class_id = MOTORCYCLE if motorcycles else BIKE
             population.add(class_id, (models[rng.integers(len(models))],), car_palette(rng), pose)
