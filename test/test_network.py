@@ -170,14 +170,14 @@ def test_a_forced_cell_becomes_a_seed():
     logits = torch.randn(1, 1, 6, 8, generator=torch.Generator().manual_seed(0))
     forced = torch.zeros(1, 1, 6, 8)
     forced[0, 0, 3, 3] = 1
-    assert pick_seeds(logits, 1, forced).index.tolist() == [[3 * 8 + 3]]
+    assert pick_seeds(logits, 1, forced).cells.tolist() == [[3 * 8 + 3]]
 
 
 @given(st.integers(0, 10_000))
 @settings(max_examples=20, deadline=None)
 def test_seed_cells_are_distinct(seed):
     logits = torch.randn(1, 1, 6, 8, generator=torch.Generator().manual_seed(seed))
-    index = pick_seeds(logits, 20).index[0].tolist()
+    index = pick_seeds(logits, 20).cells[0].tolist()
     assert len(set(index)) == 20
 
 

@@ -53,8 +53,9 @@ class GuidanceBranch(nn.Module):
         super().__init__()
         self.read = nn.Conv2d(4, hidden, 3, padding=1)
         self.write = nn.Conv2d(hidden, outputs, 1)
-        nn.init.zeros_(self.write.weight)
-        nn.init.zeros_(self.write.bias)
+        with torch.no_grad():
+            for parameter in self.write.parameters():
+                parameter.zero_()
 
     def forward(self, guidance: Tensor) -> Tensor:
         """Map (B, 2, H, W) inverse depth [1/m] and validity to (B, outputs, H/4, W/4)."""
@@ -92,8 +93,8 @@ class GlobalAttention(nn.Module):
         normed = self.norm_attention(tokens)
         positions = position_encoding(height, width, channels, x.device).to(x.dtype)
         query, key = self.query_key(normed + positions).chunk(2, -1)
-        parts = [self._split(part) for part in (query, key, self.value(normed))]
-        mixed = F.scaled_dot_product_attention(*parts).transpose(1, 2).reshape(batch, height * width, channels)
+        mixed = F.scaled_dot_product_attention(self._split(query), self._split(key), self._split(self.value(normed)))
+        mixed = mixed.transpose(1, 2).reshape(batch, height * width, channels)
         tokens = tokens + self.output(mixed)
         tokens = tokens + self.mlp(self.norm_mlp(tokens))
         return tokens.transpose(1, 2).reshape(batch, channels, height, width)
@@ -117,6 +118,9 @@ def position_encoding(height: int, width: int, channels: int, device: torch.devi
 
 class Trunk(nn.Module):
     """Image and guidance to a feature pyramid with `config.channels` channels."""
+
+    mean: Tensor
+    std: Tensor
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()

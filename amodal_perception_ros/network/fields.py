@@ -41,10 +41,11 @@ class InstanceFields(nn.Module):
             FIELDS * self.hidden,
             FIELDS,
         ]
-        self.generate = mlp(config.channels, config.channels, sum(self.sizes))
+        numbers = nn.Linear(config.channels, sum(self.sizes))
+        self.generate = nn.Sequential(nn.Linear(config.channels, config.channels), nn.ReLU(inplace=True), numbers)
         self.base_depth = mlp(config.channels, config.channels, 1)
         with torch.no_grad():
-            self.generate[-1].bias[-FIELDS:-1] += MASK_BIAS
+            numbers.bias[-FIELDS:-1] += MASK_BIAS
 
     def forward(self, tokens: Tensor, boxes: Tensor, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Evaluate every token's field at every pixel.

@@ -36,11 +36,12 @@ class DenseHead(nn.Module):
         self.sizes = [config.mask_channels, STUFF_CLASSES, 1] + ([1] if self.seeds_in_shared else [])
         self.shared = conv_bn(config.channels, config.channels)
         self.maps = nn.Conv2d(config.channels, sum(self.sizes), 1)
-        if self.seeds_in_shared:
-            nn.init.constant_(self.maps.bias[-1:], HEAT_BIAS)
-        else:
-            self.heat = nn.Sequential(conv_bn(config.channels, config.channels), nn.Conv2d(config.channels, 1, 1))
-            nn.init.constant_(self.heat[1].bias, HEAT_BIAS)
+        heat_output = self.maps
+        if not self.seeds_in_shared:
+            heat_output = nn.Conv2d(config.channels, 1, 1)
+            self.heat = nn.Sequential(conv_bn(config.channels, config.channels), heat_output)
+        with torch.no_grad():
+            heat_output.get_parameter("bias")[-1] = HEAT_BIAS
 
     def forward(self, pyramid: list[Tensor]) -> DenseMaps:
         """Map the pyramid to dense outputs; `log_depth` is (B, h, w), `heat_logits` (B, 1, hs, ws)."""
@@ -51,10 +52,10 @@ class DenseHead(nn.Module):
 
 
 class Seeds(NamedTuple):
-    """Cells chosen as seeds: `score` (B, K) heat in 0..1 (0 = not a peak) and flat `index` (B, K) int64."""
+    """Cells chosen as seeds: `score` (B, K) heat in 0..1 (0 = not a peak) and flat `cells` (B, K) int64."""
 
     score: Tensor
-    index: Tensor
+    cells: Tensor
 
 
 def pick_seeds(heat_logits: Tensor, count: int, forced: Tensor | None = None) -> Seeds:
@@ -73,8 +74,8 @@ def pick_seeds(heat_logits: Tensor, count: int, forced: Tensor | None = None) ->
     ranking = heat + is_peak - 1
     if forced is not None:
         ranking = torch.maximum(ranking, forced)
-    score, index = ranking.flatten(1).topk(count, 1)
-    return Seeds(score.clamp(min=0), index)
+    score, cells = ranking.flatten(1).topk(count, 1)
+    return Seeds(score.clamp(min=0), cells)
 
 
 class Tokens(NamedTuple):

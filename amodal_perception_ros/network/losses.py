@@ -111,15 +111,15 @@ def assign(seeds: Seeds, heat_logits: Tensor, targets: Targets) -> Assignment:
     coverage = coverage.flatten(2) * targets.valid[..., None]
     at_core = torch.zeros_like(coverage).scatter_(2, targets.seeds[..., None], 2.0) * targets.valid[..., None]
     share, covering = (coverage + at_core).max(1)
-    share, covering = torch.gather(share, 1, seeds.index), torch.gather(covering, 1, seeds.index)
+    share, covering = torch.gather(share, 1, seeds.cells), torch.gather(covering, 1, seeds.cells)
     instance = torch.where(share >= SEED_COVERAGE, covering, -1)
-    heat = torch.gather(heat_logits.float().sigmoid().flatten(1), 1, seeds.index)
-    strength = heat + torch.gather(targets.heat.flatten(1), 1, seeds.index)
+    heat = torch.gather(heat_logits.float().sigmoid().flatten(1), 1, seeds.cells)
+    strength = heat + torch.gather(targets.heat.flatten(1), 1, seeds.cells)
     same = instance[:, :, None] == instance[:, None, :]
     strongest = torch.where(same, strength[:, None, :], -1.0).argmax(-1)
     positive = instance >= 0
     owner = positive & (strongest == torch.arange(instance.shape[1], device=instance.device))
-    ignored = (torch.gather(targets.heat_weight.flatten(1), 1, seeds.index) == 0) & ~positive
+    ignored = (torch.gather(targets.heat_weight.flatten(1), 1, seeds.cells) == 0) & ~positive
     return Assignment(instance, owner, ignored, 4.0 * owner + 2.0 * positive + heat)
 
 
@@ -147,17 +147,16 @@ def training_losses(
     pyramid = network.trunk(image, guidance)
     dense = network.dense(pyramid)
     seeds = pick_seeds(dense.heat_logits.float(), network.config.tokens, targets.forced)
-    tokens = network.tokens(dense.hidden, pyramid, seeds.index)
+    tokens = network.tokens(dense.hidden, pyramid, seeds.cells)
     assignment = assign(seeds, dense.heat_logits, targets)
     chosen = assignment.priority.topk(min(field_tokens, network.config.tokens), 1).indices
     embedding, boxes = _rows(tokens.embedding, chosen), _rows(tokens.boxes, chosen)
-    fields = [field.float() for field in network.fields(embedding, boxes, dense.mask_features)]
+    fields = network.fields(embedding, boxes, dense.mask_features)
+    visible, amodal, log_depth = (field.float() for field in fields)
     instance, owner = torch.gather(assignment.instance, 1, chosen), torch.gather(assignment.owner, 1, chosen)
     parts = token_losses(tokens, assignment, targets, weights)
-    parts |= field_losses(*fields, instance, targets, weights)
-    parts["panoptic"] = weights.panoptic * panoptic_loss(
-        dense.stuff_logits.float(), fields[0], instance, owner, targets
-    )
+    parts |= field_losses(visible, amodal, log_depth, instance, targets, weights)
+    parts["panoptic"] = weights.panoptic * panoptic_loss(dense.stuff_logits.float(), visible, instance, owner, targets)
     parts["heat"] = weights.heat * focal_loss(dense.heat_logits.float()[:, 0], targets.heat, targets.heat_weight)
     parts["dense_depth"] = weights.dense_depth * masked_l1(dense.log_depth.float(), targets.log_depth)
     return parts

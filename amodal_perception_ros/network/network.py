@@ -69,14 +69,14 @@ class AmodalNetwork(nn.Module):
         pyramid = self.trunk(image, guidance)
         dense = self.dense(pyramid)
         seeds = pick_seeds(dense.heat_logits, self.config.tokens)
-        tokens = self.tokens(dense.hidden, pyramid, seeds.index)
+        tokens = self.tokens(dense.hidden, pyramid, seeds.cells)
         visible, amodal, object_depth = self.fields(tokens.embedding, tokens.boxes, dense.mask_features)
         return NetworkOutput(
             stuff_logits=dense.stuff_logits,
             log_depth=dense.log_depth,
             heat_logits=dense.heat_logits,
             seed_score=seeds.score,
-            seed_index=seeds.index,
+            seed_index=seeds.cells,
             class_logits=tokens.class_logits,
             boxes=tokens.boxes,
             visible_logits=visible,

@@ -119,7 +119,8 @@ def prepare(
 
 def new_state(config: TrainConfig, device: torch.device) -> RunState:
     """Return an untrained network, its average and its optimizer."""
-    network = AmodalNetwork(config.network).to(device, memory_format=torch.channels_last).train()
+    network = AmodalNetwork(config.network).to(device).train()
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     average = AmodalNetwork(config.network).to(device)
     average.load_state_dict(network.state_dict())
     average.eval().requires_grad_(False)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import defaultdict
 
 import torch
 from torch import Tensor
@@ -35,7 +35,7 @@ def validate(network: AmodalNetwork, source: BatchSource, batches: int, device: 
     """
     was_training = network.training
     network.eval()
-    sums: Counter[str] = Counter()
+    sums: dict[str, float] = defaultdict(float)
     for number in range(min(batches, len(source))):
         image, guidance, targets = source[number]
         targets = targets.to(device)
@@ -46,7 +46,7 @@ def validate(network: AmodalNetwork, source: BatchSource, batches: int, device: 
     return _summary(sums)
 
 
-def _add_dense(sums: Counter[str], output: NetworkOutput, targets: Targets) -> None:
+def _add_dense(sums: dict[str, float], output: NetworkOutput, targets: Targets) -> None:
     stuff, truth = output.stuff_logits.argmax(1), targets.stuff.argmax(1)
     labelled = targets.stuff.amax(1) > 0.5
     sums["stuff_right"] += int(((stuff == truth) & labelled).sum())
@@ -57,7 +57,7 @@ def _add_dense(sums: Counter[str], output: NetworkOutput, targets: Targets) -> N
     sums["depth_cells"] += int(known.sum())
 
 
-def _add_objects(sums: Counter[str], output: NetworkOutput, targets: Targets) -> None:
+def _add_objects(sums: dict[str, float], output: NetworkOutput, targets: Targets) -> None:
     assignment = assign(Seeds(output.seed_score, output.seed_index), output.heat_logits, targets)
     detected = output.class_logits.argmax(-1) < output.class_logits.shape[-1] - 1
     sums["detections"] += int((detected & ~assignment.ignored).sum())
@@ -75,7 +75,7 @@ def _add_objects(sums: Counter[str], output: NetworkOutput, targets: Targets) ->
 
 
 def _score_pair(
-    sums: Counter[str], output: NetworkOutput, targets: Targets, where: tuple[int, int, int], has_hidden: bool
+    sums: dict[str, float], output: NetworkOutput, targets: Targets, where: tuple[int, int, int], has_hidden: bool
 ) -> bool:
     image, token, instance = where
     amodal, truth = output.amodal_logits[image, token] > 0, targets.amodal[image, instance] > 0.5
@@ -96,7 +96,7 @@ def _score_pair(
     return True
 
 
-def _add_order(sums: Counter[str], logits: Tensor, occludes: Tensor, found: dict[int, int]) -> None:
+def _add_order(sums: dict[str, float], logits: Tensor, occludes: Tensor, found: dict[int, int]) -> None:
     for first, second in torch.nonzero(occludes).tolist():
         if first in found and second in found:
             sums["pairs"] += 1
@@ -108,7 +108,7 @@ def _iou(a: Tensor, b: Tensor) -> float:
     return int((a & b).sum()) / union if union else 1.0
 
 
-def _summary(sums: Counter[str]) -> dict[str, float]:
+def _summary(sums: dict[str, float]) -> dict[str, float]:
     def share(part: str, whole: str) -> float:
         return float(sums[part]) / max(1, sums[whole])
 
