@@ -92,6 +92,9 @@ def test_a_recording_goes_through_all_processes(drive, params, tmp_path):
     assert counts["/lidar/points"] == counts["/odometry"] == counts["/front/image/compressed"] == TICKS
     assert counts["/tf_static"] == 1
     assert "/clock" not in counts
+    assert (tmp_path / "out" / "report.html").stat().st_size > 10_000
+    names = {path.name for path in (tmp_path / "out" / "pictures").iterdir()}
+    assert {"tick_000_front.jpg", "tick_000_right.jpg", "tick_000_bev.png"} <= names
 
 
 def test_the_topics_and_frames_of_carla_are_mapped_by_their_files(params, tmp_path):
@@ -121,7 +124,7 @@ def test_unusable_input_is_an_input_error(drive, folder, tmp_path):
         run(foreign, tmp_path / "out")
     with pytest.raises(InputError, match="no such recording"):
         run(tmp_path / "absent.mcap", tmp_path / "out")
-    with pytest.raises(InputError, match=r"none of the cameras east, west .* is in the recording"):
+    with pytest.raises(InputError, match=r"none of the cameras east, west is in the recording"):
         run(drive, tmp_path / "out", write_params(tmp_path / "east.yaml", "", ("east", "west")))
     with pytest.raises(InputError, match=r"absent\.safetensors"):
         run(drive, tmp_path / "out", write_params(tmp_path / "weights.yaml", tmp_path / "absent.safetensors"))
@@ -255,7 +258,7 @@ def test_sensors_and_frames_are_found_whatever_their_topics_are_called(tmp_path)
         "lidar/points": "/rig/velodyne_points",
         "odometry": "/localization/pose",
     }
-    text = plan.params.read_text()
+    text = plan.params[0].read_text()
     for line in ("image_transport: compressed", "use_lidar: true", "odom_frame: map", "base_frame: vehicle"):
         assert line in text
     assert plan.notes == ()
@@ -264,9 +267,19 @@ def test_sensors_and_frames_are_found_whatever_their_topics_are_called(tmp_path)
 def test_a_recording_with_one_raw_camera_only_needs_nothing_else(tmp_path):
     plan = planned(tmp_path, {"/image_raw": Image(), "/camera_info": CameraInfo()})
     assert list(plan.cameras.values()) == [("/image_raw", "/camera_info")]
-    text = plan.params.read_text()
+    text = plan.params[0].read_text()
     for line in ("image_transport: raw", "use_lidar: false", "use_odometry: false"):
         assert line in text
+
+
+def test_a_file_without_cameras_goes_on_top_of_what_the_recording_tells(tmp_path):
+    bag = make_bag(tmp_path / "bag.mcap", {"/a/image": Image(), "/a/camera_info": CameraInfo(), "/odom": odometry()})
+    mine = tmp_path / "mine.yaml"
+    mine.write_text("/**:\n  ros__parameters:\n    use_odometry: false\n    sync: {window_ms: 30.0}\n")
+    with open_bag(bag) as opened:
+        plan = plan_run(opened, mine, tmp_path / "derived.yaml")
+    assert plan.params == (tmp_path / "derived.yaml", mine)
+    assert set(plan.inputs) == {"/a/image", "/a/camera_info"}
 
 
 def test_cameras_of_the_same_name_get_names_of_their_own(tmp_path):
@@ -289,7 +302,7 @@ def test_a_recording_without_usable_cameras_is_an_input_error(tmp_path):
 
 def test_unusable_odometry_does_not_name_frames(tmp_path):
     topics = {"/front/image": Image(), "/front/camera_info": CameraInfo(), "/odom": Odometry()}
-    assert "base_frame" not in planned(tmp_path, topics).params.read_text()
+    assert "base_frame" not in planned(tmp_path, topics).params[0].read_text()
 
 
 def test_counters_are_read_from_the_nodes_own_status():

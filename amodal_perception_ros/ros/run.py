@@ -31,11 +31,12 @@ from amodal_perception_ros.ros.interfaces import is_installed
 from amodal_perception_ros.ros.processes import Program, large_message_environment, reserved_domain
 from amodal_perception_ros.ros.progress import Progress
 from amodal_perception_ros.ros.recorder import NEVER_RECORDED
+from amodal_perception_ros.ros.recording_report import write_run_report
 from amodal_perception_ros.ros.run_plan import IMAGE, RunPlan, plan_run
 from amodal_perception_ros.ros.run_summary import counters, perception_status, print_summary, summarize
 from amodal_perception_ros.ros.sensor_conversions import NANOSECONDS, stamp_to_ns
 
-RECORDING, SUMMARY = "amodal.mcap", "summary.json"
+RECORDING, SUMMARY, REPORT = "amodal.mcap", "summary.json", "report.html"
 PERCEPTION_NODE, RECORDER_NODE = "amodal_perception", "recorder"
 
 START_TIMEOUT_S = 180.0
@@ -55,13 +56,14 @@ class RunError(RuntimeError):
 def run(bag: Path | str, out: Path | str, params: Path | str | None = None, rate: float = 1.0) -> dict[str, Any]:
     """Play a recording through the perception node and record what comes out.
 
-    Writes into `out`: amodal.mcap (all topics but the raw input images), summary.json, the programs' logs, and,
-    without `params`, the parameter file that was derived from the recording.
+    Writes into `out`: amodal.mcap (all topics but the raw input images), summary.json, report.html with its
+    pictures, the programs' logs, and run.param.yaml with the parameters that were taken from the recording.
 
     Args:
         bag: rosbag2 recording (.mcap file or directory).
         out: directory of the results; those of an earlier run in it are replaced.
-        params: parameter file of the nodes; None takes sensors and frames from the recording.
+        params: parameter file of the nodes. Unless it names the cameras, sensors and frames are taken from the
+            recording.
         rate: speed against the recording.
 
     Returns:
@@ -75,8 +77,8 @@ def run(bag: Path | str, out: Path | str, params: Path | str | None = None, rate
     out = Path(out)
     with open_bag(bag) as opened, _terminable():
         (out / "logs").mkdir(parents=True, exist_ok=True)
-        for name in (RECORDING, SUMMARY):
-            (out / name).unlink(missing_ok=True)
+        for old in (out / RECORDING, out / SUMMARY, out / REPORT, *(out / "pictures").glob("tick_*")):
+            old.unlink(missing_ok=True)
         plan = plan_run(opened, None if params is None else Path(params), out / "run.param.yaml")
         for note in plan.notes:
             print(f"note: {note}", file=sys.stderr)
@@ -88,6 +90,10 @@ def run(bag: Path | str, out: Path | str, params: Path | str | None = None, rate
     summary = summarize(out / RECORDING)
     (out / SUMMARY).write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
     print_summary(summary)
+    if summary["sets_out"]:
+        print(f"wrote {write_run_report(out / RECORDING, out, summary, images=bag)}")
+    else:
+        print(f"note: nothing was perceived; {out / 'logs' / 'perception_node.log'} says why", file=sys.stderr)
     return summary
 
 
@@ -210,7 +216,9 @@ class _Run:
                 program.stop()
 
     def _perception_arguments(self) -> list[str]:
-        arguments = ["--ros-args", "--params-file", str(self._plan.params), "-p", "use_sim_time:=true"]
+        arguments = ["--ros-args", "-p", "use_sim_time:=true"]
+        for path in self._plan.params:
+            arguments += ["--params-file", str(path)]
         for source, target in self._plan.remaps:
             arguments += ["-r", f"{source}:={target}"]
         return arguments

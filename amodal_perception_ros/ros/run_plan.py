@@ -1,7 +1,7 @@
 """What `amodal run` sets up for a recording: the nodes' parameters and topics.
 
-With a parameter file the user decides. Without one, cameras, LiDAR, odometry and frames are taken from the
-recording, whatever its topics are called.
+A parameter file that names the cameras, or that has a topics file, decides. Otherwise cameras, LiDAR, odometry and
+frames are taken from the recording, whatever its topics are called, and the file's parameters go on top.
 """
 
 from __future__ import annotations
@@ -18,9 +18,16 @@ from rclpy.serialization import deserialize_message
 
 from amodal_perception_ros.datasets.bag import Bag, BagTopic
 from amodal_perception_ros.errors import InputError
-from amodal_perception_ros.ros.parameter_table import LIDAR, ODOMETRY, PARAMETERS, ParameterError
+from amodal_perception_ros.ros.parameter_table import (
+    LIDAR,
+    ODOMETRY,
+    PARAMETERS,
+    ParameterError,
+    check_values,
+    flatten,
+)
 from amodal_perception_ros.ros.sensor_conversions import ConversionError, odometry_to_matrix
-from amodal_perception_ros.ros.topics import read_parameters, remappings
+from amodal_perception_ros.ros.topics import read_parameters, remappings, topics_file_of
 
 IMAGE, COMPRESSED = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
 CAMERA_INFO, CLOUD, ODOMETRY_TYPE = "sensor_msgs/msg/CameraInfo", "sensor_msgs/msg/PointCloud2", "nav_msgs/msg/Odometry"
@@ -36,14 +43,14 @@ class RunPlan:
     """How to run the nodes on a recording.
 
     Attributes:
-        params: parameter file of the perception node.
+        params: parameter files of the perception node; a later one overrides an earlier one.
         remaps: (relative topic of the node, topic of the recording).
         inputs: topics of the recording that the node subscribes to.
         cameras: camera name -> (image topic, camera_info topic).
         notes: what the user should know.
     """
 
-    params: Path
+    params: tuple[Path, ...]
     remaps: tuple[tuple[str, str], ...]
     inputs: tuple[str, ...]
     cameras: dict[str, tuple[str, str]]
@@ -56,24 +63,36 @@ def plan_run(bag: Bag, params: Path | None, derived: Path) -> RunPlan:
     Args:
         bag: the open recording.
         params: parameter file of the user; its topics file (see `topics.remappings`) counts too.
-        derived: where a parameter file is written when there is none.
+        derived: where the parameters that were taken from the recording are written.
 
     Raises:
         InputError: the recording has no usable camera, or none that the parameter file names; a file is wrong.
     """
-    if params is None:
-        values, remaps = _derive(bag)
-        text = "# Written by `amodal run` for this recording; give it with --params to change something.\n"
-        derived.write_text(text + yaml.safe_dump({"/**": {"ros__parameters": values}}, sort_keys=False))
-        return _plan(bag, derived, remaps)
+    derived.unlink(missing_ok=True)
+    given = {} if params is None else _given(params)
+    if params is not None and ("cameras" in given or topics_file_of(params) is not None):
+        return _plan(bag, (params,), given, tuple(remappings(params)))
+    values, remaps = _derive(bag)
+    text = "# Written by `amodal run` for this recording.\n"
+    derived.write_text(text + yaml.safe_dump({"/**": {"ros__parameters": values}}, sort_keys=False))
+    files = (derived,) if params is None else (derived, params)
+    return _plan(bag, files, {**values, **given}, remaps)
+
+
+def _given(params: Path) -> dict[str, Any]:
+    """Return the parameters that a file sets, without defaults, after a check of all of them."""
     try:
-        return _plan(bag, params, tuple(remappings(params)))
+        read_parameters(params)
     except ParameterError as error:
         raise InputError(f"{params}: {error}") from error
+    given: dict[str, Any] = {}
+    for section in yaml.safe_load(params.read_text(encoding="utf-8")).values():
+        given.update(flatten(section["ros__parameters"]))
+    return given
 
 
-def _plan(bag: Bag, params: Path, remaps: tuple[tuple[str, str], ...]) -> RunPlan:
-    settings: dict[str, Any] = dict(read_parameters(params))
+def _plan(bag: Bag, files: tuple[Path, ...], values: dict[str, Any], remaps: tuple[tuple[str, str], ...]) -> RunPlan:
+    settings: dict[str, Any] = dict(check_values(values))
     names = dict(remaps)
     recorded = {topic.topic for topic in bag.topics}
 
@@ -88,15 +107,15 @@ def _plan(bag: Bag, params: Path, remaps: tuple[tuple[str, str], ...]) -> RunPla
     if not present:
         image, info = next(iter(cameras.values()))
         raise InputError(
-            f"{bag.path}: none of the cameras {', '.join(cameras)} of {params} is in the recording (looked for {image} "
-            f"with {info}); its topics are {', '.join(sorted(recorded))}"
+            f"{bag.path}: none of the cameras {', '.join(cameras)} is in the recording (looked for {image} with "
+            f"{info}); its topics are {', '.join(sorted(recorded))}"
         )
     wanted = [topic for topics in cameras.values() for topic in topics]
     wanted += [topic_of("lidar/points")] if settings["use_lidar"] else []
     wanted += [topic_of("odometry")] if settings["use_odometry"] else []
     notes = [f"{topic} is not in the recording" for topic in wanted if topic not in recorded]
     inputs = [topic for topic in (*wanted, *_TRANSFORMS) if topic in recorded]
-    return RunPlan(params, remaps, tuple(inputs), present, tuple(notes))
+    return RunPlan(files, remaps, tuple(inputs), present, tuple(notes))
 
 
 def _derive(bag: Bag) -> tuple[dict[str, Any], tuple[tuple[str, str], ...]]:
