@@ -2,11 +2,16 @@
 
 import numpy as np
 import pytest
-from fusion_world import BUILDING, ROAD, Box, observe, pose
+from fusion_world import BUILDING, ROAD, Box, observe, pose, sweep
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from amodal_perception_ros.fusion import BevConfig, BevMapper, FusionError
+from amodal_perception_ros.fusion.boxes import UprightBox
+from amodal_perception_ros.fusion.evidence import ObjectEvidence
+from amodal_perception_ros.fusion.footprint import hidden_occupancy
+from amodal_perception_ros.fusion.lidar import GridFrame
+from amodal_perception_ros.fusion.objects import PlacedObject
 from amodal_perception_ros.scene import Evidence, SourceStatus, SurroundFrame, SurroundScene
 
 VAN = Box("car", 12, 0, (5.0, 2.0, 2.2), np.pi / 2, 1)
@@ -234,6 +239,69 @@ def test_ground_glimpsed_under_a_vehicle_does_not_clear_its_footprint():
     assert at(bev, 12, 0, "visible") == 10
     assert at(bev, 12, 0, "amodal") >= 80
     assert at(bev, 12, 0, "evidence") == Evidence.AMODAL_INFERRED
+
+
+def test_a_phantom_does_not_overrule_what_the_lidar_saw_free():
+    frame, scene = observe([Box("person", 8, 0.1, (0.6, 0.6, 1.7), 0, 1)], stddev=2.0)
+    frame.lidar = sweep([])
+    bev = BevMapper().update(frame, scene)
+    assert at(bev, 8, 0.1, "amodal") == 10
+
+
+def test_a_weaker_inference_does_not_weaken_a_remembered_obstacle():
+    mapper = BevMapper(BevConfig(camera_stddev_m=0.05))
+    for k in range(4):
+        mapper.update(*observe([VAN], stamp_ns=10**9 + k * 100 * MS))
+    frame, scene = observe([VAN], stamp_ns=10**9 + 400 * MS, stddev=0.1)
+    frame.lidar = frame.lidar[frame.lidar[:, 0] < 0]
+    scene.cameras["front"].instances[0].score = 0.7
+    bev = mapper.update(frame, scene)
+    assert at(bev, 11.1, 0, "visible") >= 95
+    assert (bev.amodal >= bev.visible).all()
+
+
+def test_depth_that_leaks_over_an_edge_marks_nothing():
+    frame, scene = observe([VAN, Box("building", 28, 0, (1, 40, 6))], lidar=False)
+    front = scene.cameras["front"]
+    on_van = front.labels == VAN.segment
+    leak = int(np.flatnonzero(on_van.any(0))[0]) & ~1
+    front.depth[on_van.any(1), leak] = 17.0
+    bev = BevMapper().update(frame, scene)
+    k = front.camera.intrinsics
+    y = -(leak + 0.5 - k[0, 2]) / k[0, 0] * 17.0
+    assert at(bev, 17.5, y, "visible") < 50
+
+
+def boxed(class_id, center, size, yaw=0.0, stddev=0.0, score=1.0):
+    nothing = np.zeros((0, 3), np.float32)
+    evidence = ObjectEvidence(
+        class_id, 0, score, nothing, np.zeros(0, bool), nothing, np.zeros(3), stddev, 1, 1, False, (), ()
+    )
+    return PlacedObject(evidence, UprightBox(np.array([*center, 0.8]), np.array(size), yaw))
+
+
+def probability_at(grid, layer, x, y):
+    return float(layer.ravel()[grid.flat_index(np.array([[x, y]]))[0]])
+
+
+def test_uncertainty_of_a_footprint_lies_along_the_line_of_sight():
+    grid = GridFrame(-100, -100, 200, 0.2)
+    crosswise = boxed(26, (10, 0.1), (4.6, 1.95, 1.6), np.pi / 2, stddev=1.0)
+    probability, classes = hidden_occupancy([crosswise], grid, np.eye(4))
+    assert probability_at(grid, probability, 10, 2.0) == pytest.approx(0.67 * 0.99, abs=0.05)
+    assert probability_at(grid, probability, 10, 2.6) == 0
+    assert probability_at(grid, probability, 11.1, 0.1) == 0
+    assert set(np.unique(classes)) == {0, 26}
+
+
+def test_of_overlapping_objects_the_likelier_counts():
+    grid = GridFrame(-100, -100, 200, 0.2)
+    sure = boxed(27, (10, 0), (4, 2, 2), score=0.9)
+    weak = boxed(26, (10, 0), (6, 2, 2), score=0.6)
+    probability, classes = hidden_occupancy([sure, weak], grid, np.eye(4))
+    assert probability_at(grid, probability, 10.1, 0.1) == pytest.approx(0.9, abs=0.01)
+    assert probability_at(grid, classes, 10.1, 0.1) == 27
+    assert probability_at(grid, classes, 12.5, 0.1) == 26
 
 
 def test_own_returns_are_ignored():

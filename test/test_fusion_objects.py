@@ -6,6 +6,7 @@ from fusion_world import Box, observe, pose
 
 from amodal_perception_ros.fusion import FusionError, lift_objects
 from amodal_perception_ros.fusion.boxes import fit_box
+from amodal_perception_ros.fusion.geometry import cloud_in_camera
 from amodal_perception_ros.fusion.priors import SIZES
 from amodal_perception_ros.labels import THINGS
 
@@ -54,11 +55,34 @@ def test_lidar_corrects_the_scale_of_the_networks_depth():
         for instance in camera.instances:
             instance.depth *= 1.25
     (anchored,) = lift_objects(frame, scene)
+    (exact,) = lift_objects(*observe([VAN]))
+    assert np.allclose(anchored.size, exact.size, atol=0.1)
     frame.lidar = None
     (free,) = lift_objects(frame, scene)
     assert np.linalg.norm(anchored.center[:2] - [12, 0]) < 0.5
     assert np.linalg.norm(free.center[:2] - [12, 0]) > 2.0
     assert anchored.position_stddev == pytest.approx(0.15)
+
+
+def test_stray_returns_behind_a_person_do_not_move_it():
+    person = Box("person", 10, 0, (0.6, 0.6, 1.7), 0, 1)
+    frame, scene = observe([person])
+    (expected,) = lift_objects(frame, scene)
+    stray = [[x, y, z, 0] for x in (12.0, 12.6, 13.2) for y in (-0.1, 0.0, 0.1) for z in (-1.0, -0.7)]
+    frame.lidar = np.concatenate([frame.lidar, np.array(stray, np.float32)])
+    (found,) = lift_objects(frame, scene)
+    assert np.linalg.norm(found.center[:2] - expected.center[:2]) < 0.1
+    assert np.allclose(found.size, expected.size, atol=0.1)
+
+
+def test_returns_that_contradict_the_cameras_depth_have_no_label():
+    scene = observe([])[1].cameras["front"]
+    scene.labels[:] = 26001
+    scene.depth[:] = 10.0
+    points = np.array([[d + 0.5, 0.1, 1.4] for d in (10.0, 14.9, 15.1, 6.1, 5.9)], np.float32)
+    cloud = cloud_in_camera(points, scene)
+    assert cloud.segment.tolist() == [26001, 26001, 0, 26001, 0]
+    assert np.allclose(cloud.depth, [10.0, 14.9, 15.1, 6.1, 5.9])
 
 
 def test_stddev_is_the_instances_or_a_tenth_of_the_distance():

@@ -63,6 +63,25 @@ def test_nearest_message_inside_the_window_is_chosen():
     assert sync.held == 2
 
 
+def test_message_nearer_to_the_next_reference_waits_for_it():
+    sync = Synchronizer(SyncConfig(cameras=("front",), odometry=None, window_ns=30 * MS))
+    sync.add("lidar", 0, "A", 0)
+    sync.add("lidar", 40 * MS, "B", 0)
+    assert sync.add("front", 25 * MS, "image", 0) == []
+    (one,) = sync.poll(200 * MS)
+    assert one.payloads == {"lidar": (40 * MS, "B"), "front": (25 * MS, "image")}
+    assert sync.dropped == {("lidar", "incomplete"): 1}
+
+
+def test_a_nearer_message_is_awaited_when_the_period_promises_one():
+    sync = Synchronizer(SyncConfig(cameras=("front",), odometry=None, window_ns=40 * MS))
+    for stamp in (30, 70):
+        sync.add("front", stamp * MS, stamp, stamp * MS)
+    assert sync.add("lidar", 100 * MS, None, 100 * MS) == []
+    (one,) = sync.add("front", 110 * MS, 110, 110 * MS)
+    assert one.payloads["front"] == (110 * MS, 110)
+
+
 @pytest.mark.parametrize(("offset", "complete"), [(20, True), (21, False)])
 def test_the_window_includes_its_edge(offset, complete):
     sync = Synchronizer(SyncConfig(cameras=("front", "left"), odometry=None, window_ns=20 * MS))
@@ -183,6 +202,15 @@ def test_message_behind_the_last_set_is_late():
     drive(sync, 5)
     sync.add("front", 1399 * MS, None, 600 * MS)
     assert sync.dropped == {("front", "late"): 1}
+
+
+def test_message_of_a_set_that_has_left_is_late():
+    sync = Synchronizer(SyncConfig())
+    drive(sync, 1, sensors=[name for name in TICK if name != "left"])
+    assert [one.missing for one in sync.poll(200 * MS)] == [("left",)]
+    sync.add("left", 1000 * MS, None, 201 * MS)
+    assert sync.dropped == {("left", "late"): 1}
+    assert sync.held == 0
 
 
 def test_single_future_stamp_is_dropped_and_disturbs_nothing():
