@@ -11,6 +11,7 @@ from dataset_samples import make_rig
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mcap.reader import make_reader
+from mcap.writer import Writer
 from message_scenes import (
     assert_same_bev,
     assert_same_object,
@@ -142,8 +143,12 @@ def test_bags_that_cannot_be_played_end_with_code_2_and_one_line(drive, tmp_path
     truncated, foreign = tmp_path / "truncated.mcap", tmp_path / "foreign.mcap"
     truncated.write_bytes(drive.read_bytes()[:-1000])
     foreign.write_bytes(b"PK\x03\x04" + bytes(500))
+    # The index at the end of the file is whole, the first chunk is not.
+    damaged = tmp_path / "damaged.mcap"
+    damaged.write_bytes(drive.read_bytes()[:60] + bytes(500) + drive.read_bytes()[560:])
     cases = {
         tmp_path / "absent.mcap": "no such recording",
+        damaged: "damaged recording",
         truncated: "truncated",
         foreign: "not an MCAP file",
     }
@@ -151,9 +156,33 @@ def test_bags_that_cannot_be_played_end_with_code_2_and_one_line(drive, tmp_path
         with Program("bag_player", path, env=new_domain()) as player:
             code, text, errors = player.finish()
         assert (code, text) == (2, "")
-        assert errors.startswith(f"bag_player: {path}: ")
-        assert reason in errors
-        assert errors.count("\n") == 1
+        *news, last = errors.splitlines()
+        assert last.startswith(f"bag_player: {path}: ")
+        assert reason in last
+        assert len(news) == (path == damaged)  # it was already playing
+
+
+def test_types_that_are_not_installed_are_left_out_and_named(tmp_path):
+    mixed, strange = tmp_path / "mixed.mcap", tmp_path / "strange.mcap"
+    for path, types in (
+        (mixed, {"/a": "strange_msgs/msg/Thing", "/b": "std_msgs/msg/Empty"}),
+        (strange, {"/a": "strange_msgs/msg/Thing"}),
+    ):
+        with path.open("wb") as stream:
+            writer = Writer(stream)
+            writer.start(profile="ros2")
+            for topic, name in types.items():
+                schema = writer.register_schema(name, "ros2msg", b"uint8 structure_needs_at_least_one_member\n")
+                writer.add_message(writer.register_channel(topic, "cdr", schema), 1, b"\x00\x01\x00\x00\x00", 1)
+            writer.finish()
+    with Program("bag_player", mixed, env=new_domain()) as player:
+        code, text, errors = player.finish()
+    assert (code, text) == (0, f"played 1 messages of {mixed}\n")
+    assert "/a is not played: message type 'strange_msgs/msg/Thing' is not installed" in errors
+    with Program("bag_player", strange, env=new_domain()) as player:
+        code, _, errors = player.finish()
+    assert code == 2
+    assert "no message type of the recording is installed" in errors
 
 
 def test_waiting_for_what_never_comes_ends_with_code_2(drive):

@@ -288,7 +288,9 @@ class _Run:
 
     def _fail(self, program: Program) -> None:
         if program.exit_code == 2:
-            raise InputError(program.log_tail().splitlines()[-1] if program.log_tail() else f"{program.name} refused")
+            # The program said in its last line what is wrong.
+            reason = (program.log_tail().splitlines() or ["refused its input"])[-1]
+            raise InputError(reason.removeprefix(f"{program.name}: ").removeprefix("error: "))
         raise RunError(
             f"{program.name} ended with exit code {program.exit_code}; the end of {program.log}:\n{program.log_tail()}"
         )
