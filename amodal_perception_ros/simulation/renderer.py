@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import moderngl
 import numpy as np
@@ -53,9 +54,8 @@ def create_context() -> moderngl.Context:
     """
     os.environ.setdefault("LP_NUM_THREADS", "0")
     try:
-        return moderngl.create_context(
-            standalone=True, backend="egl", libgl="libGL.so.1", libegl="libEGL.so.1", require=330
-        )
+        options: dict[str, Any] = {"backend": "egl", "libgl": "libGL.so.1", "libegl": "libEGL.so.1"}
+        return moderngl.create_context(standalone=True, require=330, **options)
     except Exception as error:
         raise RendererError(
             f"no off-screen OpenGL 3.3 context through EGL ({error}); the simulator needs Mesa or a GPU driver: on "
@@ -239,7 +239,7 @@ class Renderer:
             return
         corners = np.array([(-1, -1), (1, -1), (1, 1), (-1, -1), (1, 1), (-1, 1)])
         data = np.concatenate([np.tile(corners, (len(footprints), 1)), np.repeat(footprints, 6, 0)], 1).astype("f4")
-        c = self.context
+        c: Any = self.context
         c.enable_only(moderngl.BLEND)
         c.blend_equation = moderngl.MAX
         c.blend_func = moderngl.ONE, moderngl.ONE
@@ -319,11 +319,12 @@ class Renderer:
         window = (left, self.height - bottom, right - left, bottom - top)
         with self.context:
             self._begin_truth(view)
-            self._truth_frame.scissor = window
-            self._truth_frame.clear(0, 0, 0, 0, depth=1.0)
+            frame: Any = self._truth_frame
+            frame.scissor = window
+            frame.clear(0, 0, 0, 0, depth=1.0)
             self._draw_truth(item)
-            data = self._truth_frame.read(viewport=window, components=2, dtype="f4", alignment=1)
-            self._truth_frame.scissor = None
+            data = frame.read(viewport=window, components=2, dtype="f4", alignment=1)
+            frame.scissor = None
         depth = np.frombuffer(data, "f4").reshape(bottom - top, right - left, 2)[::-1]
         inside = depth[..., 0] > 0
         rows, columns = np.flatnonzero(inside.any(1)), np.flatnonzero(inside.any(0))
@@ -392,10 +393,11 @@ def _set(program: moderngl.Program, **values: object) -> None:
     """Set those uniforms that the program uses."""
     for name, value in values.items():
         if name in program:
+            uniform: Any = program[name]
             if isinstance(value, np.ndarray):
-                program[name].write(np.ascontiguousarray(value, "f4").tobytes())
+                uniform.write(np.ascontiguousarray(value, "f4").tobytes())
             else:
-                program[name].value = value
+                uniform.value = value
 
 
 def _read(frame: moderngl.Framebuffer, width: int, height: int, components: int, dtype: str) -> np.ndarray:

@@ -304,7 +304,7 @@ def add_wall(mesh: MeshBuilder, rng: np.random.Generator, start: np.ndarray, end
     middle, yaw, length = (
         (*(0.5 * (start + end)), z),
         float(np.arctan2(*(end - start)[::-1])),
-        np.linalg.norm(end - start),
+        float(np.linalg.norm(end - start)),
     )
     mesh.add(moved(box((0, 0, height / 2), (length, 0.26, height)), middle, yaw), brick, WALL)
     mesh.add(moved(box((0, 0, height + 0.05), (length, 0.36, 0.1)), middle, yaw), CONCRETE, WALL)

@@ -177,12 +177,12 @@ def _lamps(town: Town, weather: Weather, things: list[Thing], ego: np.ndarray, i
     if not weather.lamps:
         return np.zeros((0, 8))
     heading = np.array([np.cos(ego[3]), np.sin(ego[3])])
-    near = np.argsort(np.hypot(*(town.lamps[:, :2] - ego[:2] - 8 * heading).T))[:12]
+    near = np.argsort(np.hypot(*(town.lamps[:, :2] - ego[:2] - 8 * heading).T))[:9]
     out = [(*town.lamps[k], 34.0, 0.0, 0.0, -1.0, 0.25) for k in near]
     beams = [(ego[:2], ego[3], 2.2, 60.0)]
     lit = [t for t in things if t.lights and t.class_id not in (RIDER, BIKE)]
     lit.sort(key=lambda t: float(np.hypot(*(t.poses[index, :2] - ego[:2]))))
-    beams += [(t.poses[index, :2], t.poses[index, 3], float(t.high[0]) + 0.1, 45.0) for t in lit[:5]]
+    beams += [(t.poses[index, :2], t.poses[index, 3], float(t.high[0]) + 0.1, 45.0) for t in lit[:3]]
     for position, yaw, front, power in beams:
         ahead, aside = np.array([np.cos(yaw), np.sin(yaw)]), np.array([-np.sin(yaw), np.cos(yaw)])
         for side in (-0.6, 0.6):

@@ -176,7 +176,9 @@ void main() {
 #endif
 #ifdef LAMPS
   for (int i = 0; i < lamp_count; i++) {
-    vec3 d = lamp[i].xyz - P; float r2 = dot(d, d) + 0.5; vec3 l = d * inversesqrt(r2);
+    vec3 d = lamp[i].xyz - P; float r2 = dot(d, d) + 0.5;
+    if (r2 > 1600.0) continue;
+    vec3 l = d * inversesqrt(r2);
     float cone = smoothstep(lamp_axis[i].w, mix(lamp_axis[i].w, 1.0, 0.6), dot(-l, lamp_axis[i].xyz));
     float lit = clamp(dot(n, l), 0.0, 1.0) * occlusion;
 #ifdef GLOSSY

@@ -201,7 +201,7 @@ def _cabin(mesh: MeshBuilder, shape: CarShape) -> None:
     x = u * half
     roof = _curve(shape.roof, u) * shape.height
     belt = np.minimum(_curve(shape.hood, u) - 0.03, roof - 0.005)
-    width = _plan(shape, x) * 0.935
+    width = _plan(shape, x) * (0.935 if shape.solid[0] > 1 else 0.985)
     rise = (roof - belt) / (shape.height - belt.min())
 
     def ring(share: float, lean: float) -> np.ndarray:
