@@ -1,0 +1,83 @@
+"""A camera placed in the world: projection, culling and the rectangle an object may cover."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from amodal_perception_ros.scene import Camera
+
+NEAR, FAR = 0.15, 450.0
+"""Clipping planes of the cameras [m]."""
+
+
+@dataclass(eq=False)
+class View:
+    """A camera placed in the world.
+
+    Attributes:
+        camera: calibration.
+        odom_from_camera: (4, 4) pose of the optical frame.
+        projection: (4, 4) clip_from_odom.
+        depth_row: (4,) such that depth = depth_row . (x, y, z, 1).
+    """
+
+    camera: Camera
+    odom_from_camera: np.ndarray
+    projection: np.ndarray = field(init=False)
+    depth_row: np.ndarray = field(init=False)
+
+    def __post_init__(self) -> None:
+        k, w, h = self.camera.intrinsics, self.camera.width, self.camera.height
+        camera_from_odom = np.linalg.inv(self.odom_from_camera)
+        lens = np.zeros((4, 4))
+        lens[0, 0], lens[0, 2] = 2 * k[0, 0] / w, 2 * k[0, 2] / w - 1
+        lens[1, 1], lens[1, 2] = -2 * k[1, 1] / h, 1 - 2 * k[1, 2] / h
+        lens[2, 2], lens[2, 3] = (FAR + NEAR) / (FAR - NEAR), -2 * FAR * NEAR / (FAR - NEAR)
+        lens[3, 2] = 1
+        self.projection = lens @ camera_from_odom
+        self.depth_row = camera_from_odom[2]
+
+    def sees(self, low: np.ndarray, high: np.ndarray, matrix: np.ndarray) -> bool:
+        """Whether a box [m] in its own frame may lie in the picture (conservative)."""
+        clip = np.concatenate([box_corners(low, high), np.ones((8, 1))], 1) @ (self.projection @ matrix).T
+        w = clip[:, 3:]
+        outside = np.concatenate([clip[:, :3] > w, clip[:, :3] < -w], 1)
+        return not outside.all(0).any()
+
+    def rectangle(self, points: np.ndarray, matrix: np.ndarray) -> tuple[int, int, int, int] | None:
+        """Return (left, top, right, bottom) [px] that holds all (n, 3) points; None outside the picture.
+
+        Objects that cross the near plane get the whole picture.
+        """
+        c, w, h = self.camera, self.camera.width, self.camera.height
+        camera_from_model = np.linalg.inv(self.odom_from_camera) @ matrix
+        p = points @ camera_from_model[:3, :3].T + camera_from_model[:3, 3]
+        if p[:, 2].max() < NEAR:
+            return None
+        if p[:, 2].min() < NEAR * 1.01:
+            return 0, 0, w, h
+        u = p[:, 0] / p[:, 2] * c.intrinsics[0, 0] + c.intrinsics[0, 2]
+        v = p[:, 1] / p[:, 2] * c.intrinsics[1, 1] + c.intrinsics[1, 2]
+        left, top = max(0, int(np.floor(u.min())) - 1), max(0, int(np.floor(v.min())) - 1)
+        right, bottom = min(w, int(np.ceil(u.max())) + 1), min(h, int(np.ceil(v.max())) + 1)
+        return (left, top, right, bottom) if left < right and top < bottom else None
+
+
+def box_corners(low: np.ndarray, high: np.ndarray) -> np.ndarray:
+    """Return the (8, 3) corners of an axis-aligned box."""
+    return np.where(_CORNERS, high, low)
+
+
+_CORNERS = np.array([[k & 1, k & 2, k & 4] for k in range(8)], bool)
+
+
+def camera_pose(position: np.ndarray, yaw: float, pitch: float = 0.0) -> np.ndarray:
+    """Return the (4, 4) pose of an optical frame that looks to heading `yaw`, `pitch` upwards [rad]."""
+    forward = np.array([np.cos(yaw) * np.cos(pitch), np.sin(yaw) * np.cos(pitch), np.sin(pitch)])
+    right = np.array([np.sin(yaw), -np.cos(yaw), 0.0])
+    pose = np.eye(4)
+    pose[:3, :3] = np.stack([right, np.cross(forward, right), forward], 1)
+    pose[:3, 3] = position
+    return pose
