@@ -25,7 +25,7 @@ from amodal_perception_ros.ros.topics import TopicsError, read_parameters, remap
 ROOT = Path(__file__).resolve().parents[1]
 CONFIG = ROOT / "config"
 LAUNCH_FILES = sorted((ROOT / "launch").glob("*.launch.py"))
-PARAMETER_FILES = sorted(path for path in CONFIG.glob("*.yaml") if not path.name.endswith(".topics.yaml"))
+PARAMETER_FILES = sorted(path for path in CONFIG.glob("*.yaml") if "ros__parameters:" in path.read_text())
 RVIZ = yaml.safe_load((ROOT / "rviz" / "amodal.rviz").read_text())
 DISPLAYS = RVIZ["Visualization Manager"]["Displays"]
 
