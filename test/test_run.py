@@ -25,7 +25,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
 from amodal_perception_ros.datasets.bag import open_bag, write_bag
 from amodal_perception_ros.errors import InputError
 from amodal_perception_ros.ros.message_conversions import make_header
-from amodal_perception_ros.ros.processes import reserved_domain
+from amodal_perception_ros.ros.processes import large_message_environment, reserved_domain
 from amodal_perception_ros.ros.recorder import BagFile
 from amodal_perception_ros.ros.run import RunError, run
 from amodal_perception_ros.ros.run_plan import plan_run
@@ -332,3 +332,12 @@ def test_two_runs_get_two_domains():
     with reserved_domain() as one, reserved_domain() as other:
         assert one != other
         assert {one, other} <= set(range(1, 101))
+
+
+def test_a_profile_of_the_user_is_kept(tmp_path, monkeypatch):
+    for name in ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE"):
+        monkeypatch.delenv(name, raising=False)
+    ours = large_message_environment(tmp_path)
+    assert all(Path(value).read_text().startswith("<?xml") for value in ours.values())
+    monkeypatch.setenv("FASTRTPS_DEFAULT_PROFILES_FILE", "mine.xml")
+    assert large_message_environment(tmp_path) == {}

@@ -52,7 +52,9 @@ _FAST_DDS_PROFILE = """<?xml version="1.0" encoding="UTF-8" ?>
   </participant>
 </profiles>
 """
-_SEGMENT_BYTES = 64 * 2**20
+_SEGMENT_BYTES = range(4 * 2**20, 64 * 2**20)
+"""Least and greatest useful size of a segment; every process of a run has one."""
+
 _SHARED_MEMORY = Path("/dev/shm")
 
 
@@ -60,17 +62,18 @@ def large_message_environment(folder: Path) -> dict[str, str]:
     """Return the environment with which Fast DDS carries images through shared memory without loss.
 
     Its default segment of half a megabyte is smaller than one raw 512 x 288 image: in bursts of four such images
-    every second best-effort message was lost, with this profile none. A profile that the user has set is kept, and
-    where shared memory is scarce (a container) the default stays.
+    every second best-effort message was lost, with this profile none. A profile that the user has set is kept.
+    Where shared memory is scarce (a container) the segment is smaller, or the default stays.
 
     Args:
         folder: where the profile file is written.
     """
     free = shutil.disk_usage(_SHARED_MEMORY).free if _SHARED_MEMORY.is_dir() else 0
-    if any(variable in os.environ for variable in _PROFILE_VARIABLES) or free < 8 * _SEGMENT_BYTES:
+    segment = min(_SEGMENT_BYTES.stop, free // 8)
+    if any(variable in os.environ for variable in _PROFILE_VARIABLES) or segment < _SEGMENT_BYTES.start:
         return {}
     path = folder.resolve() / "fastdds.xml"
-    path.write_text(_FAST_DDS_PROFILE.format(segment_bytes=_SEGMENT_BYTES), encoding="utf-8")
+    path.write_text(_FAST_DDS_PROFILE.format(segment_bytes=segment), encoding="utf-8")
     return dict.fromkeys(_PROFILE_VARIABLES, str(path))
 
 

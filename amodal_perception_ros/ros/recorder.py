@@ -8,6 +8,7 @@ wheels; on a distribution `ros2 bag record` does the same.
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 import sys
 import threading
@@ -75,9 +76,10 @@ class BagFile:
         )
         self._topics[topic] = {"type": type_name, "offered_qos_profiles": qos}
 
-    def write(self, topic: str, data: bytes, log_ns: int, publish_ns: int) -> None:
-        """Append one serialized message with the times [ns] of its reception and publication."""
-        self._writer.add_message(self._channels[topic], log_ns, data, publish_ns, self.counts[topic])
+    def write(self, topic: str, data: bytes, log_ns: int, publish_ns: int | None = None) -> None:
+        """Append one serialized message with the time [ns] of its reception and, where known, of its publication."""
+        published = log_ns if publish_ns is None else publish_ns
+        self._writer.add_message(self._channels[topic], log_ns, data, published, self.counts[topic])
         self.counts[topic] += 1
         first, last = self._span_ns or (log_ns, log_ns)
         self._span_ns = (min(first, log_ns), max(last, log_ns))
@@ -118,7 +120,7 @@ class BagFile:
             "relative_file_paths": [self.path.name],
             "files": [{"path": self.path.name, **span}],
             "custom_data": None,
-            "ros_distro": "jazzy",
+            "ros_distro": os.environ.get("ROS_DISTRO", ""),
         }
 
 
@@ -193,8 +195,8 @@ class Recorder(Node):
         self.create_subscription(kind, topic, partial(self._store, topic), matching_qos(offered), raw=True)
         self.get_logger().info(f"recording {topic}")
 
-    def _store(self, topic: str, data: bytes, info: dict[str, int]) -> None:
-        self._bag.write(topic, data, info["received_timestamp"], info["source_timestamp"])
+    def _store(self, topic: str, data: bytes) -> None:
+        self._bag.write(topic, data, time.time_ns())
 
 
 def record(path: Path, topics: Sequence[str], exclude: Sequence[str], stop: threading.Event) -> Counter[str]:

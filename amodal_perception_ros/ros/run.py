@@ -87,9 +87,17 @@ def run(bag: Path | str, out: Path | str, params: Path | str | None = None, rate
             os.environ.update(LOCALHOST_ONLY)
             with Watcher(domain) as watcher:
                 _Run(opened, plan, out, rate, environment, watcher).execute()
+    return _report(Path(bag), out)
+
+
+def _report(bag: Path, out: Path) -> dict[str, Any]:
+    """Write summary and report of the finished run, print the summary and return it."""
     summary = summarize(out / RECORDING)
     (out / SUMMARY).write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
     print_summary(summary)
+    skipped = summary["dropped"].get("superseded", 0)
+    if skipped:
+        print(f"note: this machine is slower than the recording, {skipped} sets were skipped; a lower rate keeps them")
     if summary["sets_out"]:
         print(f"wrote {write_run_report(out / RECORDING, out, summary, images=bag)}")
     else:
