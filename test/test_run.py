@@ -20,6 +20,7 @@ from rclpy.qos import QoSProfile
 from rclpy.serialization import serialize_message
 from rich.console import Console
 from ros_graph import untrained_weights
+from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
 
 from amodal_perception_ros.datasets.bag import open_bag, write_bag
@@ -92,9 +93,20 @@ def test_a_recording_goes_through_all_processes(drive, params, tmp_path):
     assert counts["/lidar/points"] == counts["/odometry"] == counts["/front/image/compressed"] == TICKS
     assert counts["/tf_static"] == 1
     assert "/clock" not in counts
+    decode_without_ros(tmp_path / "out" / "amodal.mcap")
     assert (tmp_path / "out" / "report.html").stat().st_size > 10_000
     names = {path.name for path in (tmp_path / "out" / "pictures").iterdir()}
     assert {"tick_000_front.jpg", "tick_000_right.jpg", "tick_000_bev.png"} <= names
+
+
+def decode_without_ros(path):
+    """Decode every message by the definitions in the file, as Foxglove does."""
+    store = get_typestore(Stores.EMPTY)
+    with open_bag(path) as bag:
+        for topic in bag.topics:
+            store.register(get_types_from_msg(topic.definition, topic.type))
+        for message in bag.messages():
+            store.deserialize_cdr(message.data, message.type)
 
 
 def test_the_topics_and_frames_of_carla_are_mapped_by_their_files(params, tmp_path):
@@ -128,6 +140,12 @@ def test_unusable_input_is_an_input_error(drive, folder, tmp_path):
         run(drive, tmp_path / "out", write_params(tmp_path / "east.yaml", "", ("east", "west")))
     with pytest.raises(InputError, match=r"absent\.safetensors"):
         run(drive, tmp_path / "out", write_params(tmp_path / "weights.yaml", tmp_path / "absent.safetensors"))
+    with pytest.raises(InputError, match="would be replaced"):
+        run(drive.rename(folder / "amodal.mcap"), folder)
+    (folder / "amodal.mcap").rename(drive)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match=r"file: cannot be written"):
+        run(drive, tmp_path / "file")
     wrong = tmp_path / "wrong.yaml"
     wrong.write_text("/**:\n  ros__parameters:\n    cameras: 7\n")
     with pytest.raises(InputError, match=r"wrong\.yaml: parameter 'cameras'"):
@@ -173,14 +191,18 @@ def long_drive(folder):
     return write_bag(frames(60), folder / "long.mcap")
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_ctrl_c_and_sigterm_end_every_process(long_drive, params, tmp_path, number):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_whatever_ends_a_run_ends_every_process(long_drive, params, tmp_path, number):
     out = tmp_path / "out"
     process = start_run(long_drive, out, params)
     assert len(programs_of(out)) >= 3
     process.send_signal(number)
     process.communicate(timeout=60)
     assert process.returncode != 0
+    if number == signal.SIGKILL:  # nobody is left to wait for them
+        pause, deadline = threading.Event(), time.monotonic() + 30
+        while programs_of(out) and time.monotonic() < deadline:
+            pause.wait(0.1)
     assert programs_of(out) == {}
     # The recorder closed its file: what came until then can be read.
     with open_bag(out / "amodal.mcap") as bag:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import random
 import shutil
@@ -23,6 +24,7 @@ _STOP_SIGNALS = ((signal.SIGINT, 6.0), (signal.SIGTERM, 2.0), (signal.SIGKILL, 2
 """What ends a program, and how long [s] it has to follow."""
 
 _TAIL_LINES = 15
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 _PROFILE_VARIABLES = ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE")
 """Where Fast DDS 2 (up to Jazzy) and Fast DDS 3 look for profiles."""
@@ -95,6 +97,11 @@ def reserved_domain() -> Iterator[int]:
     raise RuntimeError(f"all ROS domains {_DOMAINS[0]}..{_DOMAINS[-1]} are in use on this machine")
 
 
+def end_with_parent() -> None:
+    """Let the kernel send this process SIGTERM when the process that started it dies, even of SIGKILL."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGTERM))
+
+
 class Program:
     """A program of `amodal_perception_ros.ros` in a process of its own, with its output in a log file.
 
@@ -110,7 +117,10 @@ class Program:
     def __init__(self, module: str, arguments: Sequence[str], environment: Mapping[str, str], log: Path) -> None:
         self.name = module
         self.log = log
-        code = f"import sys; from amodal_perception_ros.ros.{module} import main; sys.exit(main())"
+        code = (
+            "import sys; from amodal_perception_ros.ros.processes import end_with_parent; end_with_parent(); "
+            f"from amodal_perception_ros.ros.{module} import main; sys.exit(main())"
+        )
         with log.open("wb") as stream:
             self._process = subprocess.Popen(
                 [sys.executable, "-u", "-c", code, *arguments],

@@ -76,9 +76,7 @@ def run(bag: Path | str, out: Path | str, params: Path | str | None = None, rate
     """
     out = Path(out)
     with open_bag(bag) as opened, _terminable():
-        (out / "logs").mkdir(parents=True, exist_ok=True)
-        for old in (out / RECORDING, out / SUMMARY, out / REPORT, *(out / "pictures").glob("tick_*")):
-            old.unlink(missing_ok=True)
+        _clear(out, opened.path)
         plan = plan_run(opened, None if params is None else Path(params), out / "run.param.yaml")
         for note in plan.notes:
             print(f"note: {note}", file=sys.stderr)
@@ -88,6 +86,18 @@ def run(bag: Path | str, out: Path | str, params: Path | str | None = None, rate
             with Watcher(domain) as watcher:
                 _Run(opened, plan, out, rate, environment, watcher).execute()
     return _report(Path(bag), out)
+
+
+def _clear(out: Path, bag: Path) -> None:
+    """Make the directory and remove the results of an earlier run."""
+    if bag.resolve() == (out / RECORDING).resolve():
+        raise InputError(f"{bag}: would be replaced by the results of this run; choose another directory for them")
+    try:
+        (out / "logs").mkdir(parents=True, exist_ok=True)
+        for old in (out / RECORDING, out / SUMMARY, out / REPORT, *(out / "pictures").glob("tick_*")):
+            old.unlink(missing_ok=True)
+    except OSError as error:
+        raise InputError(f"{out}: cannot be written: {error.strerror}") from error
 
 
 def _report(bag: Path, out: Path) -> dict[str, Any]:
