@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from amodal_perception_ros import __version__
-from amodal_perception_ros.errors import InputError
+from amodal_perception_ros.errors import InputError, RunError
 
 # Each command imports its room when it runs, so that `amodal --help` is instant and `amodal train` needs no ROS.
 
@@ -59,19 +59,14 @@ def _simulate(args: argparse.Namespace) -> int:
 
 
 def _bag(args: argparse.Namespace) -> int:
-    from amodal_perception_ros.datasets.amodal_synth_drive import read_sequences
+    from amodal_perception_ros.datasets.amodal_synth_drive import read_sequence
     from amodal_perception_ros.datasets.bag import write_bag
     from amodal_perception_ros.datasets.rig_frame import read_rig_frame
 
     if args.frame:
-        frames = [read_rig_frame(args.frame)]
+        write_bag([read_rig_frame(args.frame)], args.out, profile=args.profile)
     else:
-        sequences = read_sequences(args.data)
-        if len(sequences) != 1:
-            names = ", ".join(sequence.name for sequence in sequences)
-            raise InputError(f"{args.data} holds {len(sequences)} sequences; name one of: {names}")
-        frames = (sequences[0][index].frame for index in range(len(sequences[0])))
-    write_bag(frames, args.out, profile=args.profile)
+        write_bag((sample.frame for sample in read_sequence(args.data)), args.out, profile=args.profile)
     print(f"wrote {args.out}")
     return 0
 
@@ -116,8 +111,10 @@ def _export(args: argparse.Namespace) -> int:
 
 
 def _view(args: argparse.Namespace) -> int:
-    from amodal_perception_ros.viewing.view import view
-
+    if args.source.suffix == ".mcap" or any(args.source.glob("*.mcap")):
+        from amodal_perception_ros.ros.recording_report import view_recording as view
+    else:
+        from amodal_perception_ros.viewing.view import view
     print(f"wrote {view(args.source, args.out)}")
     return 0
 
@@ -174,7 +171,9 @@ def _add_ros_commands(add: Callable[..., argparse.ArgumentParser]) -> None:
     run = add("run", _run, "run a bag through the perception node over real ROS 2 topics")
     run.add_argument("--bag", type=Path, required=True, help="rosbag2 MCAP to replay")
     run.add_argument("--out", type=Path, required=True, help="directory of the results")
-    run.add_argument("--params", type=Path, help="ROS parameter file (default: config/surround.param.yaml)")
+    run.add_argument(
+        "--params", type=Path, help="ROS parameter file; without cameras in it, sensors and frames are those of the bag"
+    )
     run.add_argument("--rate", type=_positive_float, default=1.0, help="playback rate (default 1.0)")
 
     bench = add("bench", _bench, "time the stages of a tick, sensor message in to messages out")
@@ -209,6 +208,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except InputError as error:
         print(f"amodal: {error}", file=sys.stderr)
         return 2
+    except RunError as error:
+        print(f"amodal: {error}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("amodal: interrupted", file=sys.stderr)
         return 130

@@ -1,4 +1,4 @@
-"""The one error that a user can mend: wrong usage or wrong input."""
+"""The errors that are shown without a traceback."""
 
 
 class InputError(ValueError):
@@ -6,3 +6,7 @@ class InputError(ValueError):
 
     Programs print it and exit with code 2; every other exception is a defect of the package (exit code 1).
     """
+
+
+class RunError(RuntimeError):
+    """A program that a run had started failed; the message holds its exit code and the end of its log."""

@@ -24,7 +24,7 @@ from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
 
-from amodal_perception_ros.fusion import BevConfig, BevMapper, lift_objects
+from amodal_perception_ros.fusion import BevConfig, BevMapper
 from amodal_perception_ros.perception import Perception
 from amodal_perception_ros.perception.postprocess import PostprocessConfig
 from amodal_perception_ros.ros.diagnostics import NodeHealth
@@ -245,7 +245,7 @@ class PerceptionNode(ConfiguredNode):
         return self._perception.perceive(frame)
 
     def _fuse(self, frame: SurroundFrame, scene: SurroundScene, watch: Stopwatch) -> Outgoing:
-        """Update the map and lift objects; without a pose there is neither."""
+        """Update the map and its objects; without a pose there is neither."""
         if frame.odom_from_base is None:
             if self._settings.use_odometry:
                 self._health.problem("no_pose", "no grid and no objects are published: the set has no odometry")
@@ -254,9 +254,8 @@ class PerceptionNode(ConfiguredNode):
         bev = self._mapper.update(frame, scene)
         for cause in self._mapper.resets - resets:
             self._health.problem(f"map.{cause}", f"the map was restarted after a {cause}; check the localization")
-        objects = lift_objects(frame, scene)
         watch.lap("fusion")
-        return self._output.convert_world(frame, bev, objects)
+        return self._output.convert_world(frame, bev, self._mapper.objects)
 
     def _finish(self, stamp_ns: int, watch: Stopwatch) -> None:
         now_ns = self.get_clock().now().nanoseconds

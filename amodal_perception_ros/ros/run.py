@@ -25,7 +25,7 @@ from rclpy.signals import SignalHandlerOptions
 from rosgraph_msgs.msg import Clock
 
 from amodal_perception_ros.datasets.bag import Bag, open_bag
-from amodal_perception_ros.errors import InputError
+from amodal_perception_ros.errors import InputError, RunError
 from amodal_perception_ros.ros.distro import LOCALHOST_ONLY
 from amodal_perception_ros.ros.interfaces import is_installed
 from amodal_perception_ros.ros.processes import Program, large_message_environment, reserved_domain
@@ -47,10 +47,6 @@ IDLE_TIMEOUT_S = 30.0
 
 _UNFINISHED = ("superseded", "failed", "too_few_cameras")
 """Causes for which a set that was begun gives no result."""
-
-
-class RunError(RuntimeError):
-    """A program of the run failed; the message holds its exit code and the end of its log."""
 
 
 def run(bag: Path | str, out: Path | str, params: Path | str | None = None, rate: float = 1.0) -> dict[str, Any]:

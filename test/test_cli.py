@@ -1,0 +1,92 @@
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from amodal_perception_ros.cli import build_parser, main
+
+COMMANDS = ("simulate", "bag", "train", "evaluate", "run", "bench", "export", "view")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_explains_itself(command, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main([command, "--help"])
+    assert stop.value.code == 0
+    assert "usage: amodal" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["nonsense"],
+        ["simulate", "--out", "x"],
+        ["simulate", "--out", "x", "--sequences", "0", "--frames", "1"],
+        ["simulate", "--out", "x", "--sequences", "1", "--frames", "1", "--size", "512"],
+        ["bag", "--out", "x.mcap"],
+        ["run", "--bag", "x.mcap", "--out", "y", "--rate", "-1"],
+        ["bench", "--engine", "tensorflow"],
+    ],
+)
+def test_wrong_usage_ends_with_2(arguments, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(arguments)
+    assert stop.value.code == 2
+    assert "error:" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "names"),
+    [
+        (["bag", "--frame", "{missing}.json", "--out", "{out}.mcap"], "missing.json"),
+        (["bag", "--data", "{missing}", "--out", "{out}.mcap"], "missing"),
+        (["export", "--weights", "{missing}.safetensors", "--out", "{out}.onnx"], "missing.safetensors"),
+        (["train", "--data", "{missing}", "--out", "{out}"], "missing"),
+        (["train", "--data", "{missing}", "--out", "{out}", "--config", "{missing}.yaml"], "missing.yaml"),
+        (["evaluate", "--data", "{missing}"], "missing"),
+        (["run", "--bag", "{missing}.mcap", "--out", "{out}"], "missing.mcap"),
+        (["bench", "--bag", "{missing}.mcap"], "missing.mcap"),
+        (["view", "{missing}"], "missing"),
+        (["view", "{missing}.mcap"], "missing.mcap"),
+    ],
+)
+def test_wrong_input_is_one_line_and_2(arguments, names, tmp_path, capsys):
+    filled = [a.format(missing=tmp_path / "missing", out=tmp_path / "out") for a in arguments]
+    assert main(filled) == 2
+    error = capsys.readouterr().err.strip().splitlines()
+    assert len(error) == 1, error
+    assert error[0].startswith("amodal: ")
+    assert names in error[0]
+
+
+def test_a_data_set_from_simulation_to_report(tmp_path, capsys):
+    """simulate -> bag and view, through the command line, at a tiny size."""
+    data, recording = tmp_path / "data", tmp_path / "drive.mcap"
+    simulate = ["simulate", "--out", str(data), "--sequences", "1", "--frames", "2", "--size", "96x64", "--seed", "7"]
+    assert main([*simulate, "--supersample", "1", "--stats"]) == 0
+    assert "person" in capsys.readouterr().out
+    assert main(["bag", "--data", str(data), "--out", str(recording)]) == 0
+    assert recording.read_bytes().startswith(b"\x89MCAP")
+    assert main(["view", str(data), "--out", str(tmp_path / "view")]) == 0
+    assert "<html" in (tmp_path / "view" / "report.html").read_text()
+
+
+def test_a_defect_is_not_hidden(monkeypatch, tmp_path):
+    """Only InputError and RunError become messages; anything else must show its traceback (exit code 1)."""
+    program = (
+        "import sys; from amodal_perception_ros import cli; cli._export = lambda args: 1 / 0; "
+        "sys.exit(cli.main(['export', '--weights', 'a', '--out', 'b']))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "ZeroDivisionError" in done.stderr
+
+
+def test_the_parser_knows_the_sizes_it_is_given():
+    args = build_parser().parse_args(["export", "--weights", "a", "--out", "b", "--size", "960x544"])
+    assert args.size == (960, 544)
+    assert json.dumps(args.size) == "[960, 544]"
+    assert np.prod(args.size) == 522240
