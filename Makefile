@@ -12,6 +12,11 @@ BUILD := install/.built
 .PHONY: help venv build test lint demo clean distclean
 .DELETE_ON_ERROR:
 
+# An environment holds absolute paths: one that came with a copied or moved checkout is made again.
+ifneq ($(shell cat $(VENV) 2>/dev/null),$(CURDIR))
+.PHONY: $(VENV)
+endif
+
 help:
 	@echo "make demo       replay $(DEMO_BAG) through ROS 2 and write pictures and messages to $(DEMO_OUT)"
 	@echo "make test       lint, type check and all tests (PYTEST_ARGS='-k name' for some of them)"
