@@ -76,6 +76,9 @@ def test_overfitting_lowers_the_loss_strongly_and_finds_the_objects(data, tmp_pa
     assert scores["recall"] > 0.6
     assert scores["stuff"] > 0.9
     assert scores["object_depth"] < 0.3
+    assert 0 < scores["object_depth_stddev"] < 0.5
+    assert "amodal_depth_relative_stddev" not in load_weights(weights)[1], "nothing was held out to measure it on"
+    assert loop.calibration(scores) == {"amodal_depth_relative_stddev": f"{scores['object_depth_stddev']:.4f}"}
 
 
 def test_the_run_leaves_weights_log_and_settings(data, tmp_path):

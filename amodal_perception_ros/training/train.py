@@ -89,7 +89,8 @@ def train(data: list[Path], out: Path, config: TrainConfig, resume: bool = False
     (out / "config.json").write_text(json.dumps(config.to_dict(), indent=2))
     run_loop(state, files, held, out, config, device)
     path = out / WEIGHTS
-    save_weights(path, state.average, describe(state, split, out, config))
+    scores = validate(state.average, held, len(held), device) if held else {}
+    save_weights(path, state.average, describe(state, split, out, config) | calibration(scores))
     return path
 
 
@@ -321,6 +322,12 @@ def load_checkpoint(path: Path, state: RunState, config: TrainConfig, device: to
     state.optimizer.load_state_dict(content["optimizer"])
     state.step, state.elapsed_s, state.bad_steps = content["step"], content["elapsed_s"], content["bad_steps"]
     state.logged_s = state.elapsed_s
+
+
+def calibration(scores: dict[str, float]) -> dict[str, str]:
+    """Return the measured uncertainty that perception reports with its depths, where objects were found to measure."""
+    stddev = scores.get("object_depth_stddev", 0.0)
+    return {"amodal_depth_relative_stddev": f"{stddev:.4f}"} if stddev > 0 else {}
 
 
 def describe(state: RunState, split: Split, out: Path, config: TrainConfig) -> dict[str, str]:

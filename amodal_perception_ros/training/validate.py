@@ -31,6 +31,7 @@ def validate(network: AmodalNetwork, source: BatchSource, batches: int, device: 
         stuff: share of labelled stuff area whose class is right.
         depth: mean relative error of the visible depth.
         object_depth: the same for the whole object's depth of found objects.
+        object_depth_stddev: root mean square relative error of the median depth of found objects.
         objects: number of ground truth objects.
     """
     was_training = network.training
@@ -93,6 +94,10 @@ def _score_pair(
     error = ((output.object_log_depth[image, token] - target_depth)[known].exp() - 1).abs()
     sums["object_depth_error"] += float(error.sum())
     sums["object_depth_cells"] += int(known.sum())
+    if known.any():
+        median = (output.object_log_depth[image, token][known].median() - target_depth[known].median()).exp() - 1
+        sums["median_square"] += float(median) ** 2
+        sums["medians"] += 1
     return True
 
 
@@ -125,5 +130,6 @@ def _summary(sums: dict[str, float]) -> dict[str, float]:
         "stuff": share("stuff_right", "stuff_cells"),
         "depth": share("depth_error", "depth_cells"),
         "object_depth": share("object_depth_error", "object_depth_cells"),
+        "object_depth_stddev": share("median_square", "medians") ** 0.5,
         "objects": float(sums["objects"]),
     }
