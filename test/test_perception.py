@@ -5,8 +5,12 @@ import math
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from amodal_perception_ros.errors import InputError
+from amodal_perception_ros.evaluation.invariants import InvariantViolations
+from amodal_perception_ros.evaluation.pairs import decode
 from amodal_perception_ros.labels import BY_NAME, STUFF, THINGS
 from amodal_perception_ros.network import CANONICAL_FOCAL, AmodalNetwork, NetworkConfig, NetworkOutput, save_weights
 from amodal_perception_ros.perception import Perception, PostprocessConfig
@@ -133,6 +137,52 @@ def test_duplicates_and_ghosts_are_dropped_and_their_pixels_given_away():
     assert (scene.labels > 0).all()
 
 
+@st.composite
+def random_outputs(draw):
+    """Objects with conflicting masks, depths and pair logits, over stuff at a random depth."""
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    objects = []
+    for _ in range(draw(st.integers(0, 6))):
+        top, left = rng.integers(0, GRID[0] - 2), rng.integers(0, GRID[1] - 2)
+        whole = block(top, top + rng.integers(2, 10), left, left + rng.integers(2, 16))
+        seen = whole & torch.from_numpy(rng.random(GRID) < rng.uniform(0.2, 1))
+        objects.append((int(rng.integers(len(THINGS))), seen, whole, float(rng.uniform(3, 60))))
+    output = network_output(objects)
+    output.visible_logits.copy_(output.visible_logits + torch.from_numpy(rng.normal(0, 3, output.visible_logits.shape)))
+    output.order_logits.copy_(torch.from_numpy(rng.normal(0, 4, output.order_logits.shape)))
+    output.log_depth.fill_(float(np.log(rng.uniform(3, 60))))
+    return output
+
+
+@settings(max_examples=60, deadline=None)
+@given(random_outputs(), st.sampled_from([(128, 64), (300, 150), (97, 48), (64, 32), (32, 16)]))
+def test_every_scene_keeps_the_invariants(output, size):
+    scene = scene_of(output, camera(width=size[0], height=size[1]), min_visible_share=0.0, duplicate_iou=1.0)
+    checked = InvariantViolations()
+    checked.add(decode(scene))
+    assert checked.results()["by_kind"] == dict.fromkeys(checked.results()["by_kind"], 0)
+    assert all(instance.visible_mask.area for instance in scene.instances)
+    masks = {instance.instance_id: instance.amodal_mask for instance in scene.instances}
+    for occluder, occludee, overlap in zip(scene.order.occluder_ids, scene.order.occludee_ids, scene.order.overlap_px):
+        assert overlap == (masks[int(occluder)] & masks[int(occludee)]).area
+
+
+def test_a_hidden_part_needs_something_that_hides_it():
+    """The field of a car at 8 m spills over road seen at 50 m and over the sky: there it would be visible."""
+    seen, spilled = block(8, 12, 6, 12), block(4, 14, 6, 20)
+    car = scene_of(network_output([(CAR, seen, spilled, 8.0)])).instances[0]
+    assert car.amodal_mask == car.visible_mask
+
+
+def test_a_hidden_part_behind_a_wall_stays():
+    seen, whole = block(8, 12, 6, 12), block(8, 12, 6, 20)
+    output = network_output([(CAR, seen, whole, 8.0)])
+    output.log_depth.fill_(math.log(5.0))
+    car = scene_of(output).instances[0]
+    assert car.hidden_mask.area == pytest.approx(8 * 4 * 16, abs=8)
+    assert car.occlusion_level == 0
+
+
 def test_an_empty_street_has_no_instances():
     scene = scene_of(network_output([]))
     assert scene.instances == []
@@ -244,6 +294,7 @@ def test_a_missing_camera_changes_nothing_for_the_others(untrained, tmp_path, mo
         ({"input_size": (500, 288)}, "multiples of 32"),
         ({"precision": "int3"}, "choose one of"),
         ({"device": "tpu"}, "device 'tpu'"),
+        ({"device": "cuda0"}, "device 'cuda0'"),
     ],
 )
 def test_wrong_options_are_one_clear_line(untrained, options, message):

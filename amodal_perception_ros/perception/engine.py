@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from pathlib import Path
 from typing import Protocol
 
@@ -11,9 +12,11 @@ import numpy as np
 import onnxruntime
 import torch
 
+from amodal_perception_ros import __version__
 from amodal_perception_ros.errors import InputError
 from amodal_perception_ros.network import AmodalNetwork, NetworkOutput, WeightsError, load_weights
-from amodal_perception_ros.perception.export import export_onnx
+from amodal_perception_ros.network.weights import ARCHITECTURE
+from amodal_perception_ros.perception.export import OPSET, export_onnx
 from amodal_perception_ros.perception.preprocess import NetworkInput
 
 ENGINES = ("torch", "onnxruntime")
@@ -54,13 +57,13 @@ class OnnxEngine:
     """An exported network in ONNX Runtime; the batch size is fixed, absent cameras are zero images."""
 
     def __init__(self, path: Path, device: str) -> None:
-        providers = ["CPUExecutionProvider"]
+        providers: list[str | tuple[str, dict[str, int]]] = ["CPUExecutionProvider"]
         if device.startswith("cuda"):
-            if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
+            if not _onnx_has_cuda():
                 raise InputError(
                     "engine onnxruntime has no CUDA provider here; install onnxruntime-gpu or use device cpu"
                 )
-            providers.insert(0, "CUDAExecutionProvider")
+            providers.insert(0, ("CUDAExecutionProvider", {"device_id": int(device.partition(":")[2] or 0)}))
         try:
             self._session = onnxruntime.InferenceSession(str(path), providers=providers)
         except Exception as error:  # ONNX Runtime raises its own unrelated exception types for any broken file
@@ -115,7 +118,7 @@ def create_engine(
     if engine == "torch":
         network, metadata = load_weights(weights)
         return TorchEngine(network, metadata, _torch_device(device), precision)
-    onnx_device = "cpu" if device == "auto" else device
+    onnx_device = device if device != "auto" else "cuda" if _onnx_has_cuda() else "cpu"
     if weights.suffix == ".onnx":
         loaded = OnnxEngine(_existing(weights), onnx_device)
         if loaded.input_size != tuple(input_size):
@@ -135,8 +138,12 @@ def _check_options(engine: str, device: str, precision: str, input_size: tuple[i
         raise InputError("engine onnxruntime runs in float32 here; choose precision float32 or engine torch")
     if any(side <= 0 or side % 32 for side in input_size):
         raise InputError(f"input size {tuple(input_size)} must be positive multiples of 32")
-    if device not in ("auto", "cpu") and not device.startswith("cuda"):
+    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", device):
         raise InputError(f"device '{device}' is unknown; choose auto, cpu, cuda or cuda:N")
+
+
+def _onnx_has_cuda() -> bool:
+    return "CUDAExecutionProvider" in onnxruntime.get_available_providers()
 
 
 def _torch_device(device: str) -> str:
@@ -154,11 +161,11 @@ def _existing(path: Path) -> Path:
 
 
 def _exported(weights: Path, input_size: tuple[int, int], batch: int) -> Path:
-    """Export once per weights file, input size and batch; later starts take the copy from the cache."""
-    digest = hashlib.sha256(_existing(weights).read_bytes()).hexdigest()[:16]
+    """Export once per weights file, version, input size and batch; later starts take the copy from the cache."""
+    versions = f"{ARCHITECTURE} {OPSET} {__version__} {torch.__version__}".encode()
+    digest = hashlib.sha256(versions + _existing(weights).read_bytes()).hexdigest()[:20]
     root = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "amodal_perception_ros"
-    path = root / f"{digest}_{batch}x{input_size[0]}x{input_size[1]}_torch{torch.__version__.split('+')[0]}.onnx"
+    path = root / f"{digest}_{batch}x{input_size[0]}x{input_size[1]}.onnx"
     if not path.is_file():
-        root.mkdir(parents=True, exist_ok=True)
         export_onnx(weights, path, input_size, batch)
     return path

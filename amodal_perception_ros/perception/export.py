@@ -10,7 +10,9 @@ from pathlib import Path
 import onnx
 import torch
 
+from amodal_perception_ros.errors import InputError
 from amodal_perception_ros.network import NetworkOutput, load_weights
+from amodal_perception_ros.network.config import INPUT_MULTIPLE
 
 OPSET = 18
 
@@ -26,9 +28,18 @@ def export_onnx(weights: Path, out: Path, input_size: tuple[int, int] = (512, 28
 
     Raises:
         WeightsError: the weights are missing, truncated or of another architecture.
+        InputError: the input size is not a multiple of 32, or the folder cannot be written.
     """
-    network, metadata = load_weights(weights)
     width, height = input_size
+    if width % INPUT_MULTIPLE or height % INPUT_MULTIPLE:
+        raise InputError(f"input size {width}x{height} must be multiples of {INPUT_MULTIPLE}")
+    network, metadata = load_weights(weights)
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=out.parent):
+            pass
+    except OSError as error:
+        raise InputError(f"{out.parent}: cannot write the exported network there ({error.strerror})") from error
     example = (torch.zeros(batch, 3, height, width), torch.zeros(batch, 2, height, width))
     with tempfile.TemporaryDirectory(dir=out.parent) as scratch, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the tracer warns about constants that are constant by design

@@ -15,16 +15,14 @@ import torch
 from amodal_perception_ros.labels import BY_NAME, MAX_INSTANCE_NUMBER, SEGMENT_FACTOR, STUFF, THINGS
 from amodal_perception_ros.masks import RoiMask
 from amodal_perception_ros.network import NetworkOutput
+from amodal_perception_ros.network.config import OUTPUT_STRIDE
 from amodal_perception_ros.perception.occlusion import break_cycles, occlusion_levels
 from amodal_perception_ros.perception.preprocess import View
 from amodal_perception_ros.scene import CameraScene, Instance, OcclusionOrder
 
-STRIDE = 4
-"""Input pixels per cell of the network's masks."""
-
 _STUFF_SEGMENTS = np.array([label.id * SEGMENT_FACTOR for label in STUFF], np.uint16)
 _THING_IDS = np.array([label.id for label in THINGS], np.int64)
-_SKY = BY_NAME["sky"].id * SEGMENT_FACTOR
+_SKY_CHANNEL = STUFF.index(BY_NAME["sky"])
 
 
 @dataclass(frozen=True)
@@ -38,6 +36,9 @@ class PostprocessConfig:
             competition is a duplicate and dropped.
         min_visible_px: objects with fewer visible pixels (at the network's input size) are dropped.
         depth_order_weight: how many units of order logit one unit of log-depth difference is worth.
+        visible_order_weight: order logit for an overlap in which only the occluder is visible.
+        hidden_depth_tolerance: a hidden part may lie in front of the visible surface by this share of its depth; the
+            rest is cut off.
         depth_relative_stddev: standard deviation of the amodal depth relative to the depth, measured on
             validation data; NaN when unknown.
     """
@@ -47,6 +48,8 @@ class PostprocessConfig:
     min_visible_share: float = 0.25
     min_visible_px: int = 4
     depth_order_weight: float = 4.0
+    visible_order_weight: float = 4.0
+    hidden_depth_tolerance: float = 0.3
     depth_relative_stddev: float = float("nan")
 
 
@@ -97,7 +100,7 @@ def build_scene(
     """Turn one camera's part of a network output into a scene at the camera's resolution.
 
     The result satisfies the invariants of the task: visible masks are disjoint subsets of amodal masks, the order
-    graph is acyclic, levels are its longest paths, and hidden depth is not nearer than the occluder's depth.
+    graph is acyclic, levels are its longest paths, and a hidden part is not nearer than the surface that hides it.
     """
     fields = _choose(output, batch_index, config)
     objects = [_cut_out(fields, token, view) for token in range(len(fields.visible))]
@@ -105,9 +108,12 @@ def build_scene(
     for number, item in enumerate(objects):
         item.visible = item.area_of(winner) == len(STUFF) + number
         item.amodal |= item.visible
-    order, occludes = _occlusion_order(objects, fields.order, config)
-    _push_hidden_depth_back(objects, occludes)
-    return _assemble(objects, winner, fields, order, occludes, view, stamp_ns, config)
+    surface = _surface_depth(fields, objects, winner, view)
+    evidence = _order_evidence(objects, fields.order, config)
+    occludes, decided = break_cycles(evidence > 0, _median_depths(objects))
+    _trim_hidden_parts(objects, occludes, surface, config)
+    _push_hidden_depth_back(objects, occludes, surface)
+    return _assemble(objects, winner, surface, fields, _Graph(evidence, occludes, decided), view, stamp_ns, config)
 
 
 def _choose(output: NetworkOutput, batch_index: int, config: PostprocessConfig) -> _Fields:
@@ -148,7 +154,7 @@ def _softmax(logits: np.ndarray) -> np.ndarray:
 
 def _upsample(maps: np.ndarray) -> np.ndarray:
     """Bilinear (h, w) or (h, w, c) grid -> input pixels, cell centres aligned."""
-    return cv2.resize(maps, None, fx=STRIDE, fy=STRIDE, interpolation=cv2.INTER_LINEAR)
+    return cv2.resize(maps, None, fx=OUTPUT_STRIDE, fy=OUTPUT_STRIDE, interpolation=cv2.INTER_LINEAR)
 
 
 def _cut_out(fields: _Fields, token: int, view: View) -> _Object:
@@ -164,7 +170,7 @@ def _cut_out(fields: _Fields, token: int, view: View) -> _Object:
     stacked = np.stack(
         [part[token, top:bottom, left:right] for part in (fields.visible, fields.amodal, fields.object_log_depth)], -1
     )
-    x, y = int(left) * STRIDE, int(top) * STRIDE
+    x, y = int(left) * OUTPUT_STRIDE, int(top) * OUTPUT_STRIDE
     full = _upsample(np.ascontiguousarray(stacked))[: max(0, view.height - y), : max(0, view.width - x)]
     amodal = full[..., 1] > 0
     return _Object(token, x, y, full[..., 0], amodal, np.exp(full[..., 2]) * view.depth_scale, np.zeros_like(amodal))
@@ -211,82 +217,139 @@ def _paint(objects: list[_Object], stuff_winner: np.ndarray, stuff_best: np.ndar
     return winner
 
 
-def _occlusion_order(
-    objects: list[_Object], order_logits: np.ndarray, config: PostprocessConfig
-) -> tuple[OcclusionOrder, np.ndarray]:
-    """Edges between objects whose amodal masks overlap, directed by the pair logits together with the depth there.
+def _surface_depth(fields: _Fields, objects: list[_Object], winner: np.ndarray, view: View) -> np.ndarray:
+    """Return the (H, W) float32 depth of the visible surface [m]: dense head for stuff, own field for objects."""
+    depth = np.exp(_upsample(fields.log_depth)[: view.height, : view.width]) * np.float32(view.depth_scale)
+    for item in objects:
+        np.copyto(item.area_of(depth), item.depth, where=item.visible)
+    depth[winner == _SKY_CHANNEL] = np.inf
+    return depth
 
-    Returns the order with object numbers in place of instance ids, and the acyclic (n, n) graph.
+
+def _median_depths(objects: list[_Object]) -> np.ndarray:
+    return np.array([np.median(item.depth[item.amodal]) for item in objects])
+
+
+def _order_evidence(objects: list[_Object], order_logits: np.ndarray, config: PostprocessConfig) -> np.ndarray:
+    """Return the antisymmetric (n, n) log-odds that i occludes j; 0 where their amodal masks do not overlap.
+
+    Three witnesses: the pair logits, the depths in the overlap, and who is visible there.
     """
-    count = len(objects)
-    overlap, evidence = np.zeros((count, count), np.int64), np.zeros((count, count))
-    occludes = np.zeros((count, count), bool)
-    for i in range(count):
-        for j in range(i + 1, count):
-            common = objects[i].overlap(objects[j])
+    evidence = np.zeros((len(objects), len(objects)))
+    for i, first in enumerate(objects):
+        for j in range(i + 1, len(objects)):
+            second = objects[j]
+            common = first.overlap(second)
             if common is None:
                 continue
-            both = objects[i].amodal[common[0]] & objects[j].amodal[common[1]]
-            overlap[i, j] = overlap[j, i] = np.count_nonzero(both)
-            if overlap[i, j]:
-                behind = np.median(objects[j].depth[common[1]][both]) / np.median(objects[i].depth[common[0]][both])
-                logit = (
-                    order_logits[objects[i].token, objects[j].token] - order_logits[objects[j].token, objects[i].token]
+            own, others = common
+            both = first.amodal[own] & second.amodal[others]
+            if both.any():
+                behind = np.median(second.depth[others][both]) / np.median(first.depth[own][both])
+                seen = np.count_nonzero(first.visible[own] & both) - np.count_nonzero(second.visible[others] & both)
+                logit = order_logits[first.token, second.token] - order_logits[second.token, first.token]
+                total = (
+                    logit
+                    + config.depth_order_weight * np.log(behind)
+                    + config.visible_order_weight * seen / np.count_nonzero(both)
                 )
-                evidence[i, j] = logit + config.depth_order_weight * np.log(behind)
+                evidence[i, j] = total if total != 0 else np.finfo(np.float64).tiny
                 evidence[j, i] = -evidence[i, j]
-                occludes[i, j], occludes[j, i] = evidence[i, j] >= 0, evidence[i, j] < 0
-    median = np.array([np.median(item.depth[item.amodal]) for item in objects])
-    occludes, decided = break_cycles(occludes, median)
-    occluder, occludee = np.nonzero(occludes)
-    order = OcclusionOrder(
-        occluder_ids=occluder,
-        occludee_ids=occludee,
-        probability=(1 / (1 + np.exp(-evidence[occluder, occludee]))).astype(np.float32),
-        overlap_px=overlap[occluder, occludee].astype(np.uint32),
-        in_cycle=decided[occluder, occludee],
-    )
-    return order, occludes
+    return evidence
 
 
-def _push_hidden_depth_back(objects: list[_Object], occludes: np.ndarray) -> None:
-    """Make hidden depth at least the occluder's depth there, unoccluded occluders first (in place)."""
-    for i in np.argsort(occlusion_levels(occludes, levels=len(objects) + 1), kind="stable"):
+def _trim_hidden_parts(
+    objects: list[_Object], occludes: np.ndarray, surface: np.ndarray, config: PostprocessConfig
+) -> None:
+    """Remove hidden pixels that nothing hides (in place): a hidden part needs a visible surface in front of it.
+
+    Where an object is seen that lies behind, or a surface clearly farther away (the sky always is), the hidden part
+    would have to be visible; the field has spilled over.
+    """
+    for i, item in enumerate(objects):
+        limit = item.depth * (1 + config.hidden_depth_tolerance)
+        item.amodal &= item.visible | (item.area_of(surface) <= limit)
         for j in np.flatnonzero(occludes[i]):
-            common = objects[i].overlap(objects[j])
+            common = item.overlap(objects[j])
             if common is not None:
                 own, others = common
-                hidden = objects[j].amodal[others] & ~objects[j].visible[others] & objects[i].amodal[own]
+                item.amodal[own] &= ~objects[j].visible[others]
+
+
+def _push_hidden_depth_back(objects: list[_Object], occludes: np.ndarray, surface: np.ndarray) -> None:
+    """Make hidden depth at least that of what hides it, unoccluded occluders first (in place)."""
+    for i in np.argsort(occlusion_levels(occludes, levels=len(objects) + 1), kind="stable"):
+        item = objects[i]
+        hidden = item.amodal & ~item.visible
+        np.maximum(item.depth, item.area_of(surface), out=item.depth, where=hidden)
+        for j in np.flatnonzero(occludes[i]):
+            common = item.overlap(objects[j])
+            if common is not None:
+                own, others = common
+                shared = objects[j].amodal[others] & ~objects[j].visible[others] & item.amodal[own]
                 depth = objects[j].depth[others]
-                np.maximum(depth, objects[i].depth[own], out=depth, where=hidden)
+                np.maximum(depth, item.depth[own], out=depth, where=shared)
+
+
+@dataclass(frozen=True, eq=False)
+class _Graph:
+    """Occlusion among n objects: (n, n) log-odds, acyclic edges, and edges that depth decided in a cycle."""
+
+    evidence: np.ndarray
+    occludes: np.ndarray
+    decided: np.ndarray
 
 
 def _assemble(
     objects: list[_Object],
     winner: np.ndarray,
+    surface: np.ndarray,
     fields: _Fields,
-    order: OcclusionOrder,
-    occludes: np.ndarray,
+    graph: _Graph,
     view: View,
     stamp_ns: int,
     config: PostprocessConfig,
 ) -> CameraScene:
-    """Number the instances and bring everything to the camera's resolution."""
+    """Bring everything to the camera's resolution and number the instances; what has no pixel left there is dropped."""
     tokens = [item.token for item in objects]
-    ids = _instance_ids(fields.probability[tokens, :-1].argmax(-1) if tokens else np.zeros(0, np.int64))
+    classes = fields.probability[tokens, :-1].argmax(-1) if tokens else np.zeros(0, np.int64)
+    ids = _instance_ids(classes)
     segments = np.concatenate([_STUFF_SEGMENTS, ids]).astype(np.uint16)[winner]
-    depth = np.exp(_upsample(fields.log_depth)[: view.height, : view.width]) * np.float32(view.depth_scale)
-    for item in objects:
-        np.copyto(item.area_of(depth), item.depth, where=item.visible)
-    depth[segments == _SKY] = np.nan
-    levels = occlusion_levels(occludes)
-    instances = [
-        _instance(item, int(identity), int(level), 1.0 - float(fields.probability[item.token, -1]), view, config)
-        for item, identity, level in zip(objects, ids, levels)
-    ]
-    order.occluder_ids = ids[order.occluder_ids].astype(np.uint32)
-    order.occludee_ids = ids[order.occludee_ids].astype(np.uint32)
-    return CameraScene(view.camera, stamp_ns, _to_camera(segments, view), _to_camera(depth, view), instances, order)
+    scores = fields.probability[tokens, classes]
+    instances = [_instance(*entry, view, config) for entry in zip(objects, ids.tolist(), scores.tolist())]
+    seen = np.flatnonzero([instance.visible_mask.area > 0 for instance in instances])
+    order, levels = _camera_order([instances[k] for k in seen], graph, seen)
+    for k, level in zip(seen, levels):
+        instances[k].occlusion_level = int(level)
+    depth = np.where(np.isinf(surface), np.float32(np.nan), surface)
+    return CameraScene(
+        view.camera,
+        stamp_ns,
+        _to_camera(segments, view),
+        _to_camera(depth, view),
+        [instances[k] for k in seen],
+        order,
+    )
+
+
+def _camera_order(instances: list[Instance], graph: _Graph, index: np.ndarray) -> tuple[OcclusionOrder, np.ndarray]:
+    """Return the order of the instances (numbers `index` in the graph) that overlap in the camera, and their levels."""
+    occludes = graph.occludes[np.ix_(index, index)].copy()
+    edges = np.argwhere(occludes)
+    overlap = np.array([instances[i].amodal_mask.intersection_area(instances[j].amodal_mask) for i, j in edges], int)
+    occludes[tuple(edges[overlap == 0].T)] = False
+    edges, overlap = edges[overlap > 0], overlap[overlap > 0]
+    ids = np.array([instance.instance_id for instance in instances], np.uint32)
+    chosen = (index[edges[:, 0]], index[edges[:, 1]])
+    decided = graph.decided[chosen]
+    order = OcclusionOrder(
+        occluder_ids=ids[edges[:, 0]],
+        occludee_ids=ids[edges[:, 1]],
+        probability=(1 / (1 + np.exp(-graph.evidence[chosen]))).astype(np.float32),
+        overlap_px=overlap.astype(np.uint32),
+        in_cycle=decided,
+    )
+    return order, occlusion_levels(occludes)
 
 
 def _instance_ids(class_index: np.ndarray) -> np.ndarray:
@@ -299,9 +362,8 @@ def _instance_ids(class_index: np.ndarray) -> np.ndarray:
     return ids
 
 
-def _instance(
-    item: _Object, instance_id: int, level: int, score: float, view: View, config: PostprocessConfig
-) -> Instance:
+def _instance(item: _Object, instance_id: int, score: float, view: View, config: PostprocessConfig) -> Instance:
+    """Return the instance at the camera's resolution; its level comes with the order."""
     rows, y = _camera_pixels(item.y, item.amodal.shape[0], view.height, view.camera.height)
     columns, x = _camera_pixels(item.x, item.amodal.shape[1], view.width, view.camera.width)
     seen, whole, depth = (part[rows][:, columns] for part in (item.visible, item.amodal, item.depth))
@@ -315,7 +377,7 @@ def _instance(
         score=score,
         visible_mask=visible,
         amodal_mask=amodal,
-        occlusion_level=level,
+        occlusion_level=0,
         visible_depth=float(np.median(depth[seen])) if visible.area else float("nan"),
         amodal_depth=median,
         amodal_depth_stddev=median * config.depth_relative_stddev,

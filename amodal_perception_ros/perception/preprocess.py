@@ -93,7 +93,7 @@ def sparse_inverse_depth(
     in_camera = points[:, :3] @ camera_from_lidar[:3, :3].T.astype(np.float32) + camera_from_lidar[:3, 3].astype(
         np.float32
     )
-    in_camera = in_camera[in_camera[:, 2] > MIN_LIDAR_DEPTH]
+    in_camera = in_camera[np.isfinite(in_camera).all(1) & (in_camera[:, 2] > MIN_LIDAR_DEPTH)]
     k, depth = view.camera.intrinsics, in_camera[:, 2]
     column = np.floor((in_camera[:, 0] / depth * k[0, 0] + k[0, 2]) * view.scale).astype(np.int64)
     row = np.floor((in_camera[:, 1] / depth * k[1, 1] + k[1, 2]) * view.scale).astype(np.int64)
