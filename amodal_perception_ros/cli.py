@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -88,7 +89,17 @@ def _evaluate(args: argparse.Namespace) -> int:
     )
 
 
+def _require_ros() -> None:
+    """Raise InputError where ROS 2 or the package's messages are not there."""
+    if not all(importlib.util.find_spec(name) for name in ("rclpy", "amodal_perception_ros.msg")):
+        raise InputError(
+            "this command needs ROS 2 and this package's messages: run it as 'env/run amodal ...' after 'make build', "
+            "or in a sourced ROS 2 workspace"
+        )
+
+
 def _run(args: argparse.Namespace) -> int:
+    _require_ros()
     from amodal_perception_ros.ros.run import run
 
     run(args.bag, args.out, params=args.params, rate=args.rate)
@@ -96,6 +107,7 @@ def _run(args: argparse.Namespace) -> int:
 
 
 def _bench(args: argparse.Namespace) -> int:
+    _require_ros()
     from amodal_perception_ros.ros.bench import bench
 
     bench(args.bag, engine=args.engine, size=args.size, json_path=args.json)
@@ -112,6 +124,7 @@ def _export(args: argparse.Namespace) -> int:
 
 def _view(args: argparse.Namespace) -> int:
     if args.source.suffix == ".mcap" or any(args.source.glob("*.mcap")):
+        _require_ros()
         from amodal_perception_ros.ros.recording_report import view_recording as view
     else:
         from amodal_perception_ros.viewing.view import view

@@ -50,6 +50,8 @@ def bench(
     Raises:
         InputError: the recording cannot be used or has too few ticks.
     """
+    if bag is None and not DEMO_BAG.is_file():
+        raise InputError("the demo drive is only in a source tree; name a recording with --bag")
     bag = bag or DEMO_BAG
     figures = {name: _run_once(bag, name, size) for name in (engine, *(e for e in ENGINES if e != engine))}
     own = figures[engine]
