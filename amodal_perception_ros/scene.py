@@ -77,6 +77,7 @@ class SurroundFrame:
         lidar: (N, 4) float32 x, y, z, intensity in the LiDAR frame, or None.
         lidar_stamp_ns: stamp of the sweep, or None.
         odom_from_base: (4, 4) float64 pose of base_link in odom at `stamp_ns`, or None.
+        odom_stamp_ns: stamp of the odometry behind that pose; None where the pose is of `stamp_ns` itself.
         missing: names of expected sensors that the set lacks.
     """
 
@@ -88,6 +89,7 @@ class SurroundFrame:
     lidar_stamp_ns: int | None = None
     odom_from_base: np.ndarray | None = None
     missing: tuple[str, ...] = ()
+    odom_stamp_ns: int | None = None
 
     def __post_init__(self) -> None:
         for name, image in self.images.items():
@@ -235,7 +237,7 @@ def paste_nearest(depth: np.ndarray, patch: np.ndarray, x_offset: int, y_offset:
 
 
 class Evidence(IntEnum):
-    """Why a BEV cell holds its value."""
+    """Why a BEV cell holds its value; REMEMBERED is every known cell, occupied or free, not decided in this set."""
 
     UNKNOWN = 0
     LIDAR = 1
@@ -276,7 +278,7 @@ class BevOccupancy:
         amodal: (rows, columns) int8 the same with the inferred hidden parts of objects.
         semantic: (rows, columns) uint8 class id of the occupying object or surface, 0 unknown.
         evidence: (rows, columns) uint8 `Evidence`.
-        z_min, z_max: height band [m] in base_link that counts as an obstacle.
+        z_min, z_max: height band [m] above the local ground that counts as an obstacle.
         sources: the sensors behind the grid.
     """
 

@@ -32,12 +32,15 @@ def random_scene(seed, instances=5, width=64, height=48, name="front"):
     depth[rng.random((height, width)) < 0.1] = np.nan
     made = [_random_instance(rng, number, labels) for number in range(1, instances + 1)]
     edges = [(a.instance_id, b.instance_id) for a, b in pairwise(made)]
+    in_cycle = rng.random(len(edges)) < 0.3
+    # In a message the probability 0.5 stands for such an edge.
+    probability = np.where(in_cycle, 0.5, rng.random(len(edges))).astype(np.float32)
     order = OcclusionOrder(
         np.array([edge[0] for edge in edges], np.uint32),
         np.array([edge[1] for edge in edges], np.uint32),
-        rng.random(len(edges)).astype(np.float32),
+        probability,
         rng.integers(0, 5000, len(edges)).astype(np.uint32),
-        rng.random(len(edges)) < 0.3,
+        in_cycle,
     )
     return CameraScene(camera(width, height, name), 1_700_000_000_123_456_789 + seed, labels, depth, made, order)
 

@@ -267,7 +267,7 @@ def test_a_grid_without_obstacles_gives_an_empty_cloud():
 
 
 def test_markers_keep_their_ids_and_expire():
-    markers = through_bytes(objects_to_markers(some_objects(), 3_000_000_000, "odom", 0.5)).markers
+    _, *markers = through_bytes(objects_to_markers(some_objects(), 3_000_000_000, "odom", 0.5)).markers
     again = objects_to_markers(list(reversed(some_objects())), 4_000_000_000, "odom", 0.5).markers
     assert {(m.ns, m.id) for m in markers} == {
         ("objects", 7), ("objects_caption", 7), ("objects", 8), ("objects_caption", 8),
@@ -283,6 +283,25 @@ def test_markers_keep_their_ids_and_expire():
     assert caption.text == "car 7, 50% visible"
     assert hidden.color.a < car.color.a
     assert markers[3].text == "person 8, hidden"
+
+
+def test_markers_of_an_earlier_set_are_deleted_first():
+    for objects in (some_objects(), []):
+        first, *others = objects_to_markers(objects, 3_000_000_000, "odom").markers
+        assert (first.action, first.header.frame_id, first.header.stamp.sec) == (Marker.DELETEALL, "odom", 3)
+        assert [marker.action for marker in others] == [Marker.ADD] * 2 * len(objects)
+
+
+def test_only_edges_decided_by_depth_have_the_probability_one_half():
+    scene = random_scene(4, instances=4)
+    scene.order.probability = np.array([0.5, 0.9, 0.25], np.float32)
+    scene.order.in_cycle = np.array([False, True, False])
+    panoptic, depth = (through_bytes(message) for message in scene_messages(scene))
+    assert panoptic.order.probability[0] == pytest.approx(0.5)
+    assert [value == 0.5 for value in panoptic.order.probability] == [False, True, False]
+    assert panoptic.order.probability[2] == 0.25
+    order = scene_from_messages(panoptic, depth, info_of(scene.camera)).order
+    np.testing.assert_array_equal(order.in_cycle, scene.order.in_cycle)
 
 
 def test_message_constants_equal_the_vocabulary_of_the_core():

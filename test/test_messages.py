@@ -26,6 +26,35 @@ def class_constants(labels: tuple[Label, ...]) -> dict[str, int]:
     return {label.name.upper().replace(" ", "_"): label.id for label in labels}
 
 
+FIELDS = {
+    "AmodalMask": "int32 x_offset, int32 y_offset, uint32 width, uint32 height, uint32[] counts",
+    "AmodalInstance": "uint32 instance_id, uint32 track_id, uint8 class_id, float32 score, AmodalMask visible_mask, "
+    "AmodalMask amodal_mask, float32 occlusion_ratio, uint8 occlusion_level, float32 visible_depth, "
+    "float32 amodal_depth, float32 amodal_depth_stddev",
+    "OcclusionOrder": "uint32[] occluder_ids, uint32[] occludee_ids, float32[] probability, uint32[] overlap_px",
+    "AmodalPanoptic": "std_msgs/Header header, string camera_name, uint32 height, uint32 width, "
+    "sensor_msgs/Image labels, AmodalInstance[] instances, OcclusionOrder order, string model_id",
+    "AmodalDepth": "std_msgs/Header header, string camera_name, sensor_msgs/Image visible_depth, "
+    "AmodalDepthPatch[] patches",
+    "AmodalDepthPatch": "uint32 instance_id, uint8 occlusion_level, int32 x_offset, int32 y_offset, "
+    "sensor_msgs/Image depth",
+    "AmodalObject": "uint32 track_id, uint8 class_id, float32 existence_probability, "
+    "geometry_msgs/PoseWithCovariance pose, geometry_msgs/Vector3 size, geometry_msgs/Twist velocity, "
+    "float32 visible_fraction, bool hidden, builtin_interfaces/Time last_seen, string[] cameras",
+    "AmodalObjectArray": "std_msgs/Header header, AmodalObject[] objects",
+    "BevOccupancy": "std_msgs/Header header, nav_msgs/MapMetaData info, float32 z_min, float32 z_max, int8[] visible, "
+    "int8[] amodal, uint8[] semantic, uint8[] evidence, string[] sources, uint8[] source_status, "
+    "builtin_interfaces/Duration[] source_age",
+}
+"""The interface that planners compile against: types, names and order."""
+
+
+@pytest.mark.parametrize("path", DEFINITIONS, ids=NAMES)
+def test_fields_are_those_of_the_interface(path: Path) -> None:
+    lines = [line for line in path.read_text().splitlines() if line and not line.startswith("#") and "=" not in line]
+    assert ", ".join(lines) == FIELDS[path.stem]
+
+
 def test_panoptic_message_names_all_classes() -> None:
     assert constants(msg.AmodalPanoptic, "CLASS_") == {"UNLABELLED": UNLABELLED, **class_constants(LABELS)}
     assert msg.AmodalPanoptic.SEGMENT_FACTOR == SEGMENT_FACTOR
@@ -74,7 +103,7 @@ def test_default_message_survives_serialisation(name: str) -> None:
 def test_nested_values_survive_serialisation() -> None:
     mask = msg.AmodalMask(x_offset=-3, y_offset=-4, width=5, height=2, counts=[1, 9])
     instance = msg.AmodalInstance(instance_id=26007, class_id=msg.AmodalInstance.CLASS_CAR, amodal_mask=mask)
-    order = msg.OcclusionOrder(occluder_ids=[26007], occludee_ids=[24001], probability=[0.5], in_cycle=[True])
+    order = msg.OcclusionOrder(occluder_ids=[26007], occludee_ids=[24001], probability=[0.5], overlap_px=[7])
     sent = msg.AmodalPanoptic(camera_name="front", instances=[instance], order=order)
     received = deserialize_message(serialize_message(sent), msg.AmodalPanoptic)
     assert received == sent

@@ -42,6 +42,8 @@ from amodal_perception_ros.scene import (
 
 _IMAGE_ENCODINGS = {("uint16", 2): "16UC1", ("float32", 2): "32FC1", ("uint8", 3): "rgb8"}
 _UNKNOWN_VARIANCE = -1.0
+_DECIDED_BY_DEPTH = np.float32(0.5)
+"""Probability in a message of an edge that was decided by depth to break a cycle, and of no other edge."""
 
 
 def make_header(stamp_ns: int, frame_id: str) -> Header:
@@ -139,12 +141,13 @@ def _instance_to_message(instance: Instance) -> messages.AmodalInstance:
 
 
 def _order_to_message(order: OcclusionOrder) -> messages.OcclusionOrder:
+    probability = np.asarray(order.probability, np.float32)
+    others = np.where(probability == _DECIDED_BY_DEPTH, np.nextafter(_DECIDED_BY_DEPTH, np.float32(1)), probability)
     return messages.OcclusionOrder(
         occluder_ids=flat_array("I", order.occluder_ids),
         occludee_ids=flat_array("I", order.occludee_ids),
-        probability=flat_array("f", order.probability),
+        probability=flat_array("f", np.where(order.in_cycle, _DECIDED_BY_DEPTH, others)),
         overlap_px=flat_array("I", order.overlap_px),
-        in_cycle=np.asarray(order.in_cycle, bool).tolist(),
     )
 
 
@@ -217,16 +220,17 @@ def _instance_from_message(message: messages.AmodalInstance, patches: dict[int, 
 
 
 def _order_from_message(message: messages.OcclusionOrder) -> OcclusionOrder:
-    arrays = (message.occluder_ids, message.occludee_ids, message.probability, message.overlap_px, message.in_cycle)
+    arrays = (message.occluder_ids, message.occludee_ids, message.probability, message.overlap_px)
     lengths = [len(values) for values in arrays]
     if len(set(lengths)) != 1:
         raise ConversionError("inconsistent", f"the arrays of the occlusion order have different lengths {lengths}")
+    probability = np.array(message.probability, np.float32)
     return OcclusionOrder(
         occluder_ids=np.array(message.occluder_ids, np.uint32),
         occludee_ids=np.array(message.occludee_ids, np.uint32),
-        probability=np.array(message.probability, np.float32),
+        probability=probability,
         overlap_px=np.array(message.overlap_px, np.uint32),
-        in_cycle=np.array(message.in_cycle, bool),
+        in_cycle=probability == _DECIDED_BY_DEPTH,
     )
 
 
@@ -429,11 +433,12 @@ def objects_to_markers(
 ) -> MarkerArray:
     """Return a box and a caption per object for RViz and Foxglove.
 
-    A tracked object keeps its marker id (the track id) from message to message; untracked ones are numbered. A
-    marker that is not renewed disappears after `lifetime_s`. Hidden objects are drawn more transparent.
+    The array begins with DELETEALL, so that no box of an earlier set stays: a tracked object keeps its marker id (the
+    track id) from message to message, but untracked ones are only numbered. When messages cease, the markers disappear
+    after `lifetime_s`. Hidden objects are drawn more transparent.
     """
-    array_message = MarkerArray()
     header = make_header(stamp_ns, frame_id)
+    array_message = MarkerArray(markers=[Marker(header=header, action=Marker.DELETEALL)])
     lifetime = _duration(round(lifetime_s * NANOSECONDS))
     for index, item in enumerate(objects):
         tracked = item.track_id != 0
