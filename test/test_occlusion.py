@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from amodal_perception_ros.perception.occlusion import break_cycles, occlusion_levels
+from amodal_perception_ros.occlusion import break_cycles, occlusion_levels
 
 
 def graph(count, *edges):

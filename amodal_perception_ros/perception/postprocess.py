@@ -16,7 +16,7 @@ from amodal_perception_ros.labels import BY_NAME, MAX_INSTANCE_NUMBER, SEGMENT_F
 from amodal_perception_ros.masks import RoiMask
 from amodal_perception_ros.network import NetworkOutput
 from amodal_perception_ros.network.config import OUTPUT_STRIDE
-from amodal_perception_ros.perception.occlusion import break_cycles, occlusion_levels
+from amodal_perception_ros.occlusion import break_cycles, occlusion_levels
 from amodal_perception_ros.perception.preprocess import View
 from amodal_perception_ros.scene import CameraScene, Instance, OcclusionOrder
 

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.sparse import csr_array
-from scipy.sparse.csgraph import connected_components
 
+from amodal_perception_ros.labels import BY_NAME, SEGMENT_FACTOR
 from amodal_perception_ros.masks import RoiMask
-from amodal_perception_ros.scene import OCCLUSION_LEVELS, CameraScene, Instance, OcclusionOrder
+from amodal_perception_ros.occlusion import break_cycles, occlusion_levels
+from amodal_perception_ros.scene import CameraScene, Instance, OcclusionOrder
 from amodal_perception_ros.simulation.renderer import Item, Renderer
 from amodal_perception_ros.simulation.view import View
 
@@ -45,7 +45,7 @@ def camera_truth(renderer: Renderer, view: View, items: Sequence[Item], stamp_ns
     return CameraScene(view.camera, stamp_ns, labels, visible, instances, order)
 
 
-SKY_SEGMENT = 23 * 1000
+SKY_SEGMENT = BY_NAME["sky"].id * SEGMENT_FACTOR
 
 
 def _instance(layer: Layer, labels: np.ndarray, level: int) -> Instance:
@@ -55,7 +55,7 @@ def _instance(layer: Layer, labels: np.ndarray, level: int) -> Instance:
     visible = (window == layer.segment) & inside
     return Instance(
         instance_id=layer.segment,
-        class_id=layer.segment // 1000,
+        class_id=layer.segment // SEGMENT_FACTOR,
         score=1.0,
         visible_mask=RoiMask.from_array(visible, layer.left, layer.top),
         amodal_mask=RoiMask.from_array(inside, layer.left, layer.top),
@@ -64,7 +64,7 @@ def _instance(layer: Layer, labels: np.ndarray, level: int) -> Instance:
         amodal_depth=layer.median,
         amodal_depth_stddev=0.0,
         depth=np.where(inside, layer.depth, np.nan).astype(np.float32),
-        track_id=layer.segment % 1000,
+        track_id=layer.segment % SEGMENT_FACTOR,
     )
 
 
@@ -75,71 +75,41 @@ def occlusion_order(layers: Sequence[Layer]) -> tuple[OcclusionOrder, list[int]]
     such edges form a cycle, all edges among its members are directed by median depth and flagged. The level is
     the longest chain of occluders in front (AmodalSynthDrive, section 3.3.1).
     """
-    edges = _pairwise_edges(layers)
-    n = len(layers)
-    medians = [layer.median for layer in layers]
-    cyclic = np.zeros(len(edges), bool)
-    if edges:
-        rows, columns = np.array([e[0] for e in edges]), np.array([e[1] for e in edges])
-        graph = csr_array((np.ones(len(edges)), (rows, columns)), shape=(n, n))
-        component = connected_components(graph, directed=True, connection="strong")[1]
-        cyclic = component[rows] == component[columns]
-        for k in np.flatnonzero(cyclic):
-            i, j, overlap = edges[k]
-            if (medians[i], i) > (medians[j], j):
-                edges[k] = (j, i, overlap)
-    levels = _longest_chains(n, edges)
-    ids = [layer.segment for layer in layers]
+    overlap, occludes = _pairwise_overlap(layers)
+    occludes, decided = break_cycles(occludes, np.array([layer.median for layer in layers]))
+    occluder, occludee = np.nonzero(occludes)
+    ids = np.array([layer.segment for layer in layers], np.uint32)
     order = OcclusionOrder(
-        np.array([ids[i] for i, _, _ in edges], np.uint32),
-        np.array([ids[j] for _, j, _ in edges], np.uint32),
-        np.ones(len(edges), np.float32),
-        np.array([overlap for _, _, overlap in edges], np.uint32),
-        cyclic,
+        occluder_ids=ids[occluder],
+        occludee_ids=ids[occludee],
+        probability=np.ones(len(occluder), np.float32),
+        overlap_px=overlap[occluder, occludee].astype(np.uint32),
+        in_cycle=decided[occluder, occludee],
     )
-    return order, [min(level, OCCLUSION_LEVELS - 1) for level in levels]
+    return order, occlusion_levels(occludes).tolist()
 
 
-def _pairwise_edges(layers: Sequence[Layer]) -> list[tuple[int, int, int]]:
-    """(occluder, occludee, overlap in pixels) by majority over the overlap."""
-    edges = []
+def _pairwise_overlap(layers: Sequence[Layer]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the (n, n) int64 overlaps [px] and the (n, n) bool graph "i occludes j" by majority over the overlap."""
+    count = len(layers)
+    overlap, occludes = np.zeros((count, count), np.int64), np.zeros((count, count), bool)
     boxes = np.array([(a.left, a.top, a.left + a.depth.shape[1], a.top + a.depth.shape[0]) for a in layers]).reshape(
         -1, 4
     )
-    for i in range(len(layers)):
+    for i in range(count):
         low = np.maximum(boxes[i, :2], boxes[i + 1 :, :2])
         high = np.minimum(boxes[i, 2:], boxes[i + 1 :, 2:])
         for k in np.flatnonzero((low < high).all(1)):
             j = i + 1 + int(k)
             a, b = (_cut(layers[m], low[k], high[k]) for m in (i, j))
             both = (a > 0) & (b > 0)
-            overlap = int(both.sum())
-            if overlap:
-                in_front = int(((a < b) & both).sum())
-                behind = int(((a > b) & both).sum())
+            overlap[i, j] = overlap[j, i] = np.count_nonzero(both)
+            if overlap[i, j]:
+                in_front, behind = np.count_nonzero((a < b) & both), np.count_nonzero((a > b) & both)
                 first = in_front > behind or (in_front == behind and layers[i].median <= layers[j].median)
-                edges.append((i, j, overlap) if first else (j, i, overlap))
-    return edges
+                occludes[i, j], occludes[j, i] = first, not first
+    return overlap, occludes
 
 
 def _cut(layer: Layer, low: np.ndarray, high: np.ndarray) -> np.ndarray:
     return layer.depth[low[1] - layer.top : high[1] - layer.top, low[0] - layer.left : high[0] - layer.left]
-
-
-def _longest_chains(n: int, edges: list[tuple[int, int, int]]) -> list[int]:
-    """Longest path that ends at each node of an acyclic graph."""
-    followers: list[list[int]] = [[] for _ in range(n)]
-    waiting = [0] * n
-    for i, j, _ in edges:
-        followers[i].append(j)
-        waiting[j] += 1
-    level = [0] * n
-    free = [k for k in range(n) if waiting[k] == 0]
-    while free:
-        i = free.pop()
-        for j in followers[i]:
-            level[j] = max(level[j], level[i] + 1)
-            waiting[j] -= 1
-            if waiting[j] == 0:
-                free.append(j)
-    return level
