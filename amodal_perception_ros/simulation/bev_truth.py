@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from amodal_perception_ros.labels import BY_NAME
+from amodal_perception_ros.labels import BY_NAME, SEGMENT_FACTOR
 from amodal_perception_ros.scene import BevOccupancy, CameraScene, Evidence, Source, SourceStatus
 from amodal_perception_ros.simulation.meshes import Material, MeshBuilder, Model
 from amodal_perception_ros.simulation.renderer import Item, Renderer
@@ -98,8 +98,8 @@ class BevTruth:
             [self._ground, self._static, near],
             [(-1.0, Z_MIN), (0.0, 2.0), (Z_MIN, 8.0)],
         )
-        ground = layers[0][::_OVERSAMPLE, ::_OVERSAMPLE] // 1000
-        obstacle = np.where(_pooled(layers[2]) > 0, _pooled(layers[2]), _pooled(layers[1])) // 1000
+        ground = layers[0][::_OVERSAMPLE, ::_OVERSAMPLE] // SEGMENT_FACTOR
+        obstacle = np.where(_pooled(layers[2]) > 0, _pooled(layers[2]), _pooled(layers[1])) // SEGMENT_FACTOR
         amodal = np.where(obstacle > 0, 100, 0).astype(np.int8)
         by_lidar = _reached(low, count, lidar_origin, lidar_points)
         by_camera = np.zeros_like(by_lidar)

@@ -8,6 +8,7 @@ import numpy as np
 from embreex.mesh_construction import TriangleMesh
 from embreex.rtcore_scene import EmbreeScene
 
+from amodal_perception_ros.labels import SEGMENT_FACTOR
 from amodal_perception_ros.simulation.meshes import Kind, Model
 from amodal_perception_ros.simulation.renderer import Item
 
@@ -56,7 +57,7 @@ class RayCaster:
         found = hit["geomID"] >= 0
         distance = np.where(found, hit["tfar"], np.inf)
         triangle = np.where(found, hit["primID"], 0)
-        segment = np.where(found, self._town_class[triangle] * 1000, 0)
+        segment = np.where(found, self._town_class[triangle] * SEGMENT_FACTOR, 0)
         albedo = np.where(found, self._town_albedo[triangle], 0.0)
         cosine = _cosine(hit["Ng"], rays)
         for item in items:

@@ -85,7 +85,7 @@ class SequenceRunner:
         self.rig = draw_rig(config)
         self.caster = RayCaster(self.town.tiles)
         self.renderer = Renderer(config.width, config.height, config.supersample, self.weather, self.town.tiles)
-        self.bev = BevTruth(self.renderer, self.town.tiles, self.town.footprints)
+        self.bev = BevTruth(self.renderer, self.town.tiles, self.town.footprints) if config.bev else None
         self._last_seen: dict[int, int] = {}
 
     def release(self) -> None:
@@ -126,8 +126,10 @@ class SequenceRunner:
         rng = np.random.default_rng([config.seed, 5, index])
         cloud = scan(self.caster, odom_from_lidar, items, rng, self.weather.fog)
         frame = SurroundFrame(stamp, self.rig, images, dict.fromkeys(images, stamp), cloud, stamp, odom_from_base)
-        world = cloud[:, :3] @ odom_from_lidar[:3, :3].T + odom_from_lidar[:3, 3]
-        bev = self.bev.grid(stamp, ego[:2], items, views, list(scenes.values()), odom_from_lidar[:3, 3], world)
+        bev = None
+        if self.bev is not None:
+            world = cloud[:, :3] @ odom_from_lidar[:3, :3].T + odom_from_lidar[:3, 3]
+            bev = self.bev.grid(stamp, ego[:2], items, views, list(scenes.values()), odom_from_lidar[:3, 3], world)
         objects = self._objects(things, index, scenes, stamp)
         truth = SurroundScene(stamp, scenes, GROUND_TRUTH)
         return Sample(config.sequence_name, index, frame, truth, objects, bev)

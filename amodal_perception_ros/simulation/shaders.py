@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from amodal_perception_ros.labels import SEGMENT_FACTOR
 from amodal_perception_ros.simulation.meshes import Kind
 
 MAX_LAMPS = 24
@@ -217,13 +218,15 @@ def scene_sources(kind: Kind, shadows: bool, lamps: bool, wet: bool) -> tuple[st
 
 TRUTH_VERTEX = (
     VERSION
+    + f"const float SEGMENT_FACTOR = {SEGMENT_FACTOR:.1f};"
     + """
 in vec3 position; in float cls;
 uniform mat4 view_projection; uniform mat4 model; uniform vec4 depth_row; uniform float segment;
 flat out float Id; out float Z;
 void main() {
   vec4 world = model * vec4(position, 1.0);
-  Id = cls > 0.5 ? cls * 1000.0 : segment; Z = dot(depth_row, world); gl_Position = view_projection * world;
+  Id = cls > 0.5 ? cls * SEGMENT_FACTOR : segment;
+  Z = dot(depth_row, world); gl_Position = view_projection * world;
 }
 """
 )

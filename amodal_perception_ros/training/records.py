@@ -14,11 +14,11 @@ import cv2
 import numpy as np
 
 from amodal_perception_ros.errors import InputError
-from amodal_perception_ros.labels import STUFF, THINGS
+from amodal_perception_ros.labels import SEGMENT_FACTOR, STUFF, THINGS
 from amodal_perception_ros.masks import RoiMask
 from amodal_perception_ros.network.config import OUTPUT_STRIDE
 from amodal_perception_ros.perception.preprocess import View, prepare
-from amodal_perception_ros.scene import CameraScene, Instance, Sample, paste_nearest
+from amodal_perception_ros.scene import OCCLUSION_LEVELS, CameraScene, Instance, Sample, paste_nearest
 
 MIN_VISIBLE_PX = 12.0
 """Objects with less visible area at the input's scale are not targets; their cells are ignored by the heat map."""
@@ -111,7 +111,7 @@ def _make_record(image: np.ndarray, guidance: np.ndarray, view: View, scene: Cam
     size = (image.shape[2], image.shape[1])
     offset = -np.log(view.depth_scale)
     targets, ignored = _split_by_size(scene, view)
-    segments = scene.labels.astype(np.int32) // 1000
+    segments = scene.labels.astype(np.int32) // SEGMENT_FACTOR
     visible, amodal, depths = _object_maps(targets, view, size, offset)
     lidar_index = np.flatnonzero(guidance[1]).astype(np.int32)
     ignored_cells = np.zeros((size[1] // OUTPUT_STRIDE, size[0] // OUTPUT_STRIDE), bool)
@@ -126,7 +126,7 @@ def _make_record(image: np.ndarray, guidance: np.ndarray, view: View, scene: Cam
         log_depth=_log_depth(scene.depth, view, size, offset).astype(np.float16),
         ignored=ignored_cells,
         classes=np.array([_THING_INDEX[instance.class_id] for instance in targets], np.int64),
-        levels=np.array([min(instance.occlusion_level, 7) for instance in targets], np.int64),
+        levels=np.array([min(instance.occlusion_level, OCCLUSION_LEVELS - 1) for instance in targets], np.int64),
         boxes=_boxes([_on_image(instance.amodal_mask, scene) for instance in targets], view, size),
         seeds=core_cells(visible),
         visible=visible,
