@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Collection
 from pathlib import Path
 
 import cv2
@@ -12,7 +13,7 @@ from dataset_samples import make_rig, make_sample
 from amodal_perception_ros.datasets.amodal_synth_drive import DatasetError, SequenceWriter
 from amodal_perception_ros.errors import InputError
 from amodal_perception_ros.scene import Sample
-from amodal_perception_ros.viewing.view import readable_zoom, spread, view
+from amodal_perception_ros.viewing.view import MAX_TICKS, readable_zoom, spread, view
 
 pytest.importorskip("rclpy")
 from nav_msgs.msg import Odometry
@@ -40,8 +41,17 @@ def samples() -> list[Sample]:
     return [make_sample(index, rig=rig) for index in range(FRAMES)]
 
 
-def record(path: Path, samples: list[Sample], with_results: bool = True, with_images: bool = True) -> Path:
-    """Record samples as `amodal run` would, the truth in place of what was perceived."""
+def record(
+    path: Path,
+    samples: list[Sample],
+    with_results: bool = True,
+    with_images: bool = True,
+    damaged: Collection[int] = (),
+) -> Path:
+    """Record samples as `amodal run` would, the truth in place of what was perceived.
+
+    Of the samples in `damaged` the images and results end after their header's frame.
+    """
     bag, known = BagFile(path), set()
 
     def write(topic: str, message: object, stamp_ns: int) -> None:
@@ -49,9 +59,12 @@ def record(path: Path, samples: list[Sample], with_results: bool = True, with_im
         if topic not in known:
             known.add(topic)
             bag.add_topic(topic, f"{kind.__module__.split('.')[0]}/msg/{kind.__name__}", [QoSProfile(depth=5)])
-        bag.write(topic, serialize_message(message), stamp_ns, stamp_ns)
+        data = serialize_message(message)
+        end = 16 + len(message.header.frame_id) + 1 if cut and kind is not Odometry else None
+        bag.write(topic, data[:end], stamp_ns, stamp_ns)
 
-    for sample in samples:
+    for number, sample in enumerate(samples):
+        cut = number in damaged
         stamp = sample.frame.stamp_ns
         odometry = Odometry(header=make_header(stamp, "odom"), child_frame_id="base_link")
         assert sample.frame.odom_from_base is not None
@@ -115,6 +128,22 @@ def test_a_recorded_run_gives_the_pictures_of_its_scenes(samples: list[Sample], 
         difference = np.abs(drawn[name].astype(int) - expected[name].astype(int))
         assert difference.mean() < (6 if name.endswith("jpg") else 1), name
     assert view_recording(recording, tmp_path / "alone").is_file()
+
+
+@pytest.mark.ros
+def test_only_what_is_drawn_is_decoded(tmp_path: Path) -> None:
+    """So memory does not grow with the drive: the messages of all other ticks could not even be decoded."""
+    rig = make_rig()
+    drive = [make_sample(index, rig=rig) for index in range(MAX_TICKS + 3)]
+    skipped = set(range(len(drive))) - set(spread(len(drive)))
+    assert len(skipped) == 3
+    damaged = record(tmp_path / "damaged.mcap", drive, damaged=skipped)
+    write_run_report(damaged, tmp_path / "a", {})
+    write_run_report(record(tmp_path / "whole.mcap", drive), tmp_path / "b", {})
+    a, b = pictures(tmp_path / "a"), pictures(tmp_path / "b")
+    assert len({name[:8] for name in a}) == MAX_TICKS
+    assert a.keys() == b.keys()
+    assert all(np.array_equal(a[name], b[name]) for name in b)
 
 
 @pytest.mark.ros

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import struct
 from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
@@ -29,7 +31,6 @@ from amodal_perception_ros.ros.sensor_conversions import (
     compressed_to_rgb,
     image_to_rgb,
     odometry_to_matrix,
-    stamp_to_ns,
 )
 from amodal_perception_ros.scene import CameraScene
 from amodal_perception_ros.viewing.bev_picture import draw_bev
@@ -43,12 +44,22 @@ RECORDING = "amodal.mcap"
 MAX_CAMERA_AGE_NS = 100_000_000
 """A camera's result belongs to a tick when its stamp is at most this far from the tick's."""
 
+_PANOPTIC, _DEPTH, _BEV, _OBJECTS = (
+    f"amodal_perception_ros/msg/{name}"
+    for name in ("AmodalPanoptic", "AmodalDepth", "BevOccupancy", "AmodalObjectArray")
+)
+_ODOMETRY = "nav_msgs/msg/Odometry"
 _RESULTS: dict[str, Any] = {
-    f"amodal_perception_ros/msg/{kind.__name__}": kind
-    for kind in (AmodalPanoptic, AmodalDepth, BevMessage, AmodalObjectArray)
+    _PANOPTIC: AmodalPanoptic,
+    _DEPTH: AmodalDepth,
+    _BEV: BevMessage,
+    _OBJECTS: AmodalObjectArray,
+    _ODOMETRY: Odometry,
 }
 _IMAGES: dict[str, Any] = {"sensor_msgs/msg/Image": Image, "sensor_msgs/msg/CompressedImage": CompressedImage}
-_ODOMETRY = "nav_msgs/msg/Odometry"
+
+_CDR_START = 4
+"""Bytes before the first field of a serialized message; the second of them is odd for little-endian data."""
 
 Key = tuple[str, int]
 """Frame and stamp [ns]: results of a camera carry the exact header of its image."""
@@ -88,103 +99,135 @@ def write_run_report(
         InputError: a recording cannot be read, or holds no panoptic messages.
     """
     with open_bag(recording) as bag:
-        results = _Results(bag)
-    if not results.ticks:
-        raise InputError(f"{recording}: holds no panoptic messages with their depth; record them with `amodal run`")
-    chosen = [results.ticks[index] for index in spread(len(results.ticks), MAX_TICKS)]
-    wanted = {key for stamp in chosen for key in results.cameras_of(stamp).values()}
+        index = _Index(bag)
+        if not index.ticks:
+            raise InputError(f"{recording}: holds no panoptic messages with their depth; record them with `amodal run`")
+        # A long drive has more than fits into memory: only what is drawn is read.
+        cameras = {index.ticks[i]: index.cameras_of(index.ticks[i]) for i in spread(len(index.ticks), MAX_TICKS)}
+        results = _Results(bag, cameras)
     with open_bag(images or recording) as bag:
-        pictures = _read_images(bag, wanted)
-    ticks = [results.draw(stamp, pictures) for stamp in chosen]
+        pictures = _read_images(bag, {key for topics in cameras.values() for key in topics.values()})
+    ticks = [results.draw(tick, index.ticks[0], pictures) for tick in cameras]
     return write_report(out, summary, ticks, "Amodal perception of a recorded drive")
 
 
-class _Results:
-    """The results of a recording by stamp, still serialized: a long drive has more than fits decoded into memory.
+class _Index:
+    """Frame and stamp of every result of a recording, so that ticks can be chosen before anything is decoded.
 
     Attributes:
         ticks: reference stamps [ns], in order.
     """
 
     def __init__(self, bag: Bag) -> None:
-        self._panoptic: dict[str, dict[Key, bytes]] = defaultdict(dict)
-        self._depth: dict[Key, bytes] = {}
+        self._panoptic: dict[str, set[Key]] = defaultdict(set)
+        self._depth: set[Key] = set()
+        bev: set[int] = set()
+        for item in bag.messages({topic.topic for topic in bag.topics if topic.type in (_PANOPTIC, _DEPTH, _BEV)}):
+            key = _key_of(item.data)
+            if item.type == _PANOPTIC:
+                self._panoptic[item.topic].add(key)
+            elif item.type == _DEPTH:
+                self._depth.add(key)
+            else:
+                bev.add(key[1])
+        first = next(iter(self._panoptic.values()), set())
+        self.ticks = sorted(bev if bev and first else {stamp for _, stamp in first})
+
+    def cameras_of(self, tick: int) -> dict[str, Key]:
+        """Return panoptic topic -> frame and stamp of the camera's result that belongs to a tick."""
+        found = {}
+        for topic, keys in self._panoptic.items():
+            nearest = min(keys & self._depth, key=lambda key: (abs(key[1] - tick), key), default=None)
+            if nearest is not None and abs(nearest[1] - tick) <= MAX_CAMERA_AGE_NS:
+                found[topic] = nearest
+        return found
+
+
+class _Results:
+    """The decoded results of some ticks.
+
+    Args:
+        bag: the recording.
+        cameras: chosen tick [ns] -> panoptic topic -> frame and stamp (see `_Index.cameras_of`).
+    """
+
+    def __init__(self, bag: Bag, cameras: Mapping[int, Mapping[str, Key]]) -> None:
+        self._cameras = cameras
+        self._keys = {key for topics in cameras.values() for key in topics.values()}
+        self._panoptic: dict[tuple[str, Key], AmodalPanoptic] = {}
+        self._depth: dict[Key, AmodalDepth] = {}
         self._bev: dict[int, BevMessage] = {}
         self._objects: dict[int, AmodalObjectArray] = {}
         self._poses: dict[int, np.ndarray] = {}
-        types = {topic.topic for topic in bag.topics if topic.type in _RESULTS or topic.type == _ODOMETRY}
-        for item in bag.messages(types):
-            self._add(item.type, item.data)
-        panoptic = [stamp for keys in self._panoptic.values() for _, stamp in keys]
-        first = next(iter(self._panoptic.values()), {})
-        self.ticks = sorted(self._bev) if self._bev and panoptic else sorted(stamp for _, stamp in first)
+        for item in bag.messages({topic.topic for topic in bag.topics if topic.type in _RESULTS}):
+            key = _key_of(item.data)
+            if self._wanted(item.type, key):
+                self._add(item.topic, key, deserialize_message(item.data, _RESULTS[item.type]))
 
-    def _add(self, type_name: str, data: bytes) -> None:
+    def _wanted(self, type_name: str, key: Key) -> bool:
+        if type_name in (_PANOPTIC, _DEPTH):
+            return key in self._keys
         if type_name == _ODOMETRY:
-            message = deserialize_message(data, Odometry)
-            try:
-                self._poses[stamp_to_ns(message.header.stamp)] = odometry_to_matrix(message)
-            except ConversionError:
-                return  # a broken pose is not drawn
-            return
-        message = deserialize_message(data, _RESULTS[type_name])
-        stamp = stamp_to_ns(message.header.stamp)
+            return any(abs(key[1] - tick) <= MAX_CAMERA_AGE_NS for tick in self._cameras)
+        return key[1] in self._cameras
+
+    def _add(self, topic: str, key: Key, message: Any) -> None:
         if isinstance(message, AmodalPanoptic):
-            self._panoptic[message.camera_name][message.header.frame_id, stamp] = data
+            self._panoptic[topic, key] = message
         elif isinstance(message, AmodalDepth):
-            self._depth[message.header.frame_id, stamp] = data
+            self._depth[key] = message
         elif isinstance(message, BevMessage):
-            self._bev[stamp] = message
+            self._bev[key[1]] = message
+        elif isinstance(message, AmodalObjectArray):
+            self._objects[key[1]] = message
         else:
-            self._objects[stamp] = message
+            with contextlib.suppress(ConversionError):  # a broken pose is not drawn
+                self._poses[key[1]] = odometry_to_matrix(message)
 
-    def cameras_of(self, tick: int) -> dict[str, Key]:
-        """Return camera name -> frame and stamp of the result that belongs to a tick."""
-        found = {}
-        for camera, keys in self._panoptic.items():
-            complete = [key for key in keys if key in self._depth]
-            nearest = min(complete, key=lambda key: abs(key[1] - tick), default=None)
-            if nearest is not None and abs(nearest[1] - tick) <= MAX_CAMERA_AGE_NS:
-                found[camera] = nearest
-        return found
-
-    def draw(self, tick: int, pictures: Mapping[Key, np.ndarray]) -> Tick:
-        """Draw one tick."""
+    def draw(self, tick: int, begin: int, pictures: Mapping[Key, np.ndarray]) -> Tick:
+        """Draw one tick; its title is the time since `begin` [ns]."""
         overlays = {}
-        for camera, key in self.cameras_of(tick).items():
-            scene = self._scene(camera, key)
+        for topic, key in self._cameras[tick].items():
+            panoptic = self._panoptic[topic, key]
+            scene = _scene(panoptic, self._depth[key])
             image = pictures.get(key)
             if image is None or image.shape[:2] != scene.labels.shape:
                 image = color_table()[scene.labels // SEGMENT_FACTOR]
-            overlays[camera] = draw_overlay(image, scene, readable_zoom(scene.camera.width))
+            overlays[panoptic.camera_name] = draw_overlay(image, scene, readable_zoom(scene.camera.width))
         bev = None
         if tick in self._bev:
             objects = objects_from_message(self._objects[tick]) if tick in self._objects else []
             bev = draw_bev(bev_from_message(self._bev[tick]), objects, self._pose(tick))
-        return Tick(f"{(tick - self.ticks[0]) / NANOSECONDS:.2f} s", overlays, bev)
+        return Tick(f"{(tick - begin) / NANOSECONDS:.2f} s", overlays, bev)
 
     def _pose(self, tick: int) -> np.ndarray | None:
         nearest = min(self._poses, key=lambda stamp: abs(stamp - tick), default=None)
         return None if nearest is None or abs(nearest - tick) > MAX_CAMERA_AGE_NS else self._poses[nearest]
 
-    def _scene(self, camera: str, key: Key) -> CameraScene:
-        panoptic = deserialize_message(self._panoptic[camera][key], AmodalPanoptic)
-        depth = deserialize_message(self._depth[key], AmodalDepth)
-        # Overlays are drawn in pixels; any valid calibration of that size will do.
-        focal, width, height = float(panoptic.width), panoptic.width, panoptic.height
-        info = CameraInfo(width=width, height=height)
-        info.k = [focal, 0.0, width / 2, 0.0, focal, height / 2, 0.0, 0.0, 1.0]
-        return scene_from_messages(panoptic, depth, info)
+
+def _key_of(data: bytes) -> Key:
+    """Return frame and stamp of a serialized message that begins with a std_msgs/Header; nothing else is decoded."""
+    seconds, nanoseconds, length = struct.unpack_from("<iII" if data[1] & 1 else ">iII", data, _CDR_START)
+    frame = _CDR_START + 12
+    return bytes(data[frame : frame + length]).rstrip(b"\0").decode(), seconds * NANOSECONDS + nanoseconds
+
+
+def _scene(panoptic: AmodalPanoptic, depth: AmodalDepth) -> CameraScene:
+    # Overlays are drawn in pixels; any valid calibration of that size will do.
+    focal, width, height = float(panoptic.width), panoptic.width, panoptic.height
+    info = CameraInfo(width=width, height=height)
+    info.k = [focal, 0.0, width / 2, 0.0, focal, height / 2, 0.0, 0.0, 1.0]
+    return scene_from_messages(panoptic, depth, info)
 
 
 def _read_images(bag: Bag, wanted: set[Key]) -> dict[Key, np.ndarray]:
     """Return the wanted images as RGB; those that do not decode are left out."""
     found: dict[Key, np.ndarray] = {}
     for item in bag.messages({topic.topic for topic in bag.topics if topic.type in _IMAGES}):
-        message = deserialize_message(item.data, _IMAGES[item.type])
-        key = (message.header.frame_id, stamp_to_ns(message.header.stamp))
+        key = _key_of(item.data)
         if key not in wanted or key in found:
             continue
+        message = deserialize_message(item.data, _IMAGES[item.type])
         try:
             found[key] = compressed_to_rgb(message) if item.type.endswith("CompressedImage") else image_to_rgb(message)
         except ConversionError:
