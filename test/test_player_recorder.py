@@ -1,6 +1,10 @@
 """The bag player and the recorder: every byte through real processes, files that others can read, and bad input."""
 
+import re
+import signal
 import threading
+import time
+from array import array
 from collections import defaultdict
 from itertools import pairwise
 
@@ -23,10 +27,12 @@ from message_scenes import (
 from ros_processes import Program, new_domain
 
 pytest.importorskip("rclpy")
+import rclpy
+from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.serialization import deserialize_message, serialize_message
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
-from sensor_msgs.msg import CameraInfo
+from sensor_msgs.msg import CameraInfo, Image
 
 from amodal_perception_ros.datasets.bag import BagTopic, open_bag, write_bag
 from amodal_perception_ros.ros import message_conversions as convert
@@ -128,6 +134,38 @@ def test_only_the_named_topics_are_recorded(drive, tmp_path):
     topics, messages = by_topic(out)
     assert set(topics) == set(chosen)
     assert {name: len(values) for name, values in messages.items()} == dict.fromkeys(chosen, 6)
+
+
+def test_what_is_lost_on_the_way_is_counted(tmp_path):
+    """A recorder that stands still loses best-effort images, which do not fit into the middleware's shared memory."""
+    env, out, sent = new_domain(), tmp_path / "gaps.mcap", 60
+    context = rclpy.Context()
+    rclpy.init(args=[], context=context, domain_id=int(env["ROS_DOMAIN_ID"]))
+    try:
+        node = Node("camera", context=context, start_parameter_services=False)
+        publisher = node.create_publisher(Image, "/image", BEST_EFFORT)
+        with Program("recorder", "/image", "--out", out, env=env) as recorder:
+            recorder.wait_for_line("recording /image")
+            while publisher.get_subscription_count() == 0:
+                time.sleep(0.02)
+            # A gap is known when messages before and after it came.
+            publisher.publish(Image())
+            time.sleep(0.5)
+            recorder.process.send_signal(signal.SIGSTOP)
+            for _ in range(sent - 2):
+                publisher.publish(Image(data=array("B", bytes(700_000))))
+            recorder.process.send_signal(signal.SIGCONT)
+            time.sleep(0.5)
+            publisher.publish(Image())
+            time.sleep(0.5)
+            recorder.interrupt()
+            code, text, errors = recorder.finish()
+    finally:
+        rclpy.try_shutdown(context=context)
+    assert code == 0
+    lost = int(re.search(r"recorder: (\d+) messages of /image were lost on the way", errors)[1])
+    recorded = int(re.search(r"recorded (\d+) messages", text)[1])
+    assert 0 < lost <= sent - recorded
 
 
 def test_a_looping_player_stops_on_ctrl_c(drive):

@@ -109,18 +109,23 @@ def decode_without_ros(path):
             store.deserialize_cdr(message.data, message.type)
 
 
-def test_the_topics_and_frames_of_carla_are_mapped_by_their_files(params, tmp_path):
+RARE_REPORTS = "amodal_perception:\n  ros__parameters:\n    diagnostics: {period_s: 60.0}\n"
+
+
+def test_the_topics_and_frames_of_carla_are_mapped_by_their_files(params, tmp_path, capsys):
     config = Path(__file__).resolve().parents[1] / "config"
     bag = write_bag(frames(), tmp_path / "carla.mcap", profile="carla")
     mine = tmp_path / "carla.yaml"
     text = (config / "carla.yaml").read_text()
     weights = params.read_text().split("weights: ")[1].split()[0].strip("'")
     text = text.replace('["front", "right", "back", "left"]', '["front", "right"]')
-    mine.write_text(f"{text}\n    weights: {weights}\n    input_size: [128, 96]\n")
+    mine.write_text(f"{text}\n    weights: {weights}\n    input_size: [128, 96]\n{RARE_REPORTS}")
     (tmp_path / "carla.topics.yaml").write_text((config / "carla.topics.yaml").read_text())
     summary = run(bag, tmp_path / "out", mine)
     assert summary["ticks_in"] == TICKS
     assert summary["sets_out"] >= 1
+    # The end of the run did not wait for the reports that the file wants once a minute.
+    assert "no news" not in capsys.readouterr().err
     with open_bag(tmp_path / "out" / "amodal.mcap") as recording:
         topics = {topic.topic for topic in recording.topics}
     assert "/front/panoptic" in topics
@@ -284,6 +289,33 @@ def test_sensors_and_frames_are_found_whatever_their_topics_are_called(tmp_path)
     for line in ("image_transport: compressed", "use_lidar: true", "odom_frame: map", "base_frame: vehicle"):
         assert line in text
     assert plan.notes == ()
+
+
+def test_a_rectified_image_is_taken_where_there_is_a_raw_one_too(tmp_path):
+    topics = {}
+    for side in ("left", "direct"):  # the camera's namespace says nothing about its images
+        for image in ("image", "image_unrectified", "image_rect_color"):
+            topics[f"/{side}/{image}"] = Image()
+        topics[f"/{side}/camera_info"] = CameraInfo()
+    plan = planned(tmp_path, topics)
+    assert plan.cameras["left"] == ("/left/image_rect_color", "/left/camera_info")
+    assert plan.cameras["direct"] == ("/direct/image_rect_color", "/direct/camera_info")
+    assert plan.notes == tuple(
+        f"/{side}/image_rect_color is used, not /{side}/{other}"
+        for side in ("left", "direct")
+        for other in ("image", "image_unrectified")
+    )
+
+
+def test_a_rectified_raw_image_is_taken_before_a_compressed_one_that_is_not(tmp_path):
+    topics = {
+        "/a/image_raw/compressed": CompressedImage(),
+        "/a/image_rect": Image(),
+        "/a/camera_info": CameraInfo(),
+    }
+    plan = planned(tmp_path, topics)
+    assert plan.cameras == {"a": ("/a/image_rect", "/a/camera_info")}
+    assert "image_transport: raw" in plan.params[0].read_text()
 
 
 def test_a_recording_with_one_raw_camera_only_needs_nothing_else(tmp_path):

@@ -3,6 +3,9 @@
 Messages are stored as they came over the wire. The definitions of their types are embedded, this package's included,
 so that the file can be read where the package is not installed. rosbag2's own recorder is not part of the ROS 2
 wheels; on a distribution `ros2 bag record` does the same.
+
+What the middleware reports as lost on the way is counted and named at the end. It does not report messages that a
+full queue of QUEUE_DEPTH pushed out; the recorder does nothing but write, so that its queues stay short.
 """
 
 from __future__ import annotations
@@ -31,6 +34,11 @@ from rclpy.utilities import remove_ros_args
 
 from amodal_perception_ros.ros.interfaces import UnknownTypeError, message_class, message_definition
 from amodal_perception_ros.ros.sensor_conversions import NANOSECONDS
+
+try:
+    from rclpy.event_handler import SubscriptionEventCallbacks
+except ImportError:  # Humble
+    from rclpy.qos_event import SubscriptionEventCallbacks
 
 METADATA_VERSION = 8
 """rosbag2 metadata version: the last that writes QoS as numbers, which Humble reads too."""
@@ -162,6 +170,9 @@ class Recorder(Node):
         bag: the file to write.
         topics: topic names; empty records all topics.
         exclude: topics that are left out when all are recorded.
+
+    Attributes:
+        lost: topic -> number of messages that the middleware lost.
     """
 
     def __init__(self, bag: BagFile, topics: Sequence[str] = (), exclude: Sequence[str] = ()) -> None:
@@ -170,6 +181,7 @@ class Recorder(Node):
         self._wanted = frozenset(self.resolve_topic_name(topic) for topic in topics)
         self._excluded = NEVER_RECORDED | {self.resolve_topic_name(topic) for topic in exclude}
         self._known: set[str] = set()
+        self.lost: Counter[str] = Counter()
         self.create_timer(DISCOVERY_PERIOD_S, self._discover)
         self._discover()
 
@@ -192,15 +204,31 @@ class Recorder(Node):
         except UnknownTypeError as error:
             self.get_logger().warning(f"{topic} is not recorded: {error}")
             return
-        self.create_subscription(kind, topic, partial(self._store, topic), matching_qos(offered), raw=True)
+        self.create_subscription(
+            kind,
+            topic,
+            partial(self._store, topic),
+            matching_qos(offered),
+            event_callbacks=SubscriptionEventCallbacks(message_lost=partial(self._count_lost, topic)),
+            raw=True,
+        )
         self.get_logger().info(f"recording {topic}")
 
     def _store(self, topic: str, data: bytes) -> None:
         self._bag.write(topic, data, time.time_ns())
 
+    def _count_lost(self, topic: str, event: Any) -> None:
+        self.lost[topic] += event.total_count_change
 
-def record(path: Path, topics: Sequence[str], exclude: Sequence[str], stop: threading.Event) -> Counter[str]:
-    """Record until `stop` is set, and return topic -> number of messages; rclpy must be initialized."""
+
+def record(
+    path: Path, topics: Sequence[str], exclude: Sequence[str], stop: threading.Event
+) -> tuple[Counter[str], Counter[str]]:
+    """Record until `stop` is set; rclpy must be initialized.
+
+    Returns:
+        Topic -> number of messages in the file, and topic -> number of messages that the middleware lost.
+    """
     bag = BagFile(path)
     node = Recorder(bag, topics, exclude)
     executor = SingleThreadedExecutor()
@@ -215,7 +243,7 @@ def record(path: Path, topics: Sequence[str], exclude: Sequence[str], stop: thre
         executor.shutdown()
         node.destroy_node()
         bag.close()
-    return bag.counts
+    return bag.counts, node.lost
 
 
 def _drain(executor: SingleThreadedExecutor, bag: BagFile) -> None:
@@ -253,12 +281,14 @@ def main(args: list[str] | None = None) -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
     try:
-        counts = record(options.out, options.topics, options.exclude, stop)
+        counts, lost = record(options.out, options.topics, options.exclude, stop)
     except OSError as error:
         print(f"recorder: {options.out} cannot be written: {error.strerror or error}", file=sys.stderr)
         return 2
     finally:
         rclpy.try_shutdown()
+    for topic, number in lost.items():
+        print(f"recorder: {number} messages of {topic} were lost on the way", file=sys.stderr)
     print(f"recorded {counts.total()} messages of {len(counts)} topics into {options.out}")
     return 0
 

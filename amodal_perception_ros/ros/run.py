@@ -42,6 +42,9 @@ PERCEPTION_NODE, RECORDER_NODE = "amodal_perception", "recorder"
 START_TIMEOUT_S = 180.0
 """How long the perception node may load its network and the others may find each other."""
 
+REPORT_PERIOD_S = 1.0
+"""The node's diagnostics period in a run, whatever the parameter files say: its reports tell when a run is over."""
+
 IDLE_TIMEOUT_S = 30.0
 """A run whose recording has ended is over, too, when the node counted nothing new for this long."""
 
@@ -225,6 +228,9 @@ class _Run:
             self._watcher.spin(0.2)
             recorder.stop()
             self._check_ends(perception, recorder)
+            for line in recorder.log_tail().splitlines():
+                if line.startswith("recorder: "):  # what was lost
+                    print(f"note: {line}", file=sys.stderr)
         finally:
             for program in reversed(self._programs):
                 program.stop()
@@ -233,6 +239,8 @@ class _Run:
         arguments = ["--ros-args", "-p", "use_sim_time:=true"]
         for path in self._plan.params:
             arguments += ["--params-file", str(path)]
+        # Named for the node, because a file's section of that name overrides what is set for all nodes.
+        arguments += ["-p", f"{PERCEPTION_NODE}:diagnostics.period_s:={REPORT_PERIOD_S}"]
         for source, target in self._plan.remaps:
             arguments += ["-r", f"{source}:={target}"]
         return arguments

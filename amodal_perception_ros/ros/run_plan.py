@@ -72,11 +72,11 @@ def plan_run(bag: Bag, params: Path | None, derived: Path) -> RunPlan:
     given = {} if params is None else _given(params)
     if params is not None and ("cameras" in given or topics_file_of(params) is not None):
         return _plan(bag, (params,), given, tuple(remappings(params)))
-    values, remaps = _derive(bag)
+    values, remaps, notes = _derive(bag)
     text = "# Written by `amodal run` for this recording.\n"
     derived.write_text(text + yaml.safe_dump({"/**": {"ros__parameters": values}}, sort_keys=False))
     files = (derived,) if params is None else (derived, params)
-    return _plan(bag, files, {**values, **given}, remaps)
+    return _plan(bag, files, {**values, **given}, remaps, notes)
 
 
 def _given(params: Path) -> dict[str, Any]:
@@ -91,7 +91,13 @@ def _given(params: Path) -> dict[str, Any]:
     return given
 
 
-def _plan(bag: Bag, files: tuple[Path, ...], values: dict[str, Any], remaps: tuple[tuple[str, str], ...]) -> RunPlan:
+def _plan(
+    bag: Bag,
+    files: tuple[Path, ...],
+    values: dict[str, Any],
+    remaps: tuple[tuple[str, str], ...],
+    notes: tuple[str, ...] = (),
+) -> RunPlan:
     settings: dict[str, Any] = dict(check_values(values))
     names = dict(remaps)
     recorded = {topic.topic for topic in bag.topics}
@@ -113,14 +119,14 @@ def _plan(bag: Bag, files: tuple[Path, ...], values: dict[str, Any], remaps: tup
     wanted = [topic for topics in cameras.values() for topic in topics]
     wanted += [topic_of("lidar/points")] if settings["use_lidar"] else []
     wanted += [topic_of("odometry")] if settings["use_odometry"] else []
-    notes = [f"{topic} is not in the recording" for topic in wanted if topic not in recorded]
+    missing = tuple(f"{topic} is not in the recording" for topic in wanted if topic not in recorded)
     inputs = [topic for topic in (*wanted, *_TRANSFORMS) if topic in recorded]
-    return RunPlan(files, remaps, tuple(inputs), present, tuple(notes))
+    return RunPlan(files, remaps, tuple(inputs), present, notes + missing)
 
 
-def _derive(bag: Bag) -> tuple[dict[str, Any], tuple[tuple[str, str], ...]]:
-    """Return parameters and remappings for the sensors of the recording."""
-    transport, cameras = _find_cameras(bag)
+def _derive(bag: Bag) -> tuple[dict[str, Any], tuple[tuple[str, str], ...], tuple[str, ...]]:
+    """Return parameters and remappings for the sensors of the recording, and what the user should know of them."""
+    transport, cameras, notes = _find_cameras(bag)
     suffix = "/compressed" if transport == "compressed" else ""
     remaps = {f"{name}/image{suffix}": image for name, (image, _) in cameras.items()}
     remaps |= {f"{name}/camera_info": info for name, (_, info) in cameras.items()}
@@ -133,14 +139,22 @@ def _derive(bag: Bag) -> tuple[dict[str, Any], tuple[tuple[str, str], ...]]:
     if odometry is not None:
         remaps["odometry"] = odometry
         values |= _frames(bag, odometry)
-    return values, tuple((name, topic) for name, topic in remaps.items() if f"/{name}" != topic)
+    return values, tuple((name, topic) for name, topic in remaps.items() if f"/{name}" != topic), notes
 
 
-def _find_cameras(bag: Bag) -> tuple[str, dict[str, tuple[str, str]]]:
-    """Return the transport that gives most cameras, and camera name -> (image topic, camera_info topic)."""
+def _find_cameras(bag: Bag) -> tuple[str, dict[str, tuple[str, str]], tuple[str, ...]]:
+    """Return the transport that gives most cameras, camera name -> (image topic, camera_info topic), and notes.
+
+    Of equally many cameras those with more rectified images count, then compressed ones.
+    """
     found = {transport: _cameras(bag.topics, kind) for transport, kind in (("compressed", COMPRESSED), ("raw", IMAGE))}
-    transport = max(found, key=lambda name: len(found[name]))
-    cameras = found[transport]
+
+    def merit(transport: str) -> tuple[int, int]:
+        cameras, _ = found[transport]
+        return len(cameras), sum(_is_rectified(image) for image, _ in cameras.values())
+
+    transport = max(found, key=merit)
+    cameras, notes = found[transport]
     if not cameras:
         topics = ", ".join(sorted(topic.topic for topic in bag.topics))
         raise InputError(
@@ -152,21 +166,35 @@ def _find_cameras(bag: Bag) -> tuple[str, dict[str, tuple[str, str]]]:
             f"{bag.path}: {len(cameras)} cameras ({', '.join(cameras)}), but at most {_MAX_CAMERAS} are supported; "
             "choose some with --params"
         )
-    return transport, cameras
+    return transport, cameras, notes
 
 
-def _cameras(topics: Iterable[BagTopic], kind: str) -> dict[str, tuple[str, str]]:
+def _cameras(topics: Iterable[BagTopic], kind: str) -> tuple[dict[str, tuple[str, str]], tuple[str, ...]]:
+    """Return camera name -> (image topic, camera_info topic), and notes on cameras that have several images."""
     topics = list(topics)
     infos = {topic.topic.rsplit("/", 1)[0]: topic.topic for topic in topics if topic.type == CAMERA_INFO}
+    images: dict[str, list[str]] = {}
+    for topic in (topic.topic for topic in topics if topic.type == kind and not _is_depth(topic.topic)):
+        stem = _image_name(topic)[0]
+        if stem in infos:
+            images.setdefault(stem, []).append(topic)
+    best = {stem: min(names, key=lambda name: (not _is_rectified(name), len(name))) for stem, names in images.items()}
     cameras: dict[str, tuple[str, str]] = {}
-    taken: set[str] = set()
-    for topic in sorted((t for t in topics if t.type == kind), key=lambda t: len(t.topic)):
-        stem = topic.topic.removesuffix("/compressed").rsplit("/", 1)[0]
-        if stem in infos and stem not in taken and not _is_depth(topic.topic):
-            taken.add(stem)
-            cameras[_camera_name(stem, cameras)] = (topic.topic, infos[stem])
+    for stem in sorted(best, key=lambda stem: len(best[stem])):
+        cameras[_camera_name(stem, cameras)] = (best[stem], infos[stem])
+    notes = [f"{best[stem]} is used, not {name}" for stem in images for name in images[stem] if name != best[stem]]
     order = {topic.topic: number for number, topic in enumerate(topics)}
-    return dict(sorted(cameras.items(), key=lambda item: order[item[1][0]]))
+    return dict(sorted(cameras.items(), key=lambda item: order[item[1][0]])), tuple(notes)
+
+
+def _image_name(topic: str) -> tuple[str, str]:
+    """Return the namespace of a camera's image topic and the image's own name."""
+    stem, _, name = topic.removesuffix("/compressed").rpartition("/")
+    return stem, name
+
+
+def _is_rectified(topic: str) -> bool:
+    return re.search(r"(?<!un)rect", _image_name(topic)[1], re.IGNORECASE) is not None
 
 
 def _is_depth(topic: str) -> bool:
