@@ -99,6 +99,11 @@ class SyncConfig:
             return usual
         return (self.reference, *(name for name in usual if name != self.reference))
 
+    @property
+    def pause_ns(self) -> int:
+        """A longer gap between any two messages is a pause of everything, and counts as this long for `alive_ns`."""
+        return max(self.timeout_ns, self.alive_ns // 5)
+
 
 @dataclass(frozen=True, eq=False)
 class SensorSet:
@@ -282,6 +287,7 @@ class Synchronizer:
         self._used: dict[str, int] = {}
         self._agrees: dict[str, bool] = {}
         self._now: int | None = None
+        self._last_arrival: int | None = None
         self._active = 0
         self._seen: dict[str, int] = dict.fromkeys(config.sensors, 0)
 
@@ -300,7 +306,8 @@ class Synchronizer:
         if sensor not in self._queues:
             raise ValueError(f"unknown sensor '{sensor}'; configured sensors: {list(self._queues)}")
         self.received[sensor] += 1
-        self._advance_clock(arrival_ns, from_message=True)
+        self._advance_clock(arrival_ns)
+        self._note_activity(arrival_ns)
         corrected = stamp_ns - self.config.offsets_ns.get(sensor, 0)
         newest_before = max(self._gate.newest.values(), default=0)
         verdict = self._gate.offer(_Message(sensor, corrected, stamp_ns, payload, arrival_ns))
@@ -314,7 +321,7 @@ class Synchronizer:
 
     def poll(self, now_ns: int) -> list[SensorSet]:
         """Return the sets whose time-out is over at `now_ns` on the arrival clock."""
-        self._advance_clock(now_ns, from_message=False)
+        self._advance_clock(now_ns)
         return self._emit_ready()
 
     def flush(self) -> list[SensorSet]:
@@ -372,14 +379,16 @@ class Synchronizer:
     def _is_worth_waiting_for(self, sensor: str) -> bool:
         return self.is_alive(sensor) and self.agrees_in_time(sensor)
 
-    def _advance_clock(self, now: int, from_message: bool) -> None:
-        if self._now is None:
-            self._now = now
-        step = max(0, now - self._now)
-        self._now += step
-        if from_message:
-            # A step longer than the time-out is a pause of everything; it must not make the streams look dead.
-            self._active += min(step, self.config.timeout_ns)
+    def _advance_clock(self, now: int) -> None:
+        self._now = now if self._now is None else max(self._now, now)
+
+    def _note_activity(self, arrival: int) -> None:
+        """Count the time between messages, however often `poll` is called in between."""
+        if self._last_arrival is None:
+            self._last_arrival = arrival
+        step = max(0, arrival - self._last_arrival)
+        self._last_arrival += step
+        self._active += min(step, self.config.pause_ns)
 
     def _restart(self, before: int, after: int) -> None:
         self.resets += 1

@@ -117,6 +117,57 @@ def test_dead_camera_costs_one_time_out_per_tick_until_it_is_known_dead():
     assert not sync.drops
 
 
+ARRIVALS_MS = {
+    "all within 4 ms": dict(zip(TICK, (0.0, 0.8, 1.6, 2.4, 3.2, 4.0))),
+    "staggered": dict(zip(TICK, (0, 16, 32, 48, 64, 80))),
+    "always 1 ms after a poll": dict.fromkeys(TICK, 1),
+}
+
+
+def timeline(dies, polls_ms, arrivals_ms, dies_at=10, ticks=100):
+    """(time [ms], None for a poll or (sensor, tick)) of sensors at 10 Hz, one of which dies; a poll goes first."""
+    messages = [(100 * k + arrivals_ms[n], (n, k)) for k in range(ticks) for n in TICK if n != dies or k < dies_at]
+    polls = [(time, None) for time in range(0, 100 * ticks, polls_ms)] if polls_ms else []
+    return sorted(polls + messages, key=lambda event: event[0])
+
+
+def play(sync, events):
+    """Return (time of leaving [ms], set) of all sets."""
+    out = []
+    for time, message in events:
+        now = round(time * MS)
+        if message is None:
+            sets = sync.poll(now)
+        else:
+            sets = sync.add(message[0], (1000 + 100 * message[1]) * MS, message, now)
+        out += [(time, one) for one in sets]
+    return out
+
+
+@pytest.mark.parametrize("arrivals", ARRIVALS_MS)
+@pytest.mark.parametrize("polls_ms", [None, 1, 20, 50])
+@pytest.mark.parametrize("timeout_ms", [0, 100])
+def test_sets_go_on_soon_after_the_lidar_died_however_often_is_polled(arrivals, polls_ms, timeout_ms):
+    sync = Synchronizer(SyncConfig(timeout_ns=timeout_ms * MS))
+    sets = play(sync, timeline("lidar", polls_ms, ARRIVALS_MS[arrivals]))
+    without = [(time, one) for time, one in sets if "lidar" in one.missing and one.reference == "front"]
+    assert without[0][0] <= 1000 + 500 + 300, "alive_ns and three periods after its last tick"
+    stamps = [one.stamp_ns // MS for _, one in without]
+    assert stamps[-70:] == list(range(4000, 10_901, 100)), "then every tick gives a set"
+    assert not sync.is_alive("lidar")
+
+
+@pytest.mark.parametrize("arrivals", ARRIVALS_MS)
+@pytest.mark.parametrize("polls_ms", [None, 1, 20, 50])
+def test_a_dead_camera_costs_the_time_out_only_until_it_is_known_dead(arrivals, polls_ms):
+    sync = Synchronizer(SyncConfig())
+    last = max(time for name, time in ARRIVALS_MS[arrivals].items() if name != "left")
+    sets = play(sync, timeline("left", polls_ms, ARRIVALS_MS[arrivals]))
+    waits = {one.stamp_ns // MS: time - (one.stamp_ns // MS - 1000) for time, one in sets}
+    assert sorted(waits) == list(range(1000, 10_901, 100))
+    assert all(waits[stamp] <= last for stamp in waits if stamp >= 2000 + 500 + 300)
+
+
 def test_a_camera_that_returns_is_in_the_sets_again():
     sync = Synchronizer(SyncConfig())
     sets = drive(sync, 60, sensors=lambda k: TICK if not 10 <= k < 40 else [n for n in TICK if n != "right"])
