@@ -1,4 +1,4 @@
-"""The 18 classes of AmodalSynthDrive (11 stuff, 7 things) and their ids in other vocabularies.
+"""The 18 classes of AmodalSynthDrive (11 stuff, 7 things), their ids and colours.
 
 Two numbers name a class. `Label.id` is the Cityscapes id: it is what files and messages carry
 (`segment = id * 1000 + instance`). `Label.index` is the contiguous 0..17 number that the network predicts:
@@ -63,15 +63,6 @@ THINGS: tuple[Label, ...] = tuple(label for label in LABELS if label.is_thing)
 BY_ID: dict[int, Label] = {label.id: label for label in LABELS}
 BY_NAME: dict[str, Label] = {label.name: label for label in LABELS}
 
-CARLA_TO_ID: dict[int, int] = {
-    1: 7, 2: 8, 3: 11, 4: 12, 5: 13, 6: 17, 7: 19, 8: 20, 9: 21, 10: 22, 11: 23,
-    12: 24, 13: 25, 14: 26, 15: 27, 16: 28, 18: 32, 19: 33, 24: 7,
-}  # fmt: skip
-"""CARLA 0.9.14+ semantic tags to class ids (24 is CARLA's road line); other tags are unlabelled."""
-
-KINS_TO_ID: dict[int, int] = {1: 25, 2: 24, 3: 24, 4: 26, 5: 26, 6: 27, 7: 26}
-"""KINS categories (cyclist, pedestrian, person-sitting, car, van, truck, misc-vehicle); tram has none."""
-
 
 def segment_id(class_id: int, instance_number: int = 0) -> int:
     """Return the uint16 segment id of a class and instance number.
@@ -86,11 +77,6 @@ def segment_id(class_id: int, instance_number: int = 0) -> int:
     if not low <= instance_number <= high:
         raise ValueError(f"instance number {instance_number} of {label.name} must be in {low}..{high}")
     return class_id * SEGMENT_FACTOR + instance_number
-
-
-def class_of_segment(segment: int) -> int:
-    """Return the class id of a segment id (0 for unlabelled)."""
-    return int(segment) // SEGMENT_FACTOR
 
 
 def id_table() -> np.ndarray:

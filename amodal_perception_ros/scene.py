@@ -12,7 +12,7 @@ from enum import IntEnum
 
 import numpy as np
 
-from amodal_perception_ros.labels import BY_ID
+from amodal_perception_ros.labels import BY_ID, SEGMENT_FACTOR
 from amodal_perception_ros.masks import RoiMask
 
 OCCLUSION_LEVELS = 8
@@ -217,7 +217,7 @@ class CameraScene:
         """
         height, width = self.depth.shape
         maps = np.full((levels, height, width), np.nan, np.float32)
-        stuff = self.labels % 1000 == 0
+        stuff = self.labels % SEGMENT_FACTOR == 0
         maps[0][stuff] = self.depth[stuff]
         for instance in self.instances:
             level = maps[min(instance.occlusion_level, levels - 1)]
