@@ -282,11 +282,38 @@ def test_the_cache_holds_every_image_once_and_is_not_made_again(tmp_path):
     first = prepare_cache(readers, tmp_path / "cache", sizes, workers=1)
     assert {size: len(paths) for size, paths in first.items()} == {SIZE: 4, (64, 64): 4}
     stamps = [path.stat().st_mtime_ns for path in first[SIZE]]
-    (tmp_path / "cache" / "128x96" / "a" / "00001.done").unlink()
+    (first[SIZE][0].parent / "00001.done").unlink()
     second = prepare_cache(readers, tmp_path / "cache", sizes, workers=1)
     assert second == first
     changed = [path.stat().st_mtime_ns != stamp for path, stamp in zip(second[SIZE], stamps)]
     assert changed == [False, False, True, True]
+
+
+def test_another_data_set_with_the_same_names_gets_records_of_its_own(tmp_path, monkeypatch):
+    samples = [[toy_sample(10 + seed, sequence="a", index=index) for index in range(2)] for seed in range(2)]
+    files, readers = [], []
+    for number, given in enumerate(samples):
+        with SequenceWriter(tmp_path / str(number)) as writer:
+            for sample in given:
+                writer.write(sample)
+        readers.append(split_sequences([tmp_path / str(number)], [], 0).train)
+        files.append(prepare_cache(readers[-1], tmp_path / "cache", [SIZE], workers=1)[SIZE])
+    for given, paths in zip(samples, files):
+        truth = [make_records(sample, SIZE) for sample in given]
+        expected = [records[camera].boxes for records in truth for camera in ("back", "front")]
+        for path, boxes in zip(paths, expected, strict=True):
+            np.testing.assert_array_equal(ImageRecord.load(path).boxes, boxes)
+    monkeypatch.setattr("amodal_perception_ros.training.dataset.RECORD_FORMAT", -1)
+    assert not set(prepare_cache(readers[0], tmp_path / "cache", [SIZE], workers=1)[SIZE]) & set(files[0])
+
+
+def test_only_records_of_the_sequences_own_frames_are_listed(tmp_path):
+    root = write_sequences(tmp_path / "data", ["a"], frames=1)
+    readers = split_sequences([root], [], 0).train
+    files = prepare_cache(readers, tmp_path / "cache", [SIZE], workers=1)[SIZE]
+    assert [path.name for path in files] == ["00000_back.npz", "00000_front.npz"]
+    (files[0].parent / "00001_front.npz").write_bytes(b"of another run")
+    assert prepare_cache(readers, tmp_path / "cache", [SIZE], workers=1)[SIZE] == files
 
 
 def test_cached_records_equal_those_of_the_original_samples(tmp_path):

@@ -7,6 +7,8 @@ is read as it is; depth, calibration, odometry, LiDAR, boxes and BEV are this pr
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import re
 import shutil
@@ -306,6 +308,22 @@ class SequenceReader:
         """Return the size of the sequence's files on disk."""
         folders = [self._layout.base / f for f in self._layout.folders([c.name for c in self.rig.cameras])]
         return sum(file.stat().st_size for folder in folders if folder.is_dir() for file in folder.iterdir())
+
+    def fingerprint(self) -> str:
+        """Return a hexadecimal digest that tells the sequence from others of its name without reading its files.
+
+        It covers calibration, frames, what is recorded of its making, and the sizes of pictures and annotations.
+        """
+        layout = self._layout
+        paths = [
+            path(camera.name, number)
+            for number in self._numbers
+            for camera in self.rig.cameras
+            for path in (layout.image, layout.labels, layout.masks)
+        ]
+        sizes = [path.stat().st_size if path.is_file() else None for path in paths]
+        facts = [rig_to_json(self.rig), self._numbers, self.info, sizes]
+        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
     def _checked(self, index: int) -> int:
         if not -len(self) <= index < len(self):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import lru_cache
@@ -20,7 +21,7 @@ from amodal_perception_ros.errors import InputError
 from amodal_perception_ros.network.config import OUTPUT_STRIDE
 from amodal_perception_ros.network.losses import Targets
 from amodal_perception_ros.training.augment import Augmentation, augment
-from amodal_perception_ros.training.records import SEED_STRIDES, ImageRecord, make_records
+from amodal_perception_ros.training.records import RECORD_FORMAT, SEED_STRIDES, ImageRecord, make_records
 
 
 class Batch(NamedTuple):
@@ -75,23 +76,41 @@ def prepare_cache(
 ) -> dict[tuple[int, int], list[Path]]:
     """Make the records that the cache lacks and return input size -> record files, in order.
 
-    Records lie in CACHE/WIDTHxHEIGHT/SEQUENCE/FRAME_CAMERA.npz; a frame is complete when FRAME.done exists.
+    Records lie in CACHE/WIDTHxHEIGHT/SEQUENCE-FORMAT-FINGERPRINT/FRAME_CAMERA.npz: those of another data set with the
+    same names are others. A frame is complete when FRAME.done exists, which names its cameras.
     """
+    names = [f"{reader.name}-{RECORD_FORMAT}-{reader.fingerprint()[:12]}" for reader in readers]
     jobs = []
-    for reader in readers:
-        folders = [cache / f"{width}x{height}" / reader.name for width, height in sizes]
+    for reader, name in zip(readers, names):
+        folders = [_folder(cache, size, name) for size in sizes]
         for folder in folders:
             folder.mkdir(parents=True, exist_ok=True)
-        missing = [i for i in range(len(reader)) if not all((f / f"{i:05d}.done").exists() for f in folders)]
+        missing = [i for i in range(len(reader)) if not all(_done(folder, i).exists() for folder in folders)]
         jobs += [(reader, folders, tuple(sizes), frame) for frame in missing]
     if jobs:
         _run_jobs(jobs, workers)
     return {
         size: [
-            path for reader in readers for path in sorted((cache / f"{size[0]}x{size[1]}" / reader.name).glob("*.npz"))
+            _record(folder, frame, camera)
+            for reader, name in zip(readers, names)
+            for folder in [_folder(cache, size, name)]
+            for frame in range(len(reader))
+            for camera in _done(folder, frame).read_text().splitlines()
         ]
         for size in sizes
     }
+
+
+def _folder(cache: Path, size: tuple[int, int], name: str) -> Path:
+    return cache / f"{size[0]}x{size[1]}" / name
+
+
+def _done(folder: Path, frame: int) -> Path:
+    return folder / f"{frame:05d}.done"
+
+
+def _record(folder: Path, frame: int, camera: str) -> Path:
+    return folder / f"{frame:05d}_{camera}.npz"
 
 
 def _run_jobs(jobs: list[tuple], workers: int) -> None:
@@ -111,9 +130,13 @@ def _prepare_frame(job: tuple[SequenceReader, list[Path], tuple[tuple[int, int],
     reader, folders, sizes, frame = job
     sample = reader[frame]
     for folder, size in zip(folders, sizes):
-        for camera, record in make_records(sample, size).items():
-            record.save(folder / f"{frame:05d}_{camera}.npz")
-        (folder / f"{frame:05d}.done").touch()
+        records = make_records(sample, size)
+        for camera, record in records.items():
+            record.save(_record(folder, frame, camera))
+        done = _done(folder, frame)
+        draft = done.with_suffix(".part")
+        draft.write_text("\n".join(sorted(records)))
+        os.replace(draft, done)
 
 
 class BatchSource(Dataset):

@@ -20,6 +20,9 @@ from amodal_perception_ros.network.config import OUTPUT_STRIDE
 from amodal_perception_ros.perception.preprocess import View, prepare
 from amodal_perception_ros.scene import OCCLUSION_LEVELS, CameraScene, Instance, Sample, paste_nearest
 
+RECORD_FORMAT = 1
+"""To be raised when `make_records` makes something else of a sample: caches of another format are not used."""
+
 MIN_VISIBLE_PX = 12.0
 """Objects with less visible area at the input's scale are not targets; their cells are ignored by the heat map."""
 
