@@ -148,6 +148,24 @@ def test_a_single_frame_has_an_unknown_velocity_and_absent_sensors_no_topics(tmp
     assert topics == {"/clock", "/tf_static", "/front/image/compressed", "/front/camera_info"}
 
 
+@pytest.mark.parametrize("late", [False, True])
+def test_the_lidars_transform_precedes_its_first_sweep_whenever_that_comes(tmp_path, late):
+    """The sweep is stamped before the pictures of its frame; or the first frame has none at all."""
+    given = frames(2)
+    for frame in given:
+        frame.lidar_stamp_ns = frame.stamp_ns - 30_000_000
+    if late:
+        given[0].lidar = given[0].lidar_stamp_ns = None
+    messages = decoded(write_bag(given, tmp_path / "drive.mcap"))
+    topics = [topic for topic, _, _ in messages if topic != "/clock"]
+    assert topics[0] == "/tf_static"
+    assert topics.count("/lidar/points") == (1 if late else 2)
+    static = next(message for topic, _, message in messages if topic == "/tf_static")
+    (lidar,) = (t for t in static.transforms if t.child_frame_id == "lidar")
+    assert np.allclose(matrix(lidar.transform), given[0].rig.base_from_lidar)
+    assert ns(lidar.header) == messages[0][1] == (given[0].lidar_stamp_ns or given[0].stamp_ns)
+
+
 def test_the_carla_profile_is_the_bridges(carla):
     given = frames()
     ego = "/carla/ego_vehicle"

@@ -163,8 +163,8 @@ class _Builder:
         out: list[Outgoing] = []
         moving = [] if profile.static_extrinsics else self._extrinsics(stamp)
         if profile.static_extrinsics and first:
-            # Before everything else: the earliest stamp of the frame, so that no image precedes its transform.
-            earliest = min([stamp, *(self._stamp(s) for s in frame.image_stamps_ns.values())])
+            # Before everything else: the earliest stamp of the frame, so that no data precede their transform.
+            earliest = min(stamp, self._stamp(self._lidar_stamp_ns), *map(self._stamp, frame.image_stamps_ns.values()))
             out.append(self._tf("/tf_static", earliest, self._extrinsics(earliest)))
         if frame.odom_from_base is not None:
             moving.append(self._transform(stamp, profile.odom_frame, profile.base_frame, frame.odom_from_base))
@@ -177,9 +177,12 @@ class _Builder:
             out.append(self._camera_info(image_stamp, frame.rig.camera(name)))
             out.append(self._image(image_stamp, name, image))
         if frame.lidar is not None:
-            lidar_stamp = frame.stamp_ns if frame.lidar_stamp_ns is None else frame.lidar_stamp_ns
-            out.append(self._cloud(self._stamp(lidar_stamp), frame.lidar))
+            out.append(self._cloud(self._stamp(self._lidar_stamp_ns), frame.lidar))
         return [self._clock(s) for s in sorted({outgoing.stamp_ns for outgoing in out})] + out
+
+    @property
+    def _lidar_stamp_ns(self) -> int:
+        return self._frame.stamp_ns if self._frame.lidar_stamp_ns is None else self._frame.lidar_stamp_ns
 
     def _stamp(self, stamp_ns: int) -> int:
         if not self._profile.one_stamp:
@@ -217,10 +220,10 @@ class _Builder:
         )
 
     def _extrinsics(self, stamp_ns: int) -> list[Any]:
+        """The rig's transforms, the LiDAR's too: a frame without a sweep says nothing of those that follow."""
         profile, rig = self._profile, self._frame.rig
         children = [(profile.camera_frame.format(c.name), c.base_from_camera) for c in rig.cameras]
-        if self._frame.lidar is not None:
-            children.append((profile.lidar_frame, rig.base_from_lidar))
+        children.append((profile.lidar_frame, rig.base_from_lidar))
         return [self._transform(stamp_ns, profile.base_frame, child, matrix) for child, matrix in children]
 
     def _tf(self, topic: str, stamp_ns: int, transforms: list[Any]) -> Outgoing:
