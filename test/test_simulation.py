@@ -3,11 +3,14 @@
 import hashlib
 import subprocess
 import sys
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
 import pytest
 
+from amodal_perception_ros.evaluation.invariants import InvariantViolations
+from amodal_perception_ros.evaluation.pairs import decode
 from amodal_perception_ros.labels import BY_ID, THINGS
 from amodal_perception_ros.scene import Evidence
 from amodal_perception_ros.simulation import SequenceConfig, simulate
@@ -123,6 +126,15 @@ def test_levels_follow_their_definition(samples):
             assert level[key] == min(highest + 1, 7)
         seen |= set(level.values())
     assert {0, 1, 2} <= seen
+
+
+def test_the_truth_violates_no_invariant(samples):
+    violations = InvariantViolations()
+    for scene in scenes(samples):
+        violations.add(decode(scene))
+    results = violations.results()
+    assert results["violations"] == 0, results
+    assert results["checked"]["edges"] > 20
 
 
 def test_occluder_is_nearer_on_most_of_the_overlap(samples):
@@ -272,6 +284,15 @@ def test_bev_holds_every_object_and_marks_what_was_reached(samples):
         assert cars > 5
         ego = sample.frame.odom_from_base[:2, 3]
         assert np.abs(np.array(bev.origin) + 40 - ego).max() <= 0.2
+
+
+def test_without_bird_s_eye_truth_nothing_else_changes(samples):
+    (bare,) = simulate(replace(CONFIG, frames=1, bev=False))
+    assert bare.bev is None
+    assert (bare.frame.lidar == samples[0].frame.lidar).all()
+    for name, scene in samples[0].truth.cameras.items():
+        assert (bare.frame.images[name] == samples[0].frame.images[name]).all()
+        assert (bare.truth.cameras[name].labels == scene.labels).all()
 
 
 def test_two_processes_give_bit_identical_output():
