@@ -50,7 +50,7 @@ class RoiMask:
             return cls.empty()
         top, left = int(rows[0]), int(columns[0])
         roi = mask[top : rows[-1] + 1, left : columns[-1] + 1]
-        return cls(x_offset + left, y_offset + top, roi.shape[1], roi.shape[0], _run_lengths(roi))
+        return cls(x_offset + left, y_offset + top, roi.shape[1], roi.shape[0], run_lengths(roi))
 
     def roi(self) -> np.ndarray:
         """Return the ROI as a (height, width) boolean array."""
@@ -132,7 +132,8 @@ class RoiMask:
         return left, top, right - left, bottom - top
 
 
-def _run_lengths(mask: np.ndarray) -> np.ndarray:
+def run_lengths(mask: np.ndarray) -> np.ndarray:
+    """Return the (n,) int64 COCO run lengths of a non-empty (H, W) boolean array (see `RoiMask.counts`)."""
     flat = mask.T.ravel()
     changes = np.flatnonzero(flat[1:] != flat[:-1]) + 1
     runs = np.diff(np.concatenate(([0], changes, [flat.size])))

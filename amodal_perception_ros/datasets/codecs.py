@@ -17,7 +17,7 @@ from pycocotools import mask as coco_mask
 
 from amodal_perception_ros.errors import InputError
 from amodal_perception_ros.labels import BY_ID, SEGMENT_FACTOR
-from amodal_perception_ros.masks import RoiMask
+from amodal_perception_ros.masks import RoiMask, run_lengths
 
 DEPTH_SCALE = 256.0
 """PNG value of 1 m of depth (KITTI's convention); 0 is unknown."""
@@ -154,17 +154,13 @@ def encode_mask(mask: RoiMask, height: int, width: int) -> dict[str, Any]:
     if left >= right:
         counts = [height * width]
     else:
-        flat = mask.window(left, 0, right - left, height).T.ravel()
-        changes = np.flatnonzero(flat[1:] != flat[:-1]) + 1
-        runs = np.diff(np.concatenate(([0], changes, [flat.size])))
-        lead = np.concatenate(([0], runs)) if flat[0] else runs
-        lead[0] += left * height
+        counts = run_lengths(mask.window(left, 0, right - left, height)).tolist()
+        counts[0] += left * height
         tail = (width - right) * height
-        if lead.size % 2:
-            lead[-1] += tail
-            counts = lead.tolist()
-        else:
-            counts = [*lead.tolist(), tail] if tail else lead.tolist()
+        if len(counts) % 2:
+            counts[-1] += tail
+        elif tail:
+            counts.append(tail)
     rle = coco_mask.frPyObjects({"size": [height, width], "counts": counts}, height, width)
     return {"size": [height, width], "counts": rle["counts"].decode("ascii")}
 

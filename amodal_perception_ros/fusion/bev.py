@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.special import logit
 
 from amodal_perception_ros.fusion.footprint import hidden_occupancy
 from amodal_perception_ros.fusion.geometry import (
@@ -17,12 +19,12 @@ from amodal_perception_ros.fusion.geometry import (
     require_pose,
     see_cloud,
 )
-from amodal_perception_ros.fusion.grid import RollingGrid, log_odds, percent
+from amodal_perception_ros.fusion.grid import RollingGrid, percent
 from amodal_perception_ros.fusion.ground import height_over_ground
 from amodal_perception_ros.fusion.lidar import GridFrame, cast, make_scan
 from amodal_perception_ros.fusion.objects import PlacedObject, place, to_objects
 from amodal_perception_ros.fusion.sources import SourceTable
-from amodal_perception_ros.labels import BY_NAME, LABELS
+from amodal_perception_ros.labels import BY_NAME, LABELS, SEGMENT_FACTOR
 from amodal_perception_ros.scene import (
     AmodalObject,
     BevOccupancy,
@@ -102,18 +104,23 @@ class BevConfig:
 class BevMapper:
     """Keeps the occupancy around the vehicle from set to set. Deterministic; not thread-safe.
 
+    Args:
+        config: extent, resolution and behaviour.
+        sensors: names of the sensors that `BevOccupancy.sources` lists (cameras, "lidar", "odometry"); None lists the
+            cameras of each frame's rig, a LiDAR and odometry.
+
     Attributes:
         config: as given.
         resets: number of times that the memory was dropped, by cause ("odometry jump", "time jump").
         objects: the objects of the last set, the same as `lift_objects(frame, scene)` gives.
     """
 
-    def __init__(self, config: BevConfig | None = None) -> None:
+    def __init__(self, config: BevConfig | None = None, sensors: Sequence[str] | None = None) -> None:
         self.config = config or BevConfig()
         self.resets: Counter[str] = Counter()
         self.objects: list[AmodalObject] = []
         self._memory = RollingGrid(self.config.size, self.config.resolution_m)
-        self._sources = SourceTable(round(self.config.late_ms * 1e6))
+        self._sources = SourceTable(round(self.config.late_ms * 1e6), sensors)
         self._last: tuple[int, np.ndarray] | None = None
 
     def update(self, frame: SurroundFrame, scene: SurroundScene) -> BevOccupancy:
@@ -177,7 +184,7 @@ class BevMapper:
         classes = np.zeros(len(points), np.uint8)
         for name in scene.cameras:
             cloud = clouds[name]
-            classes[cloud.index] = np.maximum(classes[cloud.index], (cloud.segment // 1000).astype(np.uint8))
+            classes[cloud.index] = np.maximum(classes[cloud.index], (cloud.segment // SEGMENT_FACTOR).astype(np.uint8))
         outside = ~self._is_own(points)
         points, classes = points[outside], classes[outside]
         points[:, 2] = height_over_ground(points, self.config.z_min)
@@ -226,7 +233,7 @@ class BevMapper:
         self, free: np.ndarray, occupied: np.ndarray, hit: float, source: Evidence, evidence: np.ndarray
     ) -> None:
         memory = self._memory
-        memory.observe(free, occupied, log_odds(hit))
+        memory.observe(free, occupied, float(logit(hit)))
         evidence[free | occupied] = source
         is_ground = _IS_GROUND[memory.semantic]
         memory.semantic[(free & ~is_ground) | (occupied & is_ground)] = 0
@@ -250,7 +257,7 @@ class BevMapper:
         probability, classes = hidden_occupancy(placed, self._frame, pose)
         memory = self._memory
         now = (probability > 0) & ((evidence == Evidence.UNKNOWN) | glimpsed)
-        memory.inferred[now] = np.maximum(memory.inferred[now], _log_odds(probability[now]))
+        memory.inferred[now] = np.maximum(memory.inferred[now], logit(probability[now]))
         memory.semantic[now] = classes[now]
         evidence[now] = Evidence.AMODAL_INFERRED
 
@@ -285,12 +292,8 @@ def _visible_surface(scene: CameraScene, max_depth: float) -> tuple[np.ndarray, 
     columns = np.arange(0, depth.shape[1] - 1, step)
     here = depth[np.ix_(rows, columns)]
     beside, below = depth[np.ix_(rows, columns + 1)], depth[np.ix_(rows + 1, columns)]
-    classes = (scene.labels[np.ix_(rows, columns)] // 1000).astype(np.uint8)
+    classes = (scene.labels[np.ix_(rows, columns)] // SEGMENT_FACTOR).astype(np.uint8)
     step_free = np.maximum(np.abs(beside - here), np.abs(below - here)) < 0.1 * here  # False for NaN
     usable = step_free & (here > MIN_DEPTH) & (here < min(max_depth, MAX_DEPTH)) & (classes != _SKY)
     row, column = np.nonzero(usable)
     return lift_pixels(scene.camera, columns[column], rows[row], here[usable]), classes[usable]
-
-
-def _log_odds(probability: np.ndarray) -> np.ndarray:
-    return np.log(probability / (1.0 - probability))

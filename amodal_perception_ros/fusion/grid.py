@@ -80,11 +80,6 @@ def _shifted(array: np.ndarray, rows: int, columns: int) -> np.ndarray:
     return out
 
 
-def log_odds(probability: float) -> float:
-    """Return log(p / (1 - p))."""
-    return float(np.log(probability / (1.0 - probability)))
-
-
 def percent(values: np.ndarray, known: np.ndarray) -> np.ndarray:
     """Turn log-odds into int8 occupancy 0..100 % where known, -1 elsewhere."""
     out = np.full(values.shape, -1, np.int8)
