@@ -20,7 +20,7 @@ DEPTH_COVERAGE = 0.25
 """Object depth is supervised where the amodal mask covers at least this share of a cell."""
 
 SECONDARY_WEIGHT = 0.25
-"""Class-loss weight of tokens that lie on an object but do not own it (their class target is "none")."""
+"""Class-loss weight of all tokens that own no object, on an object or on background; their class target is "none"."""
 
 OCCLUDER_WEIGHT = 4.0
 """Weight of true occluder pairs in the order loss; they are few among all pairs."""
