@@ -329,6 +329,9 @@ def test_a_player_offers_what_was_recorded():
     assert (static.durability, static.reliability, static.depth) == (
         DurabilityPolicy.TRANSIENT_LOCAL, ReliabilityPolicy.RELIABLE, 40,
     )  # fmt: skip
+    for name in ("/tf_static", "/robot/tf_static"):
+        unrecorded = offered_qos(BagTopic(name, "tf2_msgs/msg/TFMessage", 1, False, True, ""))
+        assert unrecorded.durability == DurabilityPolicy.TRANSIENT_LOCAL
     cloud = offered_qos(BagTopic("/lidar", "sensor_msgs/msg/PointCloud2", 4000, False, False, ""))
     assert (cloud.durability, cloud.reliability, cloud.depth) == (
         DurabilityPolicy.VOLATILE, ReliabilityPolicy.BEST_EFFORT, 10,

@@ -57,13 +57,21 @@ class PlayOptions:
     wait_timeout_s: float = 60.0
 
 
+def is_latched(topic: BagTopic) -> bool:
+    """Whether a topic is offered to subscribers that come late: as recorded, and static transforms always.
+
+    Not every writer of recordings records the QoS, and static transforms may be sent only once.
+    """
+    return topic.latched or topic.topic.rsplit("/", 1)[-1] == "tf_static"
+
+
 def offered_qos(topic: BagTopic) -> QoSProfile:
     """Return the QoS with which a topic is offered.
 
     A latched topic keeps as many messages as it has (up to a bound): /tf_static is recorded from several publishers
     that latch one message each, and one player stands for all of them.
     """
-    latched = topic.latched
+    latched = is_latched(topic)
     return QoSProfile(
         history=HistoryPolicy.KEEP_LAST,
         depth=max(MIN_DEPTH, min(topic.count, MAX_LATCHED_DEPTH)) if latched else MIN_DEPTH,
@@ -90,7 +98,7 @@ class BagPlayer(Node):
         self._options = options
         self._stop = stop
         self._publishers_of: dict[str, Publisher] = {}
-        self._latched = frozenset(topic.topic for topic in bag.topics if topic.latched)
+        self._latched = frozenset(topic.topic for topic in bag.topics if is_latched(topic))
         self._clock_publisher = self.create_publisher(Clock, "/clock", MIN_DEPTH) if options.clock_hz > 0 else None
         missing: dict[str, str] = {}
         for topic in bag.topics:
