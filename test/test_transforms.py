@@ -207,6 +207,11 @@ def test_the_listener_follows_late_and_resets_when_the_clock_jumps_back(graph):
     spin_until(executor, lambda: follower.get_clock().now().nanoseconds == 50 * 10**9)
     resets.clear()
 
+    clock.publish(Clock(clock=ns_to_stamp(50 * 10**9 - 1)))
+    spin_until(executor, lambda: follower.get_clock().now().nanoseconds == 50 * 10**9 - 1)
+    assert knows(tree, "map", "front")
+    assert not resets
+
     clock.publish(Clock(clock=ns_to_stamp(10**9)))
     spin_until(executor, lambda: bool(resets))
     assert not knows(tree, "map", "front")

@@ -27,8 +27,9 @@ from amodal_perception_ros.ros.sensor_conversions import (
     transform_to_matrix,
 )
 
-_LATE_NS = 500_000_000
-"""A transform that is older than the known one by less than this came late; by more, time jumped back."""
+JUMP_NS = 1_000_000_000
+"""Time that goes back by less than this is disorder: a late transform, or a clock that was set right. By this or more,
+it is another run of the bag or simulator."""
 
 
 class TransformError(LookupError):
@@ -91,7 +92,7 @@ class TransformTree:
             link = _Link(parent, matrix, stamp_to_ns(transform.header.stamp), is_static)
             known = self._links.get(child)
             if known is not None and not (known.is_static or is_static) and link.stamp_ns < known.stamp_ns:
-                if link.stamp_ns > known.stamp_ns - _LATE_NS:
+                if link.stamp_ns > known.stamp_ns - JUMP_NS:
                     continue
                 jumped = True
                 self.clear()
@@ -171,7 +172,7 @@ class TransformListener:
             node.create_subscription(TFMessage, "/tf", self._on_moving, moving),
             node.create_subscription(TFMessage, "/tf_static", self._on_static, static),
         ]
-        threshold = JumpThreshold(min_forward=None, min_backward=Duration(nanoseconds=-1), on_clock_change=True)
+        threshold = JumpThreshold(min_forward=None, min_backward=Duration(nanoseconds=-JUMP_NS), on_clock_change=True)
         self._jump_handle = node.get_clock().create_jump_callback(threshold, post_callback=self._on_jump)
 
     def close(self) -> None:
