@@ -193,6 +193,32 @@ def test_camera_info_gives_the_camera_and_warns_of_distortion():
     assert "0.1" in warnings[0]
 
 
+def test_a_rectified_image_has_the_intrinsics_of_the_projection_matrix():
+    # The right camera of a stereo pair; its lens distorts, and P tells that the image was rectified.
+    projection = [6.0, 0.0, 3.5, -1.2, 0.0, 6.5, 2.5, 0.0, 0.0, 0.0, 1.0, 0.0]
+    message = camera_info(p=projection, d=[0.1, 0.0, 0.0, 0.0, 0.0], distortion_model="plumb_bob")
+    camera, warnings = camera_from_info(message, "front", np.eye(4))
+    np.testing.assert_array_equal(camera.intrinsics, [[6, 0, 3.5], [0, 6.5, 2.5], [0, 0, 1]])
+    assert warnings == ()
+    message.binning_x = message.binning_y = 2
+    camera, _ = camera_from_info(message, "front", np.eye(4))
+    np.testing.assert_array_equal(camera.intrinsics, [[3, 0, 1.75], [0, 3.25, 1.25], [0, 0, 1]])
+
+
+def test_a_projection_matrix_equal_to_k_tells_nothing_of_rectification():
+    projection = [4.0, 0.0, 4.0, 0.0, 0.0, 5.0, 3.0, 0.0, 0.0, 0.0, 1.0, 0.0]
+    camera, warnings = camera_from_info(camera_info(p=projection, d=[0.1]), "front", np.eye(4))
+    np.testing.assert_array_equal(camera.intrinsics, [[4, 0, 4], [0, 5, 3], [0, 0, 1]])
+    assert len(warnings) == 1
+
+
+def test_a_projection_matrix_is_enough():
+    message = camera_info(k=[0.0] * 9, p=[6.0, 0.0, 3.5, 0.0, 0.0, 6.5, 2.5, 0.0, 0.0, 0.0, 1.0, 0.0])
+    assert camera_from_info(message, "front", np.eye(4))[0].intrinsics[1, 1] == 6.5
+    message.p[5] = 0.0
+    assert cause_of(camera_from_info, message, "front", np.eye(4)) == "bad_camera_info"
+
+
 def test_binning_and_region_of_interest_move_the_intrinsics():
     message = camera_info(binning_x=2, binning_y=2)
     message.roi.x_offset, message.roi.y_offset, message.roi.width, message.roi.height = 2, 2, 4, 4

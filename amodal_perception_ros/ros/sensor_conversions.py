@@ -179,10 +179,12 @@ def camera_from_info(
 ) -> tuple[Camera, tuple[str, ...]]:
     """Return the camera that a CameraInfo describes, and warnings.
 
-    Binning and the region of interest are applied to K, so that it fits the delivered image.
+    The images are taken as rectified: their intrinsics are the left 3 x 3 of P where P is filled, else K. Binning and
+    the region of interest are applied to them, so that they fit the delivered image. R is not applied: as in
+    image_geometry, the image's frame is the rectified one.
 
     Args:
-        message: the calibration; K must be filled.
+        message: the calibration; P or K must be filled.
         name: name of the camera on the rig.
         base_from_camera: (4, 4) pose of the optical frame in the base frame.
         image_size: (width, height) of the image that it must fit, if there is one.
@@ -191,16 +193,19 @@ def camera_from_info(
         The camera, and one line per reason why results may be inexact (distortion in the images).
 
     Raises:
-        ConversionError: bad_camera_info (zero or non-finite K, no size) or camera_info_size (another size than the
-            image).
+        ConversionError: bad_camera_info (zero or non-finite intrinsics, no size) or camera_info_size (another size
+            than the image).
     """
-    intrinsics = np.array(message.k, np.float64).reshape(3, 3)
+    raw = np.array(message.k, np.float64).reshape(3, 3)
+    rectified = np.array(message.p, np.float64).reshape(3, 4)[:, :3]
+    intrinsics = rectified.copy() if rectified[0, 0] > 0 else raw.copy()
     if not np.isfinite(intrinsics).all() or intrinsics[0, 0] <= 0 or intrinsics[1, 1] <= 0:
         raise ConversionError(
             "bad_camera_info",
-            f"CameraInfo of camera '{name}' is not calibrated: K = {[float(k) for k in message.k]}; "
-            "focal lengths must be positive",
+            f"CameraInfo of camera '{name}' is not calibrated: {'P' if rectified[0, 0] > 0 else 'K'} = "
+            f"{intrinsics.ravel().tolist()}; focal lengths must be positive",
         )
+    warnings = () if np.any(intrinsics != raw) else _distortion_warnings(message, name)
     binning_x, binning_y = max(1, message.binning_x), max(1, message.binning_y)
     width = (message.roi.width or message.width) // binning_x
     height = (message.roi.height or message.height) // binning_y
@@ -216,10 +221,11 @@ def camera_from_info(
     intrinsics[1, 2] -= message.roi.y_offset
     intrinsics[0] /= binning_x
     intrinsics[1] /= binning_y
-    return Camera(name, width, height, intrinsics, base_from_camera), _distortion_warnings(message, name)
+    return Camera(name, width, height, intrinsics, base_from_camera), warnings
 
 
 def _distortion_warnings(message: CameraInfo, name: str) -> tuple[str, ...]:
+    """Say that a lens distorts, for a calibration that does not tell of rectification by a P of its own."""
     if not np.any(np.asarray(message.d, np.float64)):
         return ()
     coefficients = [round(float(value), 6) for value in message.d]
