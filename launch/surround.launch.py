@@ -4,6 +4,7 @@
 use_sim_time:=true and params_file:= the path of config/carla.yaml in this package's share directory.
 """
 
+import tempfile
 from pathlib import Path
 
 from ament_index_python.packages import get_package_share_directory
@@ -17,7 +18,7 @@ from amodal_perception_ros.ros.topics import read_parameters, remappings
 
 PACKAGE = "amodal_perception_ros"
 SHARE = Path(get_package_share_directory(PACKAGE))
-OVERRIDES = ("weights", "engine", "device", "base_frame", "odom_frame")
+OVERRIDES = ("weights", "engine", "device", "image_transport", "base_frame", "odom_frame")
 """Parameters that have a launch argument of their own; an empty one leaves the parameter file's value."""
 
 
@@ -67,6 +68,13 @@ def arguments() -> list[DeclareLaunchArgument]:
             "device", default_value="", description="auto, cpu or cuda:N; empty: the parameter file's choice."
         ),
         DeclareLaunchArgument(
+            "image_transport",
+            default_value="",
+            choices=["", "raw", "compressed"],
+            description="Which image topics are subscribed: raw, or compressed as in demo/drive.mcap; empty: the "
+            "parameter file's choice.",
+        ),
+        DeclareLaunchArgument(
             "base_frame", default_value="", description="Body frame of the vehicle; empty: the parameter file's."
         ),
         DeclareLaunchArgument(
@@ -81,6 +89,17 @@ def arguments() -> list[DeclareLaunchArgument]:
     ]
 
 
+def display_file(context: LaunchContext, base_frame: str) -> str:
+    """Return RViz's display file, where the view follows base_frame: a temporary copy if that is not base_link."""
+    source = LaunchConfiguration("rviz_config").perform(context)
+    if LaunchConfiguration("rviz").perform(context) != "true" or base_frame == "base_link":
+        return source
+    text = Path(source).read_text(encoding="utf-8")
+    with tempfile.NamedTemporaryFile("w", prefix="amodal_", suffix=".rviz", encoding="utf-8", delete=False) as copy:
+        copy.write(text.replace("Target Frame: base_link", f"Target Frame: {base_frame}"))
+    return copy.name
+
+
 def nodes(context: LaunchContext) -> list[Node]:
     """Make the nodes from the arguments' values."""
     value = {name: LaunchConfiguration(name).perform(context) for name in ("params_file", "topics_file", *OVERRIDES)}
@@ -89,7 +108,7 @@ def nodes(context: LaunchContext) -> list[Node]:
     use_sim_time = LaunchConfiguration("use_sim_time").perform(context) == "true"
     overrides = {name: value[name] for name in OVERRIDES if value[name]}
     topics = remappings(params_file, topics_file)
-    odom_frame = overrides.get("odom_frame") or str(read_parameters(params_file)["odom_frame"])
+    frames = {name: str(value) for name, value in {**read_parameters(params_file), **overrides}.items()}
     common = {
         "package": PACKAGE,
         "namespace": LaunchConfiguration("namespace"),
@@ -115,7 +134,7 @@ def nodes(context: LaunchContext) -> list[Node]:
             package="rviz2",
             executable="rviz2",
             namespace=LaunchConfiguration("namespace"),
-            arguments=["-d", LaunchConfiguration("rviz_config"), "-f", odom_frame],
+            arguments=["-d", display_file(context, frames["base_frame"]), "-f", frames["odom_frame"]],
             parameters=[{"use_sim_time": use_sim_time}],
             remappings=topics,
             condition=IfCondition(LaunchConfiguration("rviz")),
