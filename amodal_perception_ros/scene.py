@@ -278,7 +278,7 @@ class BevOccupancy:
         amodal: (rows, columns) int8 the same with the inferred hidden parts of objects.
         semantic: (rows, columns) uint8 class id of the occupying object or surface, 0 unknown.
         evidence: (rows, columns) uint8 `Evidence`.
-        z_min, z_max: height band [m] above the local ground that counts as an obstacle.
+        z_min, z_max: height band [m] above the local ground (without a LiDAR: in base_link) that counts as an obstacle.
         sources: the sensors behind the grid.
     """
 

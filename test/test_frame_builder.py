@@ -93,6 +93,8 @@ def test_an_odometry_offset_is_no_motion():
     made = builder(**{"sync.offset_ms.odometry": 30.0})
     frame = made.build(sensor_set(100 * MS, front=(100 * MS, image()), odometry=(130 * MS, odometry(10.0)))).frame
     assert frame.odom_from_base[0, 3] == pytest.approx(0.0)
+    assert frame.odom_stamp_ns == 130 * MS
+    assert made.build(sensor_set(200 * MS, front=(200 * MS, image()))).frame.odom_stamp_ns is None
 
 
 def test_a_twist_that_is_not_finite_counts_as_standing_still():

@@ -222,6 +222,20 @@ def test_sources_report_status_and_age():
     assert table["lidar"] == (SourceStatus.MISSING, 1000 * MS)
 
 
+def test_a_camera_that_never_came_is_missing_and_a_sensor_that_is_not_expected_is_absent():
+    frame, scene = observe([VAN], cameras=("front",))
+    frame.odom_stamp_ns = frame.stamp_ns - 30 * MS
+    mapper = BevMapper(sensors=("front", "left", "odometry"))
+    first = {s.name: (s.status, s.age_ns) for s in mapper.update(frame, scene).sources}
+    assert first == {
+        "front": (SourceStatus.OK, 0),
+        "left": (SourceStatus.MISSING, 0),
+        "odometry": (SourceStatus.OK, 30 * MS),
+    }
+    later = mapper.update(*silent(frame, frame.stamp_ns + 500 * MS, pose())).sources
+    assert {s.name: s.age_ns for s in later} == {"front": 500 * MS, "left": 500 * MS, "odometry": 0}
+
+
 def test_weak_instances_leave_cells_unknown():
     frame, scene = observe([VAN, PEDESTRIAN])
     for instance in scene.cameras["front"].instances:

@@ -100,6 +100,7 @@ def test_carla_files_fit_the_bridge_profile_of_recordings() -> None:
     assert parameters["base_frame"] == bridge.base_frame
     assert parameters["odom_frame"] == bridge.odom_frame
     assert parameters["image_transport"] == ("compressed" if bridge.compressed else "raw")
+    assert parameters["sensor_reliability"] == "reliable"
     topics = dict(remappings(CONFIG / "carla.yaml"))
     assert topics.pop("lidar/points") == bridge.lidar
     assert topics.pop("odometry") == bridge.odometry
@@ -187,23 +188,32 @@ def test_a_bad_parameter_file_is_named(tmp_path: Path) -> None:
 def test_rviz_shows_overlays_lidar_map_and_markers() -> None:
     topics = {display["Topic"]["Value"]: display for display in DISPLAYS if "Topic" in display}
     kinds = {topic: display["Class"].removeprefix("rviz_default_plugins/") for topic, display in topics.items()}
-    overlays = {f"/{camera}/overlay": "Image" for camera in DEFAULT_CAMERAS}
+    overlays = {f"{camera}/overlay": "Image" for camera in DEFAULT_CAMERAS}
+    # Relative names, which RViz resolves in its own namespace.
     assert kinds == {
         **overlays,
-        "/lidar/points": "PointCloud2",
-        "/occupied_points": "PointCloud2",
-        "/occupancy_grid": "Map",
-        "/markers": "MarkerArray",
+        "lidar/points": "PointCloud2",
+        "occupied_points": "PointCloud2",
+        "occupancy_grid": "Map",
+        "markers": "MarkerArray",
     }
-    assert RVIZ["Visualization Manager"]["Global Options"]["Fixed Frame"] == "odom"
+
+
+def test_rviz_frames_are_the_ones_that_the_launch_file_sets() -> None:
+    """The fixed frame is an argument of RViz, and the launch file puts the base frame into the view."""
+    manager = RVIZ["Visualization Manager"]
+    assert manager["Global Options"]["Fixed Frame"] == "odom"
+    assert manager["Views"]["Current"]["Target Frame"] == "base_link"
+    assert (ROOT / "rviz" / "amodal.rviz").read_text().count("base_link") == 1
+    assert '"Target Frame: base_link"' in (ROOT / "launch" / "surround.launch.py").read_text()
 
 
 def test_rviz_subscribes_with_a_qos_that_the_publishers_fulfil() -> None:
     by_topic = {display["Topic"]["Value"]: display["Topic"] for display in DISPLAYS if "Topic" in display}
-    assert by_topic["/occupancy_grid"]["Durability Policy"] == "Transient Local"
-    others = [topic for name, topic in by_topic.items() if name != "/occupancy_grid"]
+    assert by_topic["occupancy_grid"]["Durability Policy"] == "Transient Local"
+    others = [topic for name, topic in by_topic.items() if name != "occupancy_grid"]
     assert {topic["Durability Policy"] for topic in others} == {"Volatile"}
-    assert by_topic["/lidar/points"]["Reliability Policy"] == "Best Effort"
+    assert by_topic["lidar/points"]["Reliability Policy"] == "Best Effort"
 
 
 @pytest.mark.ros
@@ -214,9 +224,16 @@ def test_launch_makes_the_nodes_with_the_bridge_topics() -> None:
     from launch import LaunchContext
     from launch.actions import DeclareLaunchArgument
     from launch.launch_description_sources import PythonLaunchDescriptionSource
+    from launch.utilities import perform_substitutions
 
     context = LaunchContext()
-    given = {"params_file": str(CONFIG / "carla.yaml"), "visualizer": "false", "base_frame": "hero"}
+    given = {
+        "params_file": str(CONFIG / "carla.yaml"),
+        "visualizer": "false",
+        "rviz": "true",
+        "base_frame": "hero",
+        "image_transport": "compressed",
+    }
     context.launch_configurations.update(given)
     source = PythonLaunchDescriptionSource(str(ROOT / "launch" / "surround.launch.py"))
     entities = source.get_launch_description(context).entities
@@ -225,7 +242,12 @@ def test_launch_makes_the_nodes_with_the_bridge_topics() -> None:
             argument.visit(context)
     nodes = {node.node_executable: node for node in entities[-1].visit(context)}
     conditions = {name: node.condition is None or node.condition.evaluate(context) for name, node in nodes.items()}
-    assert conditions == {"perception_node": True, "visualizer_node": False, "rviz2": False}
+    assert conditions == {"perception_node": True, "visualizer_node": False, "rviz2": True}
     nodes["perception_node"]._perform_substitutions(context)
     assert dict(nodes["perception_node"].expanded_remapping_rules) == dict(remappings(CONFIG / "carla.yaml"))
     assert nodes["perception_node"].node_name == "/amodal_perception"
+    command = [perform_substitutions(context, part) for part in nodes["rviz2"].cmd]
+    display = Path(command[command.index("-d") + 1])
+    assert "Target Frame: hero" in display.read_text()
+    assert command[command.index("-f") + 1] == "map"
+    display.unlink()

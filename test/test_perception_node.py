@@ -189,6 +189,32 @@ def test_grid_is_latched_and_subscriptions_accept_every_publisher(start):
         assert asked.reliability == ReliabilityPolicy.BEST_EFFORT
 
 
+def test_reliability_is_a_parameter_of_images_and_clouds_and_an_override_stays_with_its_topic(start):
+    overrides = {
+        "qos_overrides./front/camera_info.subscription.reliability": "reliable",
+        "qos_overrides./back/image.subscription.depth": 3,
+    }
+    bench = start(sensor_reliability="reliable", **overrides)
+    asked = {
+        subscription.topic_name: (subscription.qos_profile.reliability.name, subscription.qos_profile.depth)
+        for subscription in bench.node.subscriptions
+    }
+    assert asked["/front/camera_info"] == ("RELIABLE", 5)
+    assert asked["/back/camera_info"] == ("BEST_EFFORT", 5)
+    assert asked["/front/image"] == asked["/lidar/points"] == ("RELIABLE", 5)
+    assert asked["/back/image"] == ("RELIABLE", 3)
+    assert asked["/odometry"] == ("BEST_EFFORT", 100)
+
+
+def test_a_camera_that_never_sends_is_a_missing_source_from_the_first_set(start):
+    bench = start(sync__reference="back", sync__timeout_ms=50.0, use_lidar=False)
+    bench.rig.tick(0, front=None, front_info=None)
+    bev = bench.listener.wait_for("bev")[0]
+    assert dict(zip(bev.sources, bev.source_status)) == {
+        "front": bev.STATUS_MISSING, "back": bev.STATUS_OK, "odometry": bev.STATUS_OK,
+    }  # fmt: skip
+
+
 def unknown_encoding(rig, tick):
     message = rig.image("front", tick)
     message.encoding = "yuv422"
@@ -485,6 +511,60 @@ def test_a_last_report_goes_out_when_the_node_closes(start):
     bench.node.close()
     _, values = values_of(bench.listener.wait_for("/diagnostics")[0])
     assert values["sets_out"] == "1"
+
+
+def test_sets_that_the_end_leaves_undone_are_counted(start):
+    bench = start(diagnostics__period_s=60.0)
+    busy, go_on = threading.Event(), threading.Event()
+    perceive = bench.node._perception.perceive
+
+    def slow(frame):
+        busy.set()
+        assert go_on.wait(60)
+        return perceive(frame)
+
+    bench.node._perception.perceive = slow
+    bench.rig.tick(0)
+    assert busy.wait(30)
+    bench.rig.tick(1)
+    wait_until(lambda: bench.node._synchronizer.emitted == 2, 30, bench.listener.diagnosis)
+    bench.own.stop()
+    assert not bench.node.close()
+    _, values = values_of(bench.listener.wait_for("/diagnostics")[0])
+    assert (values["sets_complete"], values["sets_out"], values["dropped.shutdown"]) == ("2", "0", "2")
+    go_on.set()
+    bench.node._worker.join(30)
+    assert bench.node.close()
+
+
+BUSY_NODE = """
+import os, signal, sys, threading, time
+from amodal_perception_ros.ros.node_main import ConfiguredNode, spin_until_signal
+
+class BusyNode(ConfiguredNode):
+    def close(self):
+        super().close()
+        return False
+
+def make():
+    threading.Thread(target=time.sleep, args=(300,)).start()
+    os.kill(os.getpid(), signal.SIGTERM)
+    return BusyNode("busy")
+
+sys.exit(spin_until_signal(make))
+"""
+
+
+def test_a_call_that_cannot_be_interrupted_does_not_keep_the_process():
+    done = subprocess.run(
+        [sys.executable, "-c", BUSY_NODE],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={**os.environ, "ROS_DOMAIN_ID": DOMAIN, "PYTHONPATH": os.pathsep.join(sys.path)},
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_a_grey_image_is_an_image(start):

@@ -12,6 +12,7 @@ pytest.importorskip("amodal_perception_ros.msg")
 
 from amodal_perception_ros.msg import AmodalDepth, AmodalPanoptic  # noqa: E402
 from message_scenes import random_scene  # noqa: E402
+from rclpy.qos import ReliabilityPolicy  # noqa: E402
 from ros_graph import Graph, Listener, parameters, stamp_ns, wait_until  # noqa: E402
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image  # noqa: E402
 
@@ -30,23 +31,52 @@ DOMAIN = int(os.environ.get("ROS_DOMAIN_ID", "30"))
 
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 30)), max_size=200))
 def test_pairs_are_complete_of_one_stamp_and_memory_is_bounded(events):
-    pairs = StampPairs("abc", held=5)
-    for kind, stamp in events:
-        parts = pairs.put(kind, stamp, (kind, stamp))
+    pairs = StampPairs(dict.fromkeys("abc", lambda message: 10 + message[1]), held_stamps=5, held_bytes=200)
+    for now, (kind, stamp) in enumerate(events):
+        parts = pairs.put(kind, stamp, (kind, stamp), now)
         if parts is not None:
             assert parts == {name: (name, stamp) for name in "abc"}
         assert len(pairs) <= 5
+        assert 0 <= pairs.bytes <= 200
+        assert (pairs.bytes == 0) == (len(pairs) == 0)
 
 
 def test_a_pair_forgets_what_came_before_it():
-    pairs = StampPairs("ab")
-    pairs.put("a", 1, "lost")
-    pairs.put("a", 2, "image")
-    pairs.put("a", 3, "next")
-    assert pairs.put("b", 2, "result") == {"a": "image", "b": "result"}
+    pairs = StampPairs({"a": len, "b": len})
+    pairs.put("a", 1, "lost", 0)
+    pairs.put("a", 2, "image", 0)
+    pairs.put("a", 3, "next", 0)
+    assert pairs.put("b", 2, "result", 0) == {"a": "image", "b": "result"}
     assert len(pairs) == 1
-    assert pairs.put("b", 1, "too late") is None
-    assert pairs.put("b", 3, "result") == {"a": "next", "b": "result"}
+    assert pairs.put("b", 1, "too late", 0) is None
+    assert pairs.put("b", 3, "result", 0) == {"a": "next", "b": "result"}
+    assert pairs.bytes == len("too late")
+
+
+def test_images_wait_for_slow_results_as_long_as_they_fit():
+    second = 10**9
+    pairs = StampPairs({"image": len, "result": len}, held_ns=3 * second, held_bytes=10**6)
+    for tick in range(60):
+        assert pairs.put("image", tick, b"pixels", tick * second // 20) is None
+    assert pairs.put("result", 0, b"r", 3 * second) == {"image": b"pixels", "result": b"r"}
+    pairs.put("image", 100, b"pixels", 6 * second)
+    assert pairs.put("result", 58, b"r", 6 * second) is None
+    assert pairs.put("image", 101, bytes(10**6), 6 * second) is None
+    assert len(pairs) == 1
+
+
+def test_results_that_never_find_an_image_are_counted():
+    pairs = StampPairs({"image": len, "result": len}, held_ns=10)
+    pairs.put("result", 1, b"of an image before the subscription", 0)
+    pairs.put("image", 2, b"pixels", 0)
+    pairs.put("result", 3, b"its image was lost", 0)
+    pairs.put("image", 4, b"pixels", 0)
+    assert pairs.put("result", 4, b"r", 0) is not None
+    assert pairs.without_first == 1
+    nothing_came = StampPairs({"image": len, "result": len}, held_ns=10)
+    nothing_came.put("result", 1, b"r", 0)
+    nothing_came.put("result", 2, b"r", 11)
+    assert nothing_came.without_first == 1
 
 
 @pytest.fixture
@@ -106,6 +136,13 @@ def test_overlay_is_drawn_from_the_messages_of_one_stamp_and_only_on_demand(grap
     listener = around.add(Listener(around.context, cameras=()))
     listener.listen("front/overlay", Image)
     wait_until(lambda: source.count() == 4, 30)
+    asked = {
+        topic: source_node.get_subscriptions_info_by_topic(f"/front/{topic}")[0].qos_profile.reliability
+        for topic in source.publishers
+    }
+    results = {"panoptic": ReliabilityPolicy.RELIABLE, "amodal_depth": ReliabilityPolicy.RELIABLE}
+    sensors = {"image": ReliabilityPolicy.BEST_EFFORT, "camera_info": ReliabilityPolicy.BEST_EFFORT}
+    assert asked == {**results, **sensors}
     first, second = Scene(1), Scene(2)
     source.send(first, panoptic=None)
     source.send(second)

@@ -94,6 +94,7 @@ class FrameBuilder:
             lidar=lidar,
             lidar_stamp_ns=sensor_set.payloads[LIDAR][0] if lidar is not None else None,
             odom_from_base=odom_from_base,
+            odom_stamp_ns=sensor_set.payloads[ODOMETRY][0] if odom_from_base is not None else None,
             missing=tuple(name for name in self._parameters.sensors if name not in usable),
         )
         return built

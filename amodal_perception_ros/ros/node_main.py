@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import threading
@@ -11,6 +12,7 @@ from typing import Any
 import rclpy
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
+from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.signals import SignalHandlerOptions
 
 from amodal_perception_ros.errors import InputError
@@ -22,9 +24,15 @@ class ConfiguredNode(Node):
     def __init__(self, name: str, **node_options: Any) -> None:
         super().__init__(name, automatically_declare_parameters_from_overrides=True, **node_options)
 
-    def close(self) -> None:
-        """Say the last words and destroy the node."""
+    def close(self) -> bool:
+        """Say the last words and destroy the node; returns whether every thread of it has ended."""
         self.destroy_node()
+        return True
+
+
+def sensor_qos(depth: int, reliability: str = "best_effort") -> QoSProfile:
+    """Return a new profile for a sensor's topic; best effort matches every publisher, reliable or not."""
+    return QoSProfile(depth=depth, history=HistoryPolicy.KEEP_LAST, reliability=ReliabilityPolicy[reliability.upper()])
 
 
 def spin_until_signal(make_node: Callable[[], ConfiguredNode], args: list[str] | None = None) -> int:
@@ -54,6 +62,7 @@ def spin_until_signal(make_node: Callable[[], ConfiguredNode], args: list[str] |
         return 2
     executor = SingleThreadedExecutor()
     executor.add_node(node)
+    all_ended = True
     try:
         while not stop.is_set():
             executor.spin_once(timeout_sec=0.1)
@@ -61,7 +70,12 @@ def spin_until_signal(make_node: Callable[[], ConfiguredNode], args: list[str] |
         pass
     finally:
         executor.remove_node(node)
-        node.close()
+        all_ended = node.close()
         executor.shutdown()
         rclpy.try_shutdown()
+    if not all_ended:
+        # A thread is in a native call. Python's own end would pull the library away from under it, and crash.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)
     return 0

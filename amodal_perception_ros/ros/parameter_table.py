@@ -147,6 +147,13 @@ PARAMETERS: tuple[ParameterSpec, ...] = (
         choices=("raw", "compressed"),
     ),
     ParameterSpec(
+        "sensor_reliability",
+        "best_effort",
+        "QoS with which images and clouds are subscribed: best_effort takes them from every publisher, but large ones "
+        "may get lost; reliable loses none, but gets nothing from publishers that are best effort.",
+        choices=("best_effort", "reliable"),
+    ),
+    ParameterSpec(
         "base_frame",
         "base_link",
         "Body frame of the vehicle, on the ground: x forward, y left, z up; the child frame of the odometry.",
@@ -263,7 +270,8 @@ PARAMETERS: tuple[ParameterSpec, ...] = (
     ParameterSpec(
         "bev.z_min_m",
         0.2,
-        "Lower end of the height band in base_frame that counts as an obstacle.",
+        "Lower end of the height band above the local ground (without a LiDAR: above base_frame) that counts as an "
+        "obstacle.",
         unit="m",
         minimum=-10.0,
         maximum=10.0,
@@ -271,7 +279,7 @@ PARAMETERS: tuple[ParameterSpec, ...] = (
     ParameterSpec(
         "bev.z_max_m",
         2.5,
-        "Upper end of the height band in base_frame that counts as an obstacle.",
+        "Upper end of that height band.",
         unit="m",
         minimum=-10.0,
         maximum=10.0,
@@ -329,7 +337,9 @@ PARAMETERS: tuple[ParameterSpec, ...] = (
     ),
 )
 
-VISUALIZER_PARAMETERS = tuple(spec for spec in PARAMETERS if spec.name in ("cameras", "image_transport"))
+VISUALIZER_PARAMETERS = tuple(
+    spec for spec in PARAMETERS if spec.name in ("cameras", "image_transport", "sensor_reliability")
+)
 
 SCHEMA_FILE = "config/schema/surround.schema.json"
 YAML_FILE = "config/surround.param.yaml"

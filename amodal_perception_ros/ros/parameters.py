@@ -33,6 +33,7 @@ class PerceptionParameters:
 
     cameras: tuple[str, ...]
     image_transport: str
+    sensor_reliability: str
     base_frame: str
     odom_frame: str
     extrinsics: dict[str, tuple[float, ...]]
@@ -79,6 +80,7 @@ class PerceptionParameters:
         return cls(
             cameras=tuple(values["cameras"]),
             image_transport=values["image_transport"],
+            sensor_reliability=values["sensor_reliability"],
             base_frame=values["base_frame"],
             odom_frame=values["odom_frame"],
             extrinsics={name: tuple(pose) for name, pose in per_sensor("extrinsics.").items()},

@@ -15,12 +15,11 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-import numpy as np
 import torch
 from diagnostic_msgs.msg import DiagnosticArray
 from nav_msgs.msg import Odometry
 from rclpy.clock import Clock, ClockType
-from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.qos import QoSProfile
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
 
@@ -29,13 +28,13 @@ from amodal_perception_ros.perception import Perception
 from amodal_perception_ros.perception.postprocess import PostprocessConfig
 from amodal_perception_ros.ros.diagnostics import NodeHealth
 from amodal_perception_ros.ros.frame_builder import BuiltFrame, FrameBuilder
-from amodal_perception_ros.ros.node_main import ConfiguredNode, spin_until_signal
+from amodal_perception_ros.ros.node_main import ConfiguredNode, sensor_qos, spin_until_signal
 from amodal_perception_ros.ros.parameter_table import LIDAR, ODOMETRY
 from amodal_perception_ros.ros.parameters import PerceptionParameters, declare
 from amodal_perception_ros.ros.scene_publisher import Outgoing, ScenePublisher
 from amodal_perception_ros.ros.sensor_conversions import stamp_to_ns
 from amodal_perception_ros.ros.transforms import TransformListener, TransformTree
-from amodal_perception_ros.scene import Camera, Rig, SurroundFrame, SurroundScene
+from amodal_perception_ros.scene import SurroundFrame, SurroundScene
 from amodal_perception_ros.synchronizer import CAUSES, LatestSet, SensorSet, SyncConfig, Synchronizer
 
 POLL_PERIOD_S = 0.02
@@ -44,10 +43,8 @@ POLL_PERIOD_S = 0.02
 JOIN_TIMEOUT_S = 1.5
 """How long a shutdown waits for the set in work."""
 
-SENSOR_QOS = QoSProfile(depth=5, history=HistoryPolicy.KEEP_LAST, reliability=ReliabilityPolicy.BEST_EFFORT)
-"""Best effort matches every publisher, reliable or not."""
-
-ODOMETRY_QOS = QoSProfile(depth=100, history=HistoryPolicy.KEEP_LAST, reliability=ReliabilityPolicy.BEST_EFFORT)
+SENSOR_DEPTH, ODOMETRY_DEPTH = 5, 100
+"""Messages that wait for a busy executor, of each topic."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,7 +83,7 @@ class PerceptionNode(ConfiguredNode):
         self._transforms = TransformTree()
         self._frames = FrameBuilder(self._settings, self._transforms)
         self._synchronizer = Synchronizer(sync_config(self._settings))
-        self._mapper = BevMapper(bev_config(self._settings))
+        self._mapper = BevMapper(bev_config(self._settings), self._settings.sensors)
         self._output = ScenePublisher(self, self._settings)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
         self._mailbox: LatestSet[Task] = LatestSet()
@@ -108,17 +105,25 @@ class PerceptionNode(ConfiguredNode):
             f"cameras {', '.join(self._settings.cameras)}"
         )
 
-    def close(self) -> None:
-        """Stop the worker, say a last time how it went, and destroy the node; more calls do nothing."""
-        if self._closing:
-            return
-        self._closing = True
-        self._mailbox.close()
-        self._worker.join(JOIN_TIMEOUT_S)
-        if self.context.ok():
-            self.report()
-        self._listener.close()
-        super().close()
+    def close(self) -> bool:
+        """Stop the worker, say a last time how it went, and destroy the node; more calls do nothing more.
+
+        Returns:
+            Whether the worker has ended; it may still be in a native call that cannot be interrupted.
+        """
+        if not self._closing:
+            self._closing = True
+            self._mailbox.close()
+            if (waiting := self._mailbox.get(0.0)) is not None:
+                self._abandon(waiting)
+            self._worker.join(JOIN_TIMEOUT_S)
+            if self._worker.is_alive():
+                self._note_shutdown()
+            if self.context.ok():
+                self.report()
+            self._listener.close()
+            super().close()
+        return not self._worker.is_alive()
 
     def report(self) -> None:
         """Publish the diagnostics and log what is newly wrong."""
@@ -136,21 +141,25 @@ class PerceptionNode(ConfiguredNode):
         """Subscribe to every sensor in use and return sensor -> resolved topic."""
         compressed = self._settings.image_transport == "compressed"
         image_type, suffix = (CompressedImage, "/compressed") if compressed else (Image, "")
+        reliability = self._settings.sensor_reliability
         topics: dict[str, tuple[type, str, QoSProfile]] = {
-            name: (image_type, f"{name}/image{suffix}", SENSOR_QOS) for name in self._settings.cameras
+            name: (image_type, f"{name}/image{suffix}", sensor_qos(SENSOR_DEPTH, reliability))
+            for name in self._settings.cameras
         }
         if self._settings.use_lidar:
-            topics[LIDAR] = (PointCloud2, "lidar/points", SENSOR_QOS)
+            topics[LIDAR] = (PointCloud2, "lidar/points", sensor_qos(SENSOR_DEPTH, reliability))
         if self._settings.use_odometry:
-            topics[ODOMETRY] = (Odometry, "odometry", ODOMETRY_QOS)
+            topics[ODOMETRY] = (Odometry, "odometry", sensor_qos(ODOMETRY_DEPTH))
         for name in self._settings.cameras:
-            self._listen(CameraInfo, f"{name}/camera_info", SENSOR_QOS, partial(self._frames.calibrate, name))
+            qos = sensor_qos(SENSOR_DEPTH)
+            self._listen(CameraInfo, f"{name}/camera_info", qos, partial(self._frames.calibrate, name))
         return {
             name: self._listen(kind, topic, qos, partial(self._receive, name))
             for name, (kind, topic, qos) in topics.items()
         }
 
     def _listen(self, kind: type, topic: str, qos: QoSProfile, callback: Any) -> str:
+        """Subscribe; an override of the topic's QoS is written into `qos`, so each subscription has its own."""
         options = QoSOverridingOptions.with_default_policies()
         return self.create_subscription(kind, topic, callback, qos, qos_overriding_options=options).topic_name
 
@@ -194,12 +203,24 @@ class PerceptionNode(ConfiguredNode):
         if missing:
             self._health.problem("partial", f"sets came without {', '.join(missing)}; check these sensors")
 
+    def _abandon(self, task: Task) -> None:
+        """Count a set that the node's end leaves undone."""
+        self._count_set(task.sensor_set.missing)
+        self._note_shutdown()
+
+    def _note_shutdown(self) -> None:
+        self._health.dropped("shutdown", "a set was dropped as 'shutdown': the node ended before its results were out")
+
     def _work(self) -> None:
-        while (task := self._mailbox.get()) is not None and not self._closing:
+        while (task := self._mailbox.get()) is not None:
+            if self._closing:
+                self._abandon(task)
+                return
             try:
                 self._process(task)
             except Exception as error:  # the node outlives a defect in one set; it is counted and logged in full
                 if self._closing:
+                    self._note_shutdown()
                     return
                 self.get_logger().error(f"a set failed:\n{traceback.format_exc()}")
                 self._health.dropped("failed", f"a set failed with {type(error).__name__}: {error}; see the log")
@@ -223,6 +244,7 @@ class PerceptionNode(ConfiguredNode):
         outgoing = self._output.convert_cameras(scene, built.headers) + outgoing_world
         watch.lap("convert_out")
         if self._closing:
+            self._note_shutdown()
             return
         self._output.publish(outgoing)
         watch.lap("publish")
@@ -354,11 +376,7 @@ def load_perception(parameters: PerceptionParameters) -> Perception:
         cameras=len(parameters.cameras),
         config=PostprocessConfig(score_threshold=parameters.score_threshold),
     )
-    width, height = parameters.input_size
-    intrinsics = np.array([[width, 0, width / 2], [0, width, height / 2], [0, 0, 1]], np.float64)
-    rig = Rig(tuple(Camera(name, width, height, intrinsics, np.eye(4)) for name in parameters.cameras))
-    black = np.zeros((height, width, 3), np.uint8)
-    perception.perceive(SurroundFrame(0, rig, dict.fromkeys(parameters.cameras, black)))
+    perception.warm_up(len(parameters.cameras))
     return perception
 
 
