@@ -136,10 +136,8 @@ def play(sync, events):
     out = []
     for time, message in events:
         now = round(time * MS)
-        if message is None:
-            sets = sync.poll(now)
-        else:
-            sets = sync.add(message[0], (1000 + 100 * message[1]) * MS, message, now)
+        stamp = message and (1000 + 100 * message[1]) * MS
+        sets = sync.poll(now) if message is None else sync.add(message[0], stamp, message, now)
         out += [(time, one) for one in sets]
     return out
 
