@@ -1,8 +1,11 @@
 """Say in one line each what this machine lacks for the environment of ROS 2 wheels; exit code 2 if anything.
 
+What only the simulator and its tests lack is a warning: the demo and everything else run without it.
+
 Run by `make` with the Python that is to make the virtual environment, so it keeps to syntax that old ones parse.
 """
 
+import ctypes
 import importlib.util
 import os
 import platform
@@ -41,7 +44,22 @@ def system_problems() -> list:
     return found
 
 
+def simulator_warnings(libraries: tuple = ("libEGL.so.1", "libGL.so.1")) -> list:
+    """What the simulator, with its tests, lacks on this machine."""
+    missing = []
+    for name in libraries:
+        try:
+            ctypes.CDLL(name)
+        except OSError:
+            missing.append(name)
+    packages = "apt install libegl1 libegl-mesa0 libgl1 libgl1-mesa-dri"
+    text = "%s cannot be loaded, without which `amodal simulate` and its tests fail (%s)"
+    return [text % (" and ".join(missing), packages)] if missing else []
+
+
 if __name__ == "__main__":
+    for warning in simulator_warnings():
+        sys.stderr.write("warning: " + warning + "\n")
     problems = python_problems() + system_problems()
     for problem in problems:
         sys.stderr.write("error: " + problem + "\n")

@@ -97,6 +97,37 @@ def test_executables_have_the_mode_that_a_symlink_install_keeps(path: Path) -> N
         assert recorded.startswith("100755")
 
 
+def machine_check():
+    spec = importlib.util.spec_from_file_location("check_machine", ROOT / "env/check_machine.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_missing_graphics_libraries_are_a_warning_that_names_the_packages() -> None:
+    (warning,) = machine_check().simulator_warnings(("libm.so.6", "libabsent.so.1"))
+    assert warning.startswith("libabsent.so.1 cannot be loaded")
+    assert machine_check().simulator_warnings(("libm.so.6",)) == []
+    packages = "libegl1 libegl-mesa0 libgl1 libgl1-mesa-dri"
+    assert packages in warning
+    for path in ("docs/installation.md", "docs/simulator.md", "amodal_perception_ros/simulation/renderer.py"):
+        assert packages in (ROOT / path).read_text(), path
+
+
+def test_the_demo_needs_no_graphics_library() -> None:
+    """So a machine without them gets a warning, no error."""
+    modules = ["cli", "ros.run", "ros.bag_player", "ros.perception_node", "ros.recorder"]
+    code = (
+        f"import importlib, sys; [importlib.import_module('amodal_perception_ros.' + m) for m in {modules}]; "
+        "print([m for m in sys.modules if m.split('.')[0] in ('moderngl', 'embreex') or '.simulation' in m])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "[]"
+
+
 def test_every_import_is_a_declared_dependency() -> None:
     required, keys = required_names("requirements.txt"), dependencies()
     libraries = {name for name, (requirement, key) in LIBRARIES.items() if requirement in required and key in keys}
