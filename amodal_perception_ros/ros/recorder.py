@@ -287,8 +287,8 @@ def main(args: list[str] | None = None) -> int:
         return 2
     finally:
         rclpy.try_shutdown()
-    for topic, number in lost.items():
-        print(f"recorder: {number} messages of {topic} were lost on the way", file=sys.stderr)
+    for topic, count in lost.items():
+        print(f"recorder: {count} messages of {topic} were lost on the way", file=sys.stderr)
     print(f"recorded {counts.total()} messages of {len(counts)} topics into {options.out}")
     return 0
 
