@@ -3,6 +3,7 @@
 import argparse
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -85,6 +86,15 @@ def test_every_file_that_is_named_exists(path: Path) -> None:
     folders = "amodal_perception_ros|bench|config|docs|env|launch|msg|rviz|scripts|test"
     for name in re.findall(rf"`(?:env/run )?(?:python )?((?:{folders})/[\w./-]+\.\w+)[` ]", path.read_text()):
         assert (ROOT / name).exists(), name
+
+
+@pytest.mark.ros
+@pytest.mark.parametrize("path", sorted((ROOT / "bench").glob("*.py")), ids=lambda path: path.stem)
+def test_every_benchmark_explains_itself_and_has_its_figures_in_a_document(path: Path) -> None:
+    done = subprocess.run([sys.executable, path, "--help"], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert f"bench/{path.name}" in done.stdout
+    assert any(f"bench/{path.name}" in document.read_text() for document in DOCUMENTS)
 
 
 def test_all_documents_are_looked_at() -> None:
