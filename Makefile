@@ -38,7 +38,7 @@ $(BUILD): $(VENV) $(wildcard msg/*.msg env/tf2_msgs/msg/*.msg) CMakeLists.txt pa
 	touch $@
 
 demo: $(BUILD)
-	env/run amodal run --bag $(DEMO_BAG) --out $(DEMO_OUT) --params demo/demo.param.yaml --rate 0.5
+	env/run amodal run --bag $(DEMO_BAG) --out $(DEMO_OUT) --params demo/demo.param.yaml --rate 0.4
 
 lint: $(BUILD)
 	env/run ruff check .

@@ -43,7 +43,7 @@ class PostprocessConfig:
             validation data; NaN when unknown.
     """
 
-    score_threshold: float = 0.5
+    score_threshold: float = 0.4
     duplicate_iou: float = 0.5
     min_visible_share: float = 0.25
     min_visible_px: int = 4

@@ -199,7 +199,7 @@ PARAMETERS: tuple[ParameterSpec, ...] = (
     ),
     ParameterSpec(
         "score_threshold",
-        0.5,
+        0.4,
         "Least probability of being a thing with which an object is reported.",
         minimum=0.01,
         maximum=0.99,
