@@ -89,12 +89,8 @@ class RoiMask:
         return RoiMask.from_array(self.to_array(height, width))
 
     def __and__(self, other: RoiMask) -> RoiMask:
-        left, top = max(self.box[0], other.box[0]), max(self.box[1], other.box[1])
-        right, bottom = min(self.box[2], other.box[2]), min(self.box[3], other.box[3])
-        if left >= right or top >= bottom:
-            return RoiMask.empty()
-        frame = (left, top, right - left, bottom - top)
-        return RoiMask.from_array(self.window(*frame) & other.window(*frame), left, top)
+        frame = self._common_frame(other)
+        return RoiMask.from_array(self.window(*frame) & other.window(*frame), frame[0], frame[1])
 
     def __or__(self, other: RoiMask) -> RoiMask:
         frame = self._joint_frame(other)
@@ -107,11 +103,12 @@ class RoiMask:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, RoiMask):
             return NotImplemented
-        return self.area == other.area == (self & other).area
+        return self.area == other.area == self.intersection_area(other)
 
     def intersection_area(self, other: RoiMask) -> int:
         """Number of pixels in both masks."""
-        return (self & other).area
+        frame = self._common_frame(other)
+        return int(np.count_nonzero(self.window(*frame) & other.window(*frame))) if frame[2] and frame[3] else 0
 
     def iou(self, other: RoiMask) -> float:
         """Intersection over union; 1.0 when both masks are empty."""
@@ -122,6 +119,11 @@ class RoiMask:
     def is_subset_of(self, other: RoiMask) -> bool:
         """Whether every pixel of this mask is a pixel of the other."""
         return self.intersection_area(other) == self.area
+
+    def _common_frame(self, other: RoiMask) -> tuple[int, int, int, int]:
+        left, top = max(self.box[0], other.box[0]), max(self.box[1], other.box[1])
+        right, bottom = min(self.box[2], other.box[2]), min(self.box[3], other.box[3])
+        return left, top, max(0, right - left), max(0, bottom - top)
 
     def _joint_frame(self, other: RoiMask) -> tuple[int, int, int, int]:
         masks = [mask for mask in (self, other) if mask.width and mask.height]
