@@ -11,7 +11,7 @@ import pytest
 from amodal_perception_ros.cli import build_parser
 
 ROOT = Path(__file__).resolve().parents[1]
-PARTS = ("*.md", "docs/*.md", "demo/*.md")
+PARTS = ("*.md", "docs/*.md", "demo/*.md", "weights/*.md")
 DOCUMENTS = sorted(path for part in PARTS for path in ROOT.glob(part))
 FENCED = re.compile(r"^ *```[^\n]*\n(.*?)^ *```", re.M | re.S)
 

@@ -255,15 +255,26 @@ def four_camera_frame(missing=()):
 
 
 def test_engines_agree(untrained, tmp_path, monkeypatch):
+    """Dense outputs, and the tokens of all common seeds; near-equal peaks may swap the last places of the list."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     batch = prepare(four_camera_frame(), SIZE)
-    outputs = [
+    first, second = (
         Perception.from_weights(untrained, name, input_size=SIZE).engine.run(batch) for name in ("torch", "onnxruntime")
-    ]
-    for field, first, second in zip(NetworkOutput._fields, *outputs):
-        torch.testing.assert_close(
-            first, second, atol=2e-3, rtol=1e-3, msg=lambda text, field=field: f"{field}: {text}"
-        )
+    )
+    for field in ("stuff_logits", "log_depth", "heat_logits"):
+        torch.testing.assert_close(getattr(first, field), getattr(second, field), atol=2e-3, rtol=1e-3)
+    for image in range(4):
+        places = {int(seed): place for place, seed in enumerate(second.seed_index[image])}
+        common = [
+            (place, places[int(seed)]) for place, seed in enumerate(first.seed_index[image]) if int(seed) in places
+        ]
+        assert len(common) >= 14  # of 16
+        own, other = (torch.tensor(side) for side in zip(*common))
+        for field in ("class_logits", "boxes", "visible_logits", "amodal_logits", "object_log_depth", "level_logits"):
+            pair = getattr(first, field)[image][own], getattr(second, field)[image][other]
+            torch.testing.assert_close(*pair, atol=2e-3, rtol=1e-3)
+        order = first.order_logits[image][own][:, own], second.order_logits[image][other][:, other]
+        torch.testing.assert_close(*order, atol=2e-3, rtol=1e-3)
     assert list(tmp_path.glob("amodal_perception_ros/*.onnx"))
 
 

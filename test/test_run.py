@@ -158,7 +158,11 @@ def test_unusable_input_is_an_input_error(drive, folder, tmp_path):
     assert not (tmp_path / "out" / "summary.json").exists()
 
 
-RUN = "import sys; from amodal_perception_ros.ros.run import run; run(*sys.argv[1:])"
+# A test suite that runs in the background inherits an ignored SIGINT; Ctrl-C must reach the run all the same.
+RUN = (
+    "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    "from amodal_perception_ros.ros.run import run; run(*sys.argv[1:])"
+)
 
 
 def start_run(bag, out, params):

@@ -74,16 +74,16 @@ def generate(
     base = Path(out) / split if split else Path(out)
     configs = _configs(sequences, frames, seed, width, height, weather, rate_hz, supersample, bev)
     _write_manifest(base, configs)
-    pending = [config for config in configs if not _is_finished(base, config)]
-    done = (len(configs) - len(pending)) * frames
+    remaining = [config for config in configs if not _is_finished(base, config)]
+    done = (len(configs) - len(remaining)) * frames
     with tqdm(total=len(configs) * frames, initial=done, unit="frame", disable=not sys.stderr.isatty()) as bar:
-        if done and pending:
-            _log(bar, f"{len(configs) - len(pending)} of {len(configs)} sequences are finished already")
+        if done and remaining:
+            _log(bar, f"{len(configs) - len(remaining)} of {len(configs)} sequences are finished already")
         try:
             if workers == 1:
-                _run_here(Path(out), split, pending, bar)
+                _run_here(Path(out), split, remaining, bar)
             else:
-                _run_workers(Path(out), split, pending, min(workers, max(1, len(pending))), bar)
+                _run_workers(Path(out), split, remaining, min(workers, max(1, len(remaining))), bar)
         except RendererError as error:
             raise InputError(f"cannot simulate on this machine: {error}") from error
     return Path(out)
@@ -139,25 +139,25 @@ def _is_finished(base: Path, config: SequenceConfig) -> bool:
     return (base / "sequences" / f"{config.sequence_name}.json").is_file()
 
 
-def _run_here(out: Path, split: str | None, pending: list[SequenceConfig], bar: tqdm) -> None:
-    for number, config in enumerate(pending, 1):
+def _run_here(out: Path, split: str | None, remaining: list[SequenceConfig], bar: tqdm) -> None:
+    for number, config in enumerate(remaining, 1):
         _write_sequence(out, split, config, bar.update)
-        _log(bar, f"{config.sequence_name} finished ({number} of {len(pending)})")
+        _log(bar, f"{config.sequence_name} finished ({number} of {len(remaining)})")
 
 
-def _run_workers(out: Path, split: str | None, pending: list[SequenceConfig], workers: int, bar: tqdm) -> None:
+def _run_workers(out: Path, split: str | None, remaining: list[SequenceConfig], workers: int, bar: tqdm) -> None:
     # Spawn, not fork: a rendering context does not survive a fork.
     context = get_context("spawn")
     frames, stop = context.SimpleQueue(), context.Event()
     with ProcessPoolExecutor(workers, context, _start_worker, (frames, stop)) as pool:
-        pending = {pool.submit(_work, out, split, config) for config in pending}
+        pending = {pool.submit(_work, out, split, config) for config in remaining}
         try:
             while pending:
                 finished, pending = wait(pending, timeout=_POLL_SECONDS, return_when=FIRST_COMPLETED)
                 while not frames.empty():
                     bar.update(frames.get())
                 for future in finished:
-                    _log(bar, f"{future.result()} finished ({len(pending) - len(pending)} of {len(pending)})")
+                    _log(bar, f"{future.result()} finished ({len(remaining) - len(pending)} of {len(remaining)})")
         except BrokenProcessPool as error:
             raise DatasetError(f"{out}: a simulator process died (out of memory, or no rendering context)") from error
         finally:

@@ -11,7 +11,8 @@ tf_transformations transforms3d, which it wraps
 cv_bridge          `sensor_conversions` converts the common encodings; the rest need cv_bridge
 =================  ==========================================================================================
 
-Only the last two, and the variable that keeps packets on the machine, differ at run time, and only here.
+Only the last two, the variable that keeps packets on the machine and a module that moved after Humble differ at run
+time, and only here.
 """
 
 from __future__ import annotations
@@ -35,6 +36,19 @@ except ImportError:
     def _quaternion_from_matrix(matrix: np.ndarray) -> np.ndarray:
         return np.roll(mat2quat(matrix[:3, :3]), -1)
 
+
+try:
+    from rclpy.event_handler import SubscriptionEventCallbacks
+except ImportError:  # Humble
+    from rclpy.qos_event import SubscriptionEventCallbacks
+
+__all__ = [
+    "LOCALHOST_ONLY",
+    "SubscriptionEventCallbacks",
+    "load_cv_bridge",
+    "quaternion_from_rotation",
+    "rotation_from_quaternion",
+]
 
 _BEFORE_DISCOVERY_RANGE = ("humble",)
 

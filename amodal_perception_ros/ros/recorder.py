@@ -32,13 +32,9 @@ from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPo
 from rclpy.signals import SignalHandlerOptions
 from rclpy.utilities import remove_ros_args
 
+from amodal_perception_ros.ros.distro import SubscriptionEventCallbacks
 from amodal_perception_ros.ros.interfaces import UnknownTypeError, message_class, message_definition
 from amodal_perception_ros.ros.sensor_conversions import NANOSECONDS
-
-try:
-    from rclpy.event_handler import SubscriptionEventCallbacks
-except ImportError:  # Humble
-    from rclpy.qos_event import SubscriptionEventCallbacks
 
 METADATA_VERSION = 8
 """rosbag2 metadata version: the last that writes QoS as numbers, which Humble reads too."""

@@ -15,6 +15,7 @@ import sys
 import time
 from collections import defaultdict
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -78,7 +79,6 @@ def train(data: list[Path], out: Path, config: TrainConfig, resume: bool = False
         raise InputError(f"{out} already holds a run; pass --resume to go on, or choose another folder")
     device = choose_device(config.device)
     torch.manual_seed(config.seed)
-    torch.set_flush_denormal(True)
     if config.threads:
         torch.set_num_threads(config.threads)
     split = split_sequences(data, [Path(path) for path in config.validation], config.holdout_sequences)
@@ -87,11 +87,22 @@ def train(data: list[Path], out: Path, config: TrainConfig, resume: bool = False
     if resume:
         load_checkpoint(out / CHECKPOINT, state, config, device)
     (out / "config.json").write_text(json.dumps(config.to_dict(), indent=2))
-    run_loop(state, files, held, out, config, device)
+    with flushed_denormals():
+        run_loop(state, files, held, out, config, device)
     path = out / WEIGHTS
     scores = validate(state.average, held, len(held), device) if held else {}
     save_weights(path, state.average, describe(state, split, out, config) | calibration(scores))
     return path
+
+
+@contextmanager
+def flushed_denormals() -> Iterator[None]:
+    """Treat denormal numbers as zero, which is many times faster on CPUs; restored afterwards."""
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(False)
 
 
 def choose_device(name: str) -> torch.device:
