@@ -380,8 +380,8 @@ def test_too_few_usable_cameras_drop_the_set(start):
     assert stamps(bench.listener.wait_for("back/panoptic")) == [stamp_ns(1)]
 
 
-def test_newest_wins_when_inference_is_slow_and_every_set_is_accounted_for(start):
-    bench = start(diagnostics__sensor_timeout_s=30.0)
+def hold_inference(bench):
+    """Make inference wait; returns the events that it is busy and that it may go on."""
     busy, go_on = threading.Event(), threading.Event()
     perceive = bench.node._perception.perceive
 
@@ -391,6 +391,12 @@ def test_newest_wins_when_inference_is_slow_and_every_set_is_accounted_for(start
         return perceive(frame)
 
     bench.node._perception.perceive = slow
+    return busy, go_on
+
+
+def test_newest_wins_when_inference_is_slow_and_every_set_is_accounted_for(start):
+    bench = start(diagnostics__sensor_timeout_s=30.0)
+    busy, go_on = hold_inference(bench)
     bench.rig.tick(0)
     assert busy.wait(30)
     for tick in range(1, 12):
@@ -515,15 +521,7 @@ def test_a_last_report_goes_out_when_the_node_closes(start):
 
 def test_sets_that_the_end_leaves_undone_are_counted(start):
     bench = start(diagnostics__period_s=60.0)
-    busy, go_on = threading.Event(), threading.Event()
-    perceive = bench.node._perception.perceive
-
-    def slow(frame):
-        busy.set()
-        assert go_on.wait(60)
-        return perceive(frame)
-
-    bench.node._perception.perceive = slow
+    busy, go_on = hold_inference(bench)
     bench.rig.tick(0)
     assert busy.wait(30)
     bench.rig.tick(1)

@@ -53,14 +53,17 @@ def bench(
     if bag is None and not DEMO_BAG.is_file():
         raise InputError("the demo drive is only in a source tree; name a recording with --bag")
     bag = bag or DEMO_BAG
-    figures = {name: _run_once(bag, name, size) for name in (engine, *(e for e in ENGINES if e != engine))}
+    ticks, seconds, cameras = _extent(bag)
+    print(f"{ticks} ticks of {cameras} cameras, one every {TICK_PERIOD_S:g} s", flush=True)
+    rate = seconds / (ticks - 1) / TICK_PERIOD_S
+    figures = {name: _run_once(bag, name, size, rate) for name in (engine, *(e for e in ENGINES if e != engine))}
     own = figures[engine]
     tick = own["latency_ms"]["tick"]
     result = {
         "machine": f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores",
         "engine": own["engine"],
         "size": list(size),
-        "cameras": own["cameras"],
+        "cameras": cameras,
         "stages_ms": {stage: value for stage, value in own["latency_ms"].items() if stage != "tick"},
         "tick_ms": tick,
         "peers": {
@@ -78,19 +81,18 @@ def bench(
     return result
 
 
-def _run_once(bag: Path, engine: str, size: tuple[int, int]) -> dict[str, Any]:
-    """Run the recording through the node with one engine; returns its summary and the number of cameras."""
+def _run_once(bag: Path, engine: str, size: tuple[int, int], rate: float) -> dict[str, Any]:
+    """Run the recording through the node with one engine; returns its summary."""
+    print(engine, flush=True)
     with tempfile.TemporaryDirectory() as scratch:
         params = Path(scratch) / "bench.param.yaml"
         settings = {"engine": engine, "input_size": list(size)}
         params.write_text(yaml.safe_dump({"/**": {"ros__parameters": settings}}), encoding="utf-8")
-        ticks, seconds, cameras = _extent(bag)
-        print(f"{engine}: {ticks} ticks of {cameras} cameras, one every {TICK_PERIOD_S:g} s", flush=True)
         with contextlib.redirect_stdout(io.StringIO()):
-            summary = run(bag, Path(scratch) / "out", params=params, rate=seconds / (ticks - 1) / TICK_PERIOD_S)
+            summary = run(bag, Path(scratch) / "out", params=params, rate=rate)
     if "tick" not in summary["latency_ms"]:
         raise InputError(f"{bag}: no tick of the recording was perceived; drops: {summary['dropped']}")
-    return {**summary, "cameras": cameras}
+    return summary
 
 
 def _extent(bag: Path) -> tuple[int, float, int]:

@@ -140,13 +140,6 @@ def _sorted_model(corners: np.ndarray, kinds: np.ndarray, occlusion: bool) -> Mo
     return Model(flat, ranges, flat["position"].min(0), flat["position"].max(0))
 
 
-def merge_models(models: Sequence[Model]) -> Model:
-    """Join models that share one coordinate system, grouped by material kind again."""
-    corners = np.concatenate([model.vertices for model in models]).reshape(-1, 3)
-    kinds = np.concatenate([np.full(count // 3, kind) for model in models for kind, _, count in model.ranges])
-    return _sorted_model(corners, kinds, occlusion=False)
-
-
 def smooth_normals(vertices: np.ndarray, faces: np.ndarray, crease_degrees: float) -> np.ndarray:
     """Return (m, 3, 3) unit normals per face corner, averaged over faces that meet below the crease angle."""
     corners = vertices[faces]
