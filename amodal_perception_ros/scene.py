@@ -342,6 +342,41 @@ class SurroundScene:
     timings_ms: dict[str, float] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, eq=False)
+class ImuReading:
+    """An inertial measurement in base_link (sensor_msgs/Imu's conventions).
+
+    Attributes:
+        stamp_ns: its stamp.
+        orientation: (4,) quaternion x, y, z, w of base_link in odom.
+        angular_velocity: (3,) [rad/s].
+        linear_acceleration: (3,) specific force [m/s^2]: +9.81 on z at rest.
+    """
+
+    stamp_ns: int
+    orientation: np.ndarray
+    angular_velocity: np.ndarray
+    linear_acceleration: np.ndarray
+
+
+@dataclass(frozen=True)
+class GnssFix:
+    """A satellite position (WGS 84) of base_link.
+
+    Attributes:
+        stamp_ns: its stamp.
+        latitude, longitude: [degrees].
+        altitude: above the ellipsoid [m].
+        stddev: standard deviation of each axis [m].
+    """
+
+    stamp_ns: int
+    latitude: float
+    longitude: float
+    altitude: float
+    stddev: float
+
+
 @dataclass(eq=False)
 class Sample:
     """One annotated frame of a data set: sensor data and ground truth.
@@ -354,6 +389,13 @@ class Sample:
         objects: every thing near the rig as a 3-D box in odom; `track_id` is unique in the sequence and
             `segment = class id * 1000 + track_id` is the object's instance id in every camera.
         bev: true occupancy (`amodal` holds the hidden area too), or None.
+        moving: track ids of the things that move (amodal motion segmentation: their amodal masks); None unknown.
+        flow: camera name -> (H, W, 2) float32 forward optical flow (right, down) [px] to the next frame; NaN unknown.
+        point_segments: (N,) uint16 segment id of the surface behind every LiDAR point, or None.
+        point_rings: (N,) uint8 ring of every LiDAR point, counted from the lowest, or None.
+        bev_image: (h, w, 3) uint8 RGB picture from straight above, row 0 at the greatest y of `bev`'s area, or None.
+        bev_labels: (h, w) uint16 segments of that picture as seen from above, or None.
+        imu, gnss: readings at the frame's stamp, or None.
     """
 
     sequence: str
@@ -362,6 +404,14 @@ class Sample:
     truth: SurroundScene
     objects: list[AmodalObject] = field(default_factory=list)
     bev: BevOccupancy | None = None
+    moving: frozenset[int] | None = None
+    flow: dict[str, np.ndarray] = field(default_factory=dict)
+    point_segments: np.ndarray | None = None
+    point_rings: np.ndarray | None = None
+    bev_image: np.ndarray | None = None
+    bev_labels: np.ndarray | None = None
+    imu: ImuReading | None = None
+    gnss: GnssFix | None = None
 
 
 def _require_shape(what: str, array: np.ndarray, shape: tuple[int, ...]) -> None:

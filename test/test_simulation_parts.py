@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from amodal_perception_ros.scene import Camera
-from amodal_perception_ros.simulation.config import WEATHER_WEIGHTS, SequenceConfig, draw_weather
+from amodal_perception_ros.simulation.config import WEATHERS, SequenceConfig, draw_weather
 from amodal_perception_ros.simulation.lidar import RayCaster
 from amodal_perception_ros.simulation.meshes import (
     Kind,
@@ -183,7 +183,7 @@ def test_primitives_have_unit_normals_that_point_outwards(name):
     assert ((model.vertices["ao"] >= 0.2) & (model.vertices["ao"] <= 1)).all()
 
 
-@pytest.mark.parametrize("name", WEATHER_WEIGHTS)
+@pytest.mark.parametrize("name", WEATHERS)
 def test_every_weather_lights_every_material_differently_from_black(name):
     """A row of balls, one per material kind, in front of the camera: each is drawn in its own colour."""
     ball = ellipsoid((0, 0, 0), (0.4, 0.4, 0.4))

@@ -24,7 +24,7 @@ from amodal_perception_ros.errors import InputError
 from amodal_perception_ros.labels import BY_ID, SEGMENT_FACTOR, THINGS
 from amodal_perception_ros.scene import OCCLUSION_LEVELS, CameraScene
 from amodal_perception_ros.simulation import SequenceConfig, simulate
-from amodal_perception_ros.simulation.config import WEATHER_WEIGHTS
+from amodal_perception_ros.simulation.config import WEATHERS
 from amodal_perception_ros.simulation.renderer import RendererError
 
 _POLL_SECONDS = 0.5
@@ -100,7 +100,7 @@ def _configs(
     supersample: int,
     bev: bool,
 ) -> list[SequenceConfig]:
-    names = list(WEATHER_WEIGHTS)
+    names = WEATHERS
     try:
         return [
             SequenceConfig(

@@ -1,25 +1,21 @@
-"""Settings of a simulated sequence and the documented random distributions behind "random"."""
+"""Settings of a simulated sequence, and its weather."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 
+from amodal_perception_ros.simulation.distributions import Distributions
+
 MAX_SEED = 2**31 - 1
 
-WEATHER_WEIGHTS: dict[str, float] = {
-    "day": 0.36,
-    "overcast": 0.18,
-    "dusk": 0.12,
-    "night": 0.14,
-    "fog": 0.08,
-    "rain": 0.12,
-}
-"""Probability of each weather when `SequenceConfig.weather` is "random"."""
-
-LAYOUT_WEIGHTS: dict[str, float] = {"straight": 0.4, "crossing": 0.6}
-"""Probability of each street layout when `SequenceConfig.layout` is "random"."""
+WEATHERS = ("day", "overcast", "dusk", "night", "fog", "rain")
+LAYOUTS = ("straight", "crossing")
+RENDERERS = ("auto", "opengl", "raycast")
 
 
 @dataclass(frozen=True)
@@ -31,12 +27,14 @@ class SequenceConfig:
         frames: number of samples.
         rate_hz: samples per second.
         width, height: image size of the four cameras [px].
-        weather: a key of `WEATHER_WEIGHTS`, or "random" to draw one with those weights.
+        weather: one of `WEATHERS`, or "random" to draw one (`weather.kind` of the distributions).
         supersample: the picture is averaged from supersample x supersample shaded points per pixel.
         bev: also make the BEV occupancy truth (a fifth of the time; training does not need it).
         name: name of the sequence; None makes "seq_<seed>".
-        layout: a key of `LAYOUT_WEIGHTS`, or "random".
+        layout: one of `LAYOUTS`, or "random".
         traffic: factor on the number of moving vehicles and pedestrians.
+        overrides: entries of the distributions that differ from `distributions.yaml`, nested like it.
+        renderer: "opengl", "raycast" (Embree, plainer pictures), or "auto": OpenGL where there is one.
 
     Raises:
         ValueError: a value is outside its range.
@@ -53,6 +51,8 @@ class SequenceConfig:
     name: str | None = None
     layout: str = "random"
     traffic: float = 1.0
+    overrides: Mapping[str, Any] = field(default_factory=dict)
+    renderer: str = "auto"
 
     def __post_init__(self) -> None:
         _check("seed", 0 <= self.seed <= MAX_SEED, self.seed, f"0..{MAX_SEED}")
@@ -62,13 +62,20 @@ class SequenceConfig:
         _check("height", 16 <= self.height <= 8192, self.height, "16..8192 px")
         _check("supersample", 1 <= self.supersample <= 4, self.supersample, "1..4")
         _check("traffic", 0 <= self.traffic <= 3, self.traffic, "0..3")
-        _check("weather", self.weather in (*WEATHER_WEIGHTS, "random"), self.weather, f"random or {[*WEATHER_WEIGHTS]}")
-        _check("layout", self.layout in (*LAYOUT_WEIGHTS, "random"), self.layout, f"random or {[*LAYOUT_WEIGHTS]}")
+        _check("weather", self.weather in (*WEATHERS, "random"), self.weather, f"random or {WEATHERS}")
+        _check("layout", self.layout in (*LAYOUTS, "random"), self.layout, f"random or {LAYOUTS}")
+        _check("renderer", self.renderer in RENDERERS, self.renderer, f"{RENDERERS}")
+        Distributions(self.overrides)
 
     @property
     def sequence_name(self) -> str:
         """The name of the sequence."""
         return self.name if self.name is not None else f"seq_{self.seed:06d}"
+
+    @cached_property
+    def distributions(self) -> Distributions:
+        """The random distributions with this sequence's overrides."""
+        return Distributions(self.overrides)
 
     def stream(self, purpose: int) -> np.random.Generator:
         """Return the random generator of one purpose, independent of the others."""
@@ -80,13 +87,6 @@ def _check(name: str, ok: bool, value: object, allowed: str) -> None:
         raise ValueError(f"SequenceConfig.{name} = {value!r}; allowed: {allowed}")
 
 
-def draw(rng: np.random.Generator, weights: dict[str, float]) -> str:
-    """Draw a key with probability proportional to its weight."""
-    names = list(weights)
-    p = np.array([weights[n] for n in names])
-    return names[int(rng.choice(len(names), p=p / p.sum()))]
-
-
 Color = tuple[float, float, float]
 
 
@@ -95,7 +95,7 @@ class Weather:
     """Light and air of a sequence; colours are linear RGB radiance, directions are unit vectors in odom.
 
     Attributes:
-        name: key of `WEATHER_WEIGHTS`.
+        name: one of `WEATHERS`.
         sun: direction to the sun (or moon).
         sun_color, ambient, fog_color, zenith, horizon: light of sun and sky.
         fog: extinction [1/m].
@@ -157,24 +157,20 @@ _WEATHERS: dict[str, Weather] = {
 
 
 def draw_weather(config: SequenceConfig) -> Weather:
-    """Return the weather of a sequence.
-
-    Sun elevation is uniform in 25..70 degrees (dusk 4..14), its azimuth uniform; exposure varies by a factor
-    0.8..1.25 (log-uniform), fog density by 0.6..1.6, noise by 0.5..1.5, each colour gain by 0.93..1.07.
-    """
-    rng = config.stream(1)
-    name = draw(rng, WEATHER_WEIGHTS) if config.weather == "random" else config.weather
+    """Return the weather of a sequence, drawn from the sections `weather` and `camera` of the distributions."""
+    rng, draw = config.stream(1), config.distributions.draw
+    name = draw(rng, "weather.kind") if config.weather == "random" else config.weather
     base = _WEATHERS[name]
-    low, high = (4, 14) if name == "dusk" else (25, 70)
-    elevation, azimuth = np.radians(rng.uniform(low, high)), rng.uniform(0, 2 * np.pi)
+    elevation = np.radians(draw(rng, "weather.dusk_sun_elevation" if name == "dusk" else "weather.sun_elevation"))
+    azimuth = rng.uniform(0, 2 * np.pi)
     sun = (np.cos(elevation) * np.cos(azimuth), np.cos(elevation) * np.sin(azimuth), np.sin(elevation))
-    gain = rng.uniform(0.93, 1.07, 3)
+    gain = [draw(rng, "camera.colour_gain") for _ in range(3)]
     return replace(
         base,
         sun=(float(sun[0]), float(sun[1]), float(sun[2])),
-        exposure=base.exposure * float(np.exp(rng.uniform(np.log(0.8), np.log(1.25)))),
-        fog=base.fog * float(rng.uniform(0.6, 1.6)),
-        clouds=float(np.clip(base.clouds * rng.uniform(0.3, 1.6), 0, 1)),
-        noise=base.noise * float(rng.uniform(0.5, 1.5)),
-        white_balance=(float(gain[0]), float(gain[1]), float(gain[2])),
+        exposure=base.exposure * draw(rng, "camera.exposure"),
+        fog=base.fog * draw(rng, "weather.fog_density"),
+        clouds=float(np.clip(base.clouds * draw(rng, "weather.clouds"), 0, 1)),
+        noise=base.noise * draw(rng, "camera.noise"),
+        white_balance=(gain[0], gain[1], gain[2]),
     )

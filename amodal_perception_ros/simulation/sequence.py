@@ -44,14 +44,13 @@ def simulate(config: SequenceConfig) -> Iterator[Sample]:
 
 
 def draw_rig(config: SequenceConfig) -> Rig:
-    """Return the sensor rig of a sequence.
+    """Return the sensor rig of a sequence: cameras front, right, back and left, and the LiDAR in the middle.
 
-    Cameras front, right, back and left at 1.6-1.9 m with a horizontal field of view of 80-100 degrees (half of
-    the sequences exactly 90) and a pitch of up to 2 degrees; the LiDAR at 1.9-2.2 m in the middle.
+    Field of view, heights and pitch are drawn from the section `rig` of the distributions.
     """
-    rng = config.stream(4)
-    fov = 90.0 if rng.random() < 0.5 else float(rng.uniform(80, 100))
-    height, pitch = float(rng.uniform(1.6, 1.9)), float(np.radians(rng.uniform(-2, 2)))
+    rng, draw = config.stream(4), config.distributions.draw
+    fov = 90.0 if draw(rng, "rig.square_fov") else draw(rng, "rig.fov")
+    height, pitch = draw(rng, "rig.camera_height"), np.radians(draw(rng, "rig.camera_pitch"))
     focal = config.width / 2 / np.tan(np.radians(fov) / 2)
     intrinsics = np.array([[focal, 0, config.width / 2], [0, focal, config.height / 2], [0, 0, 1.0]])
     places = {"front": (0.8, 0.0), "right": (0.0, -0.5), "back": (-0.8, 0.0), "left": (0.0, 0.5)}
@@ -60,7 +59,7 @@ def draw_rig(config: SequenceConfig) -> Rig:
         pose = camera_pose(np.array([*places[name], height]), np.radians(yaw), pitch)
         cameras.append(Camera(name, config.width, config.height, intrinsics.copy(), pose))
     base_from_lidar = np.eye(4)
-    base_from_lidar[:3, 3] = (0.0, 0.0, float(rng.uniform(1.9, 2.2)))
+    base_from_lidar[:3, 3] = (0.0, 0.0, draw(rng, "rig.lidar_height"))
     return Rig(tuple(cameras), base_from_lidar)
 
 

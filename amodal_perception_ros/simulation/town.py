@@ -10,7 +10,7 @@ import numpy as np
 
 from amodal_perception_ros.labels import BY_NAME
 from amodal_perception_ros.simulation import scenery
-from amodal_perception_ros.simulation.config import LAYOUT_WEIGHTS, SequenceConfig, draw
+from amodal_perception_ros.simulation.config import SequenceConfig
 from amodal_perception_ros.simulation.meshes import Kind, Material, MeshBuilder, Model, Part, ground_patch
 from amodal_perception_ros.simulation.street import HALF_LENGTH, SIDEWALK_HEIGHT, Street, draw_ground, draw_street
 
@@ -98,7 +98,7 @@ class TownBuilder:
 def build_town(config: SequenceConfig) -> Town:
     """Return the static world of a sequence."""
     rng = config.stream(2)
-    layout = draw(rng, LAYOUT_WEIGHTS) if config.layout == "random" else config.layout
+    layout = config.distributions.draw(rng, "layout.kind") if config.layout == "random" else config.layout
     streets = _streets(rng, layout)
     zebras = _zebras(rng, streets)
     builder = TownBuilder(rng, streets)
