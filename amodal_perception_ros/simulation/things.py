@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from amodal_perception_ros.labels import BY_NAME, MAX_INSTANCE_NUMBER, segment_id
-from amodal_perception_ros.simulation import people, vehicles
+from amodal_perception_ros.simulation import people, two_wheelers, vehicles
 from amodal_perception_ros.simulation.meshes import PALETTE_SIZE, Model
 from amodal_perception_ros.simulation.street import HALF_LENGTH, SIDEWALK_HEIGHT, Street, bay_length
 from amodal_perception_ros.simulation.town import Town
@@ -88,8 +88,8 @@ def build_fleet(rng: np.random.Generator) -> Fleet:
         cars=[(n, vehicles.build_car(vehicles.jittered(vehicles.CAR_SHAPES[n], rng))) for n in names],
         trucks=[vehicles.build_truck(rng) for _ in range(2)],
         buses=[vehicles.build_bus(rng) for _ in range(2)],
-        bikes=[people.build_bike(rng) for _ in range(3)],
-        motorcycles=[people.build_motorcycle(rng) for _ in range(2)],
+        bikes=[two_wheelers.build_bike(rng) for _ in range(3)],
+        motorcycles=[two_wheelers.build_motorcycle(rng) for _ in range(2)],
         walkers=[people.build_walker(f) for f in figures[:6]],
         standers=[
             people.build_standing(f, float(rng.uniform(0, 6)), float(rng.uniform(0.04, 0.15))) for f in figures[6:10]
