@@ -39,7 +39,7 @@ def _positive_float(text: str) -> float:
 
 
 def _simulate(args: argparse.Namespace) -> int:
-    from amodal_perception_ros.datasets.generate import dataset_statistics, generate
+    from amodal_perception_ros.datasets.generate import generate
 
     generate(
         args.out,
@@ -55,6 +55,8 @@ def _simulate(args: argparse.Namespace) -> int:
         bev=not args.no_bev,
     )
     if args.stats:
+        from amodal_perception_ros.datasets.statistics import dataset_statistics
+
         print(dataset_statistics(args.out))
     return 0
 

@@ -14,7 +14,8 @@ import pytest
 from dataset_samples import make_sample
 
 from amodal_perception_ros.datasets.amodal_synth_drive import DatasetError, SequenceWriter, read_sequences
-from amodal_perception_ros.datasets.generate import dataset_statistics, generate
+from amodal_perception_ros.datasets.generate import generate
+from amodal_perception_ros.datasets.statistics import dataset_statistics
 from amodal_perception_ros.errors import InputError
 
 SMALL = {"frames": 1, "seed": 40, "width": 64, "height": 32, "supersample": 1}

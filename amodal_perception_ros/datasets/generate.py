@@ -1,28 +1,24 @@
-"""Makes a data set with the street simulator, in parallel and resumable, and counts what is in one."""
+"""Makes a data set with the street simulator, in parallel and resumable."""
 
 from __future__ import annotations
 
 import signal
 import sys
-from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from multiprocessing import get_context
 from multiprocessing.queues import SimpleQueue
 from multiprocessing.synchronize import Event
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from tqdm import tqdm
 
-from amodal_perception_ros.datasets.amodal_synth_drive import SequenceWriter, read_sequences
+from amodal_perception_ros.datasets.amodal_synth_drive import SequenceWriter
 from amodal_perception_ros.datasets.codecs import DatasetError, read_json, write_json
 from amodal_perception_ros.errors import InputError
-from amodal_perception_ros.labels import BY_ID, SEGMENT_FACTOR, THINGS
-from amodal_perception_ros.scene import OCCLUSION_LEVELS, CameraScene
 from amodal_perception_ros.simulation import SequenceConfig, simulate
 from amodal_perception_ros.simulation.config import WEATHERS
 from amodal_perception_ros.simulation.renderer import RendererError
@@ -201,73 +197,3 @@ def _log(bar: tqdm, text: str) -> None:
         print(text, flush=True)
     else:
         bar.write(text)
-
-
-@dataclass
-class DatasetStatistics:
-    """What a data set holds; `str()` is a table.
-
-    Attributes:
-        sequences, frames, images: how many.
-        instances: class name -> instances with a visible pixel, over all images.
-        occluded: class name -> those of `instances` with a hidden part.
-        hidden: class name -> instances without a visible pixel.
-        levels: (8,) instances of each occlusion level, fully hidden ones included.
-        classes_per_image: mean number of the 18 classes visible in an image.
-        bytes_per_frame: mean size on disk of a frame with all its cameras.
-    """
-
-    sequences: int = 0
-    frames: int = 0
-    images: int = 0
-    instances: Counter[str] = field(default_factory=Counter)
-    occluded: Counter[str] = field(default_factory=Counter)
-    hidden: Counter[str] = field(default_factory=Counter)
-    levels: np.ndarray = field(default_factory=lambda: np.zeros(OCCLUSION_LEVELS, np.int64))
-    classes_per_image: float = 0.0
-    bytes_per_frame: float = 0.0
-
-    def __str__(self) -> str:
-        lines = [
-            f"{self.sequences} sequences, {self.frames} frames, {self.images} images, "
-            f"{self.classes_per_image:.1f} classes per image, {self.bytes_per_frame / 1e6:.2f} MB per frame",
-            f"{'class':<12}{'instances':>10}{'per image':>10}{'occluded':>10}{'fully hidden':>14}",
-        ]
-        for name in [label.name for label in THINGS]:
-            lines.append(self._row(name, self.instances[name], self.occluded[name], self.hidden[name]))
-        lines.append(self._row("all", self.instances.total(), self.occluded.total(), self.hidden.total()))
-        lines.append("instances per occlusion level: " + "  ".join(f"{n}: {c}" for n, c in enumerate(self.levels)))
-        return "\n".join(lines)
-
-    def _row(self, name: str, instances: int, occluded: int, hidden: int) -> str:
-        share = f"{100 * occluded / instances:.0f} %" if instances else "-"
-        return f"{name:<12}{instances:>10}{instances / max(1, self.images):>10.2f}{share:>10}{hidden:>14}"
-
-
-def dataset_statistics(path: Path | str) -> DatasetStatistics:
-    """Count the content of a data set; raises DatasetError where there is none."""
-    statistics, classes, size = DatasetStatistics(), 0, 0
-    for reader in read_sequences(path):
-        statistics.sequences += 1
-        statistics.frames += len(reader)
-        size += reader.size_bytes()
-        for index in range(len(reader)):
-            for camera in reader.rig.cameras:
-                statistics.images += 1
-                classes += _count_image(reader.scene(index, camera.name, with_depth=False), statistics)
-    statistics.classes_per_image = classes / max(1, statistics.images)
-    statistics.bytes_per_frame = size / max(1, statistics.frames)
-    return statistics
-
-
-def _count_image(scene: CameraScene, statistics: DatasetStatistics) -> int:
-    """Add one image to the counts; returns its number of visible classes."""
-    for instance in scene.instances:
-        name = BY_ID[instance.class_id].name
-        statistics.levels[instance.occlusion_level] += 1
-        if instance.visible_mask.area == 0:
-            statistics.hidden[name] += 1
-        else:
-            statistics.instances[name] += 1
-            statistics.occluded[name] += instance.occlusion_ratio > 0
-    return len(np.unique(scene.labels[scene.labels > 0] // SEGMENT_FACTOR))
