@@ -5,6 +5,7 @@ import pytest
 
 from amodal_perception_ros.scene import Camera
 from amodal_perception_ros.simulation.config import WEATHERS, SequenceConfig, draw_weather
+from amodal_perception_ros.simulation.drawing import Item
 from amodal_perception_ros.simulation.lidar import RayCaster
 from amodal_perception_ros.simulation.meshes import (
     Kind,
@@ -17,7 +18,7 @@ from amodal_perception_ros.simulation.meshes import (
     moved,
     rounded_box,
 )
-from amodal_perception_ros.simulation.renderer import Item, Renderer
+from amodal_perception_ros.simulation.renderer import Renderer
 from amodal_perception_ros.simulation.truth import Layer, camera_truth, occlusion_order
 from amodal_perception_ros.simulation.view import View, camera_pose
 

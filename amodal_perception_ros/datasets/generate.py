@@ -21,7 +21,7 @@ from amodal_perception_ros.datasets.codecs import DatasetError, read_json, write
 from amodal_perception_ros.errors import InputError
 from amodal_perception_ros.simulation import SequenceConfig, simulate
 from amodal_perception_ros.simulation.config import WEATHERS
-from amodal_perception_ros.simulation.renderer import RendererError
+from amodal_perception_ros.simulation.graphics import RendererError
 
 _POLL_SECONDS = 0.5
 _worker: tuple[SimpleQueue[int], Event] | None = None

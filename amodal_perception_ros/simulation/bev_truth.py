@@ -8,8 +8,8 @@ import numpy as np
 
 from amodal_perception_ros.labels import BY_NAME, SEGMENT_FACTOR
 from amodal_perception_ros.scene import BevOccupancy, CameraScene, Evidence, Source, SourceStatus
+from amodal_perception_ros.simulation.drawing import Item, SceneRenderer
 from amodal_perception_ros.simulation.meshes import Material, MeshBuilder, Model
-from amodal_perception_ros.simulation.renderer import Item, Renderer
 from amodal_perception_ros.simulation.town import Footprint
 from amodal_perception_ros.simulation.view import View
 
@@ -54,7 +54,7 @@ class BevTruth:
         tiles, footprints: static world.
     """
 
-    def __init__(self, renderer: Renderer, tiles: Sequence[Model], footprints: Sequence[Footprint]) -> None:
+    def __init__(self, renderer: SceneRenderer, tiles: Sequence[Model], footprints: Sequence[Footprint]) -> None:
         self._renderer = renderer
         static = footprint_model(footprints)
         blank = np.zeros((4, 3))

@@ -9,8 +9,8 @@ from embreex.mesh_construction import TriangleMesh
 from embreex.rtcore_scene import EmbreeScene
 
 from amodal_perception_ros.labels import SEGMENT_FACTOR
+from amodal_perception_ros.simulation.drawing import Item
 from amodal_perception_ros.simulation.meshes import Kind, Model
-from amodal_perception_ros.simulation.renderer import Item
 
 RINGS, AZIMUTHS = 32, 1024
 MAX_RANGE = 90.0

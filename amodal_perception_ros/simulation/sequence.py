@@ -9,8 +9,9 @@ import numpy as np
 from amodal_perception_ros.scene import AmodalObject, Camera, CameraScene, Rig, Sample, SurroundFrame, SurroundScene
 from amodal_perception_ros.simulation.bev_truth import BevTruth
 from amodal_perception_ros.simulation.config import SequenceConfig, Weather, draw_weather
+from amodal_perception_ros.simulation.drawing import Item
 from amodal_perception_ros.simulation.lidar import RayCaster, scan
-from amodal_perception_ros.simulation.renderer import Item, Renderer
+from amodal_perception_ros.simulation.renderer import Renderer
 from amodal_perception_ros.simulation.things import BIKE, PERSON, RIDER, Thing
 from amodal_perception_ros.simulation.town import Town, build_town
 from amodal_perception_ros.simulation.traffic import build_traffic

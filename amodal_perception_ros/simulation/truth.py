@@ -11,7 +11,7 @@ from amodal_perception_ros.labels import BY_NAME, SEGMENT_FACTOR
 from amodal_perception_ros.masks import RoiMask
 from amodal_perception_ros.occlusion import break_cycles, occlusion_levels
 from amodal_perception_ros.scene import CameraScene, Instance, OcclusionOrder
-from amodal_perception_ros.simulation.renderer import Item, Renderer
+from amodal_perception_ros.simulation.drawing import Item, SceneRenderer
 from amodal_perception_ros.simulation.view import View
 
 
@@ -30,7 +30,7 @@ class Layer:
         return float(np.median(self.depth[self.depth > 0]))
 
 
-def camera_truth(renderer: Renderer, view: View, items: Sequence[Item], stamp_ns: int) -> CameraScene:
+def camera_truth(renderer: SceneRenderer, view: View, items: Sequence[Item], stamp_ns: int) -> CameraScene:
     """Return the truth of one camera; `items` are the things in reach, all drawn by `renderer.begin`."""
     labels, depth = renderer.segments(view)
     layers = []

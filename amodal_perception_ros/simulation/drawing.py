@@ -1,0 +1,52 @@
+"""What is drawn, and what every renderer of the simulator offers: pictures and the passes behind the truth."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from amodal_perception_ros.simulation.meshes import Model
+from amodal_perception_ros.simulation.view import View
+
+
+@dataclass(eq=False)
+class Item:
+    """Something to draw: a model, its pose, palette, segment id, whether its lamps are on, and a look number 0..1.
+
+    `next_matrix` and `next_model` hold its pose and shape one frame later, None where they stay the same.
+    """
+
+    model: Model
+    matrix: np.ndarray
+    palette: np.ndarray
+    segment: int = 0
+    lights: bool = False
+    look: float = 0.0
+    next_matrix: np.ndarray | None = None
+    next_model: Model | None = None
+
+
+class SceneRenderer(Protocol):
+    """Draws the frames of a sequence; `begin` hands over a frame, `release` frees everything."""
+
+    def begin(self, center: np.ndarray, things: Sequence[Item], footprints: np.ndarray, lamps: np.ndarray) -> None:
+        """Prepare a frame: the (2,) ego position [m], everything movable, contact shadows and lights."""
+
+    def picture(self, view: View, seed: int) -> np.ndarray:
+        """Return the (height, width, 3) uint8 RGB picture of a camera; `seed` varies the sensor noise."""
+
+    def segments(self, view: View) -> tuple[np.ndarray, np.ndarray]:
+        """Return (H, W) uint16 segment ids and (H, W) float32 planar depth [m]; both are 0 in the sky."""
+
+    def alone(self, view: View, item: Item) -> tuple[int, int, np.ndarray] | None:
+        """Return (left, top, (h, w) float32 planar depth [m], 0 outside) of one item without anything else, or None."""
+
+    def above(self, low: np.ndarray, cell: float, count: int, layers: Sequence[Sequence[Item]],
+              bands: Sequence[tuple[float, float]]) -> list[np.ndarray]:  # fmt: skip
+        """Return per layer the (count, count) uint16 segments seen from straight above within a height band."""
+
+    def release(self) -> None:
+        """Free the memory of the renderer."""
