@@ -11,8 +11,10 @@ import numpy as np
 from amodal_perception_ros.labels import BY_NAME
 from amodal_perception_ros.simulation import scenery
 from amodal_perception_ros.simulation.config import SequenceConfig
+from amodal_perception_ros.simulation.lanes import ways_of
 from amodal_perception_ros.simulation.meshes import Kind, Material, MeshBuilder, Model, Part, ground_patch
 from amodal_perception_ros.simulation.street import HALF_LENGTH, SIDEWALK_HEIGHT, Street, draw_ground, draw_street
+from amodal_perception_ros.simulation.ways import Ways
 
 TILE = 48.0
 """Static geometry is grouped into square tiles of this size [m], which are culled one by one."""
@@ -42,6 +44,7 @@ class Town:
         lamps: (n, 3) positions of street lights [m].
         zebras: per street, s of the marked pedestrian crossings.
         main_green: whether the main street has a green light at the start (with a crossing).
+        ways: what the town offers to traffic and pedestrians.
     """
 
     streets: tuple[Street, ...]
@@ -50,6 +53,7 @@ class Town:
     lamps: np.ndarray
     zebras: tuple[tuple[float, ...], ...]
     main_green: bool
+    ways: Ways
 
     def ground_height(self, points: np.ndarray) -> np.ndarray:
         """Return the ground height [m] at (..., 2) odom positions: 0 on carriageways, else the sidewalk's."""
@@ -112,7 +116,8 @@ def build_town(config: SequenceConfig) -> Town:
     _frontages(builder)
     _backdrop(builder)
     tiles = [builder.builders[key].bake() for key in sorted(builder.builders)]
-    return Town(streets, tiles, builder.footprints, np.array(builder.lamps).reshape(-1, 3), zebras, main_green)
+    return Town(streets, tiles, builder.footprints, np.array(builder.lamps).reshape(-1, 3), zebras, main_green,
+                ways_of(config.stream(20), streets, zebras))  # fmt: skip
 
 
 def _streets(rng: np.random.Generator, layout: str) -> tuple[Street, ...]:
