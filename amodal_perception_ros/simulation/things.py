@@ -63,6 +63,22 @@ class Thing:
         return np.array([[c, -s, 0, x], [s, c, 0, y], [0, 0, 1, z], [0, 0, 0, 1.0]])
 
 
+@dataclass(frozen=True)
+class Gap:
+    """A gap between two parked neighbours, through which people step out onto the carriageway.
+
+    Attributes:
+        x, y: its middle in odom [m].
+        heading: direction through the gap towards the carriageway, the unit vector (cos, sin) [rad].
+        half: way from the middle to where the vehicles end on the carriageway's side [m]; the same to the other side.
+    """
+
+    x: float
+    y: float
+    heading: float
+    half: float
+
+
 @dataclass(eq=False)
 class Fleet:
     """The models of a sequence; every thing takes one of them and an own palette."""
