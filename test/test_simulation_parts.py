@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from amodal_perception_ros.scene import Camera
-from amodal_perception_ros.simulation.config import WEATHERS, SequenceConfig, draw_weather
+from amodal_perception_ros.simulation.config import WEATHERS, SequenceConfig
 from amodal_perception_ros.simulation.drawing import Item
 from amodal_perception_ros.simulation.lidar import RayCaster
 from amodal_perception_ros.simulation.meshes import (
@@ -21,6 +21,7 @@ from amodal_perception_ros.simulation.meshes import (
 from amodal_perception_ros.simulation.renderer import Renderer
 from amodal_perception_ros.simulation.truth import Layer, camera_truth, occlusion_order
 from amodal_perception_ros.simulation.view import View, camera_pose
+from amodal_perception_ros.simulation.weather import draw_weather
 
 GREY = Material((0.5, 0.5, 0.5))
 CAR, PERSON = 26, 24

@@ -1,9 +1,9 @@
-"""Settings of a simulated sequence, and its weather."""
+"""Settings of a simulated sequence."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -85,92 +85,3 @@ class SequenceConfig:
 def _check(name: str, ok: bool, value: object, allowed: str) -> None:
     if not ok:
         raise ValueError(f"SequenceConfig.{name} = {value!r}; allowed: {allowed}")
-
-
-Color = tuple[float, float, float]
-
-
-@dataclass(frozen=True)
-class Weather:
-    """Light and air of a sequence; colours are linear RGB radiance, directions are unit vectors in odom.
-
-    Attributes:
-        name: one of `WEATHERS`.
-        sun: direction to the sun (or moon).
-        sun_color, ambient, fog_color, zenith, horizon: light of sun and sky.
-        fog: extinction [1/m].
-        clouds: cover 0..1.
-        wet: 1 for a wet road.
-        lamps: street lamps, windows and headlights are lit.
-        exposure: factor before tone mapping.
-        noise: standard deviation of the sensor noise (1 = full scale).
-        white_balance: colour gain of the camera.
-    """
-
-    name: str
-    sun: Color
-    sun_color: Color
-    ambient: Color
-    fog_color: Color
-    zenith: Color
-    horizon: Color
-    fog: float
-    clouds: float
-    wet: bool
-    lamps: bool
-    exposure: float
-    noise: float
-    white_balance: Color
-
-    @property
-    def casts_shadows(self) -> bool:
-        """Whether the sun is strong enough for visible shadows."""
-        return max(self.sun_color) > 0.8
-
-
-def _base(name: str, **values: object) -> Weather:
-    common: dict[str, object] = {
-        "sun": (0.0, 0.0, 1.0), "fog": 0.002, "clouds": 0.4, "wet": False, "lamps": False, "exposure": 0.9,
-        "noise": 0.012, "white_balance": (1.0, 1.0, 1.0),
-    }  # fmt: skip
-    return Weather(name=name, **{**common, **values})  # type: ignore[arg-type]
-
-
-_WEATHERS: dict[str, Weather] = {
-    "day": _base("day", sun_color=(3.3, 3.05, 2.7), ambient=(0.55, 0.65, 0.85), fog_color=(0.75, 0.82, 0.92),
-                 zenith=(0.16, 0.34, 0.74), horizon=(0.72, 0.82, 0.93), fog=0.0015, exposure=0.82),
-    "overcast": _base("overcast", sun_color=(0.45, 0.45, 0.45), ambient=(0.72, 0.75, 0.8),
-                      fog_color=(0.72, 0.75, 0.79), zenith=(0.55, 0.59, 0.65), horizon=(0.75, 0.78, 0.81),
-                      fog=0.004, clouds=1.0, exposure=0.95),
-    "dusk": _base("dusk", sun_color=(2.4, 1.25, 0.55), ambient=(0.3, 0.32, 0.44), fog_color=(0.62, 0.46, 0.38),
-                  zenith=(0.14, 0.2, 0.42), horizon=(0.95, 0.58, 0.34), fog=0.003, clouds=0.5, lamps=True,
-                  exposure=1.0, noise=0.02),
-    "night": _base("night", sun_color=(0.05, 0.06, 0.09), ambient=(0.034, 0.038, 0.06),
-                   fog_color=(0.02, 0.02, 0.032), zenith=(0.006, 0.008, 0.02), horizon=(0.04, 0.036, 0.045),
-                   fog=0.004, lamps=True, exposure=1.8, noise=0.032),
-    "fog": _base("fog", sun_color=(0.35, 0.35, 0.35), ambient=(0.75, 0.77, 0.8), fog_color=(0.72, 0.74, 0.76),
-                 zenith=(0.7, 0.73, 0.76), horizon=(0.72, 0.74, 0.76), fog=0.024, clouds=0.0),
-    "rain": _base("rain", sun_color=(0.3, 0.3, 0.32), ambient=(0.5, 0.54, 0.6), fog_color=(0.5, 0.53, 0.57),
-                  zenith=(0.35, 0.38, 0.43), horizon=(0.55, 0.58, 0.62), fog=0.009, clouds=1.0, wet=True,
-                  noise=0.02),
-}  # fmt: skip
-
-
-def draw_weather(config: SequenceConfig) -> Weather:
-    """Return the weather of a sequence, drawn from the sections `weather` and `camera` of the distributions."""
-    rng, draw = config.stream(1), config.distributions.draw
-    name = draw(rng, "weather.kind") if config.weather == "random" else config.weather
-    base = _WEATHERS[name]
-    elevation = np.radians(draw(rng, "weather.dusk_sun_elevation" if name == "dusk" else "weather.sun_elevation"))
-    azimuth = rng.uniform(0, 2 * np.pi)
-    sun = (np.cos(elevation) * np.cos(azimuth), np.cos(elevation) * np.sin(azimuth), np.sin(elevation))
-    gain = [draw(rng, "camera.colour_gain") for _ in range(3)]
-    return replace(
-        base,
-        sun=(float(sun[0]), float(sun[1]), float(sun[2])),
-        exposure=base.exposure * draw(rng, "camera.exposure"),
-        fog=base.fog * draw(rng, "weather.fog_density"),
-        clouds=float(np.clip(base.clouds * draw(rng, "weather.clouds"), 0, 1)),
-        noise=base.noise * draw(rng, "camera.noise"),
-        white_balance=(gain[0], gain[1], gain[2]),
-    )

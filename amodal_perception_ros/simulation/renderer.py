@@ -9,12 +9,12 @@ import moderngl
 import numpy as np
 
 from amodal_perception_ros.simulation import shaders
-from amodal_perception_ros.simulation.config import Weather
 from amodal_perception_ros.simulation.drawing import Item
 from amodal_perception_ros.simulation.graphics import read_frame, set_uniforms
 from amodal_perception_ros.simulation.meshes import Kind, Model
 from amodal_perception_ros.simulation.truth_renderer import TruthRenderer
 from amodal_perception_ros.simulation.view import View
+from amodal_perception_ros.simulation.weather import Weather
 
 SHADOW_SIZE, SHADOW_REACH = 2048, 60.0
 CONTACT_SIZE, CONTACT_REACH = 512, 48.0
@@ -97,10 +97,10 @@ class Renderer(TruthRenderer):
             size=(self.width, self.height),
             supersample=self.supersample,
             exposure=w.exposure,
-            noise=w.noise,
+            noise=0.01,
             rain=float(w.wet),
             glow=float(w.lamps),
-            gain=w.white_balance,
+            gain=(1.0, 1.0, 1.0),
         )
 
     # Pictures ---------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ import numpy as np
 
 from amodal_perception_ros.scene import AmodalObject, Camera, CameraScene, Rig, Sample, SurroundFrame, SurroundScene
 from amodal_perception_ros.simulation.bev_truth import BevTruth
-from amodal_perception_ros.simulation.config import SequenceConfig, Weather, draw_weather
+from amodal_perception_ros.simulation.config import SequenceConfig
 from amodal_perception_ros.simulation.drawing import Item
 from amodal_perception_ros.simulation.lidar import RayCaster, scan
 from amodal_perception_ros.simulation.renderer import Renderer
@@ -17,6 +17,7 @@ from amodal_perception_ros.simulation.town import Town, build_town
 from amodal_perception_ros.simulation.traffic import build_traffic
 from amodal_perception_ros.simulation.truth import camera_truth
 from amodal_perception_ros.simulation.view import View, camera_pose
+from amodal_perception_ros.simulation.weather import Weather, draw_weather
 
 REACH = 80.0
 """Things farther than this from the ego vehicle are neither drawn nor annotated [m]."""
