@@ -222,6 +222,17 @@ def box(center: Point, size: Point, yaw: float = 0.0) -> Part:
     return moved((corners.reshape(-1, 3), faces, uv.reshape(-1, 2)), center, yaw)
 
 
+def boxes(centers: np.ndarray, sizes: np.ndarray) -> Part:
+    """Return many axis-aligned boxes as one part, given (n, 3) centers and sizes [m]; coordinates as of `box`."""
+    parts = [box(center, size) for center, size in zip(centers, sizes)]
+    first = 24 * np.arange(len(parts))
+    return (
+        np.concatenate([vertices for vertices, _, _ in parts]),
+        np.concatenate([faces + k for (_, faces, _), k in zip(parts, first)]),
+        np.concatenate([uv for _, _, uv in parts]),
+    )
+
+
 def quad(corners: Sequence[Sequence[float]], uv: Sequence[Sequence[float]] | None = None) -> Part:
     """Return one quadrilateral of four corners in order."""
     vertices = np.array(corners, float)
@@ -302,6 +313,21 @@ def tube(start: Point, end: Point, radius: float, segments: int = 6) -> Part:
     side /= np.linalg.norm(side)
     other = np.cross(axis, side)
     return vertices[:, :1] * side + vertices[:, 1:2] * other + vertices[:, 2:] * axis + a, faces, uv
+
+
+def tubes(starts: np.ndarray, ends: np.ndarray, radii: np.ndarray, end_radii: np.ndarray, segments: int = 6) -> Part:
+    """Return many thin open tapered tubes as one part, given (n, 3) ends and (n,) radii [m]."""
+    axis = ends - starts
+    axis = axis / np.linalg.norm(axis, axis=1, keepdims=True)
+    side = np.cross(axis, [0.3, 1.0, 0.1])
+    side /= np.linalg.norm(side, axis=1, keepdims=True)
+    other = np.cross(axis, side)
+    angle = np.linspace(0, 2 * np.pi, segments, endpoint=False)[:, None]
+    ring = side[:, None] * np.cos(angle) + other[:, None] * np.sin(angle)
+    low, high = starts[:, None] + ring * radii[:, None, None], ends[:, None] + ring * end_radii[:, None, None]
+    vertices = np.stack([low, high], 1).reshape(-1, 3)
+    faces = _grid_faces(2, segments)[None] + 2 * segments * np.arange(len(starts))[:, None, None]
+    return vertices, faces.reshape(-1, 3), vertices[:, [0, 2]].copy()
 
 
 def rings(sections: np.ndarray, cap: bool = True) -> Part:
