@@ -51,6 +51,9 @@ class Distributions:
             _check(key, entry)
             self._entries[key] = entry
 
+    def __contains__(self, key: str) -> bool:
+        return key in self._entries
+
     def draw(self, rng: np.random.Generator, key: str) -> Any:
         """Draw a value of an entry such as "weather.kind"; raises KeyError for an unknown one."""
         entry = self._entries[key]
