@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from amodal_perception_ros.labels import BY_NAME, MAX_INSTANCE_NUMBER, segment_id
-from amodal_perception_ros.simulation import people, two_wheelers, vehicles
+from amodal_perception_ros.simulation import bikes, buses, cars, motorcycles, people, trucks, vehicles
 from amodal_perception_ros.simulation.meshes import PALETTE_SIZE, Model
 from amodal_perception_ros.simulation.street import HALF_LENGTH, SIDEWALK_HEIGHT, Street, bay_length
 from amodal_perception_ros.simulation.town import Town
@@ -96,16 +96,18 @@ class Fleet:
 
 def build_fleet(rng: np.random.Generator) -> Fleet:
     """Build the models of one sequence: seven car shapes, two of each larger vehicle, ten figures."""
-    names = [str(n) for n in rng.permutation(list(vehicles.CAR_SHAPES))[:7]]
+    names = [str(n) for n in rng.permutation(cars.CAR_SHAPES)[:7]]
     if not {"suv", "minivan", "van"} & set(names):
         names[0] = "van"
     figures = [people.draw_figure(rng) for _ in range(15)]
     return Fleet(
-        cars=[(n, vehicles.build_car(vehicles.jittered(vehicles.CAR_SHAPES[n], rng))) for n in names],
-        trucks=[vehicles.build_truck(rng) for _ in range(2)],
-        buses=[vehicles.build_bus(rng) for _ in range(2)],
-        bikes=[two_wheelers.build_bike(rng) for _ in range(3)],
-        motorcycles=[two_wheelers.build_motorcycle(rng) for _ in range(2)],
+        cars=[(n, cars.build_car(rng, n)) for n in names],
+        trucks=[trucks.build_truck(rng, str(rng.choice(trucks.TRUCK_SHAPES))) for _ in range(2)],
+        buses=[buses.build_bus(rng, str(rng.choice(buses.BUS_SHAPES))) for _ in range(2)],
+        bikes=[bikes.build_bike(rng, str(n)) for n in rng.permutation(bikes.BIKE_SHAPES)[:3]],
+        motorcycles=[
+            motorcycles.build_motorcycle(rng, str(n)) for n in rng.permutation(motorcycles.MOTORCYCLE_SHAPES)[:2]
+        ],
         walkers=[people.build_walker(f) for f in figures[:6]],
         standers=[
             people.build_standing(f, float(rng.uniform(0, 6)), float(rng.uniform(0.04, 0.15))) for f in figures[6:10]

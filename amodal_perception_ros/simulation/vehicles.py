@@ -1,37 +1,30 @@
-"""Parametric cars, vans, trucks and buses.
+"""What all vehicles share: materials, wheels, lamps and the primitives their bodies are made of.
 
-Local frame: x forward, y left, z up, origin on the ground below the middle.
+Local frame of every vehicle: x forward, y left, z up, origin on the ground below the middle.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
-from amodal_perception_ros.simulation.meshes import (
-    Kind,
-    Material,
-    MeshBuilder,
-    Model,
-    box,
-    cylinder,
-    ellipsoid,
-    moved,
-    rings,
-    rounded_box,
-)
+from amodal_perception_ros.simulation.meshes import Kind, Material, MeshBuilder, Model, Part, box, moved, revolve, rings
 
 BODY = Material((0.5, 0.5, 0.5), 0.25, Kind.PAINT, slot=1)
 SECOND = Material((0.7, 0.7, 0.7), 0.4, Kind.PAINT, slot=2)
+CANVAS = Material((0.7, 0.7, 0.7), 0.9, Kind.CLOTH, slot=2)
 GLASS = Material((0.02, 0.026, 0.03), 0.06, Kind.GLASS)
 TYRE = Material((0.018, 0.018, 0.02), 0.9)
 RIM = Material((0.42, 0.42, 0.44), 0.35)
+METAL = Material((0.3, 0.3, 0.31), 0.4)
 DARK = Material((0.022, 0.022, 0.024), 0.6)
 SEAM = Material((0.01, 0.01, 0.01), 0.9)
+SEAT = Material((0.025, 0.022, 0.02), 0.8)
 HEADLIGHT = Material((0.95, 0.93, 0.86), 0.15, Kind.LAMP, slot=1)
 TAILLIGHT = Material((0.5, 0.012, 0.012), 0.25, Kind.LAMP, slot=2)
 INDICATOR = Material((0.75, 0.3, 0.02), 0.3)
+BEACON = Material((0.02, 0.08, 0.6), 0.2)
 PLATE = Material((0.75, 0.75, 0.72), 0.5)
 
 PAINT_COLORS = np.array(
@@ -47,302 +40,172 @@ CARGO_COLORS = np.array([(0.75, 0.75, 0.73), (0.7, 0.7, 0.66), (0.05, 0.12, 0.35
 BUS_COLORS = np.array([(0.6, 0.05, 0.04), (0.65, 0.5, 0.05), (0.7, 0.7, 0.7), (0.05, 0.18, 0.45), (0.1, 0.35, 0.2)])
 
 
-@dataclass(frozen=True)
-class CarShape:
-    """Proportions of a car body; x positions are fractions of half the length, -1 rear .. 1 front.
+def finished(mesh: MeshBuilder) -> Model:
+    """Return the baked model, moved along x so that its origin lies under its middle."""
+    x = np.concatenate([part[0][part[1]].reshape(-1, 3) for part, *_ in mesh.parts])[:, 0]
+    shift = -0.5 * float(x.min() + x.max())
+    out = MeshBuilder([(moved(part, (shift, 0, 0)), *rest) for part, *rest in mesh.parts])
+    return out.bake(occlusion=True)
 
-    Attributes:
-        length, width, height: overall size [m].
-        hood: (x, z) top line of the lower body, from rear to front.
-        roof: (x, z as a fraction of the height) side line of the cabin, from rear to front.
-        pillars: x of the posts between the side windows.
-        solid: (from, to) x interval whose sides are sheet metal instead of glass (panel vans).
-        wheel: wheel radius [m].
-        lean: how far the cabin's sides lean inwards, fraction of the half width.
+
+def sides() -> Iterable[int]:
+    """The left (+1) and the right (-1) side."""
+    return (1, -1)
+
+
+def add_wheel(mesh: MeshBuilder, x: float, y: float, radius: float, width: float, side: int, spokes: int = 5) -> None:
+    """Add a wheel whose rim faces `side` (+1 left, -1 right); without spokes it has a solid disc."""
+    half = width / 2
+    profile = [(0, -half), (radius * 0.93, -half), (radius, -half * 0.7), (radius, half * 0.7), (radius * 0.93, half),
+               (radius * 0.68, half), (radius * 0.64, half * 0.6), (0, half * (0.6 if spokes else 0.25))]  # fmt: skip
+    part = revolve([(r, side * w) for r, w in profile], 20, "y")
+    if side < 0:
+        part = part[0], part[1][:, ::-1], part[2]
+    which = np.repeat(np.array([0, 0, 0, 0, 0, 2, 1 if spokes else 2]), 40)
+    mesh.add_mixed(moved(part, (x, y, radius)), [TYRE, DARK, RIM], which)
+    mesh.add(moved(_disc(radius * 0.17, side), (x, y + side * half * 0.95, radius)), RIM)
+    for k in range(spokes):
+        angle = 2 * np.pi * k / spokes + 0.3
+        mesh.add(moved(_spoke(radius, angle, side), (x, y + side * half * 0.9, radius)), RIM)
+
+
+def _disc(radius: float, side: int) -> Part:
+    angle = np.linspace(0, 2 * np.pi, 8, endpoint=False)
+    vertices = np.stack([radius * np.cos(angle), np.zeros(8), radius * np.sin(angle)], 1)
+    k = np.arange(1, 7)
+    faces = np.stack([np.zeros_like(k), k + 1, k] if side > 0 else [np.zeros_like(k), k, k + 1], 1)
+    return vertices, faces, vertices[:, ::2].copy()
+
+
+def _spoke(radius: float, angle: float, side: int) -> Part:
+    a = np.array([np.cos(angle), np.sin(angle)])
+    across = np.array([-a[1], a[0]]) * radius * 0.11
+    inner, outer = a * radius * 0.1, a * radius * 0.66
+    points = np.array([inner - across, outer - across * 1.3, outer + across * 1.3, inner + across])
+    vertices = np.stack([points[:, 0], np.zeros(4), points[:, 1]], 1)
+    faces = np.array([(0, 2, 1), (0, 3, 2)] if side > 0 else [(0, 1, 2), (0, 2, 3)])
+    return vertices, faces, points
+
+
+def hull(
+    stations: Sequence[tuple[float, float, float, float]], segments: int = 12, square: float = 2.5, y: float = 0.0
+) -> Part:
+    """Return a smooth body lofted along x.
+
+    Args:
+        stations: (x, lowest z, highest z, half width) [m], from rear to front.
+        segments: corners of a section.
+        square: exponent of the superelliptic section; 2 is an ellipse, larger is boxier.
+        y: middle of the sections [m].
+    """
+    angle = np.linspace(0, 2 * np.pi, segments, endpoint=False) + np.pi / segments
+    c, s = np.cos(angle), np.sin(angle)
+    across, up = np.sign(c) * np.abs(c) ** (2 / square), np.sign(s) * np.abs(s) ** (2 / square)
+    x, low, high, half = np.array(stations, float).T[:, :, None]
+    z = (low + high) / 2 + (high - low) / 2 * up
+    return rings(np.stack([np.broadcast_to(x, z.shape), y + half * across, z], -1))
+
+
+def extruded(profile: Sequence[tuple[float, float]], half_width: float, y: float = 0.0) -> Part:
+    """Return a star-shaped side view of (x, z) points, extruded to both sides of `y`."""
+    points = np.array(profile, float)
+    turn = points - np.roll(points, 1, 0)
+    area = (np.roll(points, 1, 0)[:, 0] * turn[:, 1] - np.roll(points, 1, 0)[:, 1] * turn[:, 0]).sum()
+    points = points if area < 0 else points[::-1]
+    sections = [np.stack([points[:, 0], np.full(len(points), y + s * half_width), points[:, 1]], 1) for s in (-1, 1)]
+    return rings(np.stack(sections))
+
+
+def arc(x: float, z: float, radius: float, half_width: float, start: float, end: float, steps: int = 9) -> Part:
+    """Return a curved strip around the y axis through (x, z), from angle `start` to `end` [rad], 0 is forward."""
+    angle = np.linspace(start, end, steps)
+    edge = np.stack([x + radius * np.cos(angle), np.zeros(steps), z + radius * np.sin(angle)], 1)
+    offset = np.array([0.0, half_width, 0.0])
+    vertices = np.concatenate([edge + offset, edge - offset])
+    k = np.arange(steps - 1)
+    faces = np.concatenate([np.stack([k, k + steps, k + 1], 1), np.stack([k + 1, k + steps, k + steps + 1], 1)])
+    return vertices, faces, vertices[:, :2].copy()
+
+
+class Shell:
+    """Walls of a cab or bus body: rounded rectangles stacked in z; every panel between them has its own material.
+
+    Args:
+        levels: (z, rear x, front x, half width) [m] from the lowest to the highest.
+        stops: x [m] where the side walls are divided, between rear and front.
+        radius: radius of the four upright edges [m].
     """
 
-    length: float
-    width: float
-    height: float
-    hood: tuple[tuple[float, float], ...]
-    roof: tuple[tuple[float, float], ...]
-    pillars: tuple[float, ...]
-    solid: tuple[float, float] = (9.0, 9.0)
-    wheel: float = 0.33
-    lean: float = 0.2
+    def __init__(
+        self, levels: Sequence[tuple[float, float, float, float]], stops: Iterable[float], radius: float = 0.12
+    ) -> None:
+        self.levels, self.stops, self.radius = list(levels), sorted({round(s, 4) for s in stops}), radius
+        self._panels = len(self.stops) + 1
+        self._ring = 2 * (self._panels + 5)
+        self._materials: list[Material] = [BODY]
+        self._which = np.zeros((len(self.levels) - 1, self._ring), np.int64)
+
+    def paint(
+        self, material: Material | None, levels: slice, low: float = -99, high: float = 99, side: int = 0
+    ) -> None:
+        """Give side panels between x = low and high a material; None leaves them out. `side` 0 is both."""
+        edges = np.array([self.levels[0][1], *self.stops, self.levels[0][2]])
+        inside = np.nonzero((0.5 * (edges[1:] + edges[:-1]) > low) & (0.5 * (edges[1:] + edges[:-1]) < high))[0]
+        if side >= 0:
+            self._set(material, levels, 2 + self._panels - inside)
+        if side <= 0:
+            self._set(material, levels, self._panels + 8 + inside)
+
+    def paint_ends(self, material: Material, levels: slice, front: bool = True, corners: bool = False) -> None:
+        """Give the front (or rear) wall a material, and its rounded corners too if asked."""
+        first = 0 if front else self._panels + 5
+        wall = [first % self._ring] if not corners else [(first + k) % self._ring for k in (-2, -1, 0, 1, 2)]
+        self._set(material, levels, np.array(wall))
+
+    def paint_all(self, material: Material, levels: slice) -> None:
+        """Give all panels of some levels a material."""
+        self._set(material, levels, np.arange(self._ring))
+
+    def _set(self, material: Material | None, levels: slice, columns: np.ndarray) -> None:
+        if material is not None and material not in self._materials:
+            self._materials.append(material)
+        rows = np.arange(len(self.levels) - 1)[levels]
+        self._which[np.ix_(rows, columns)] = -1 if material is None else self._materials.index(material)
+
+    def part(self) -> tuple[Part, list[Material], np.ndarray]:
+        """Return the closed shell for `MeshBuilder.add_mixed`."""
+        vertices, faces, uv = rings(np.stack([self._section(*level) for level in self.levels]))
+        which = np.concatenate([np.repeat(self._which.ravel(), 2), np.zeros(2 * self._ring, np.int64)])
+        return (vertices, faces[which >= 0], uv), self._materials, which[which >= 0]
+
+    def _section(self, z: float, rear: float, front: float, half: float) -> np.ndarray:
+        r = min(self.radius, half * 0.45)
+        bevel = r * (1 - np.sqrt(0.5))
+        left = [(np.clip(s, rear + r, front - r), half) for s in self.stops[::-1]]
+        points = [(front, -half + r), (front, half - r), (front - bevel, half - bevel), (front - r, half), *left,
+                  (rear + r, half), (rear + bevel, half - bevel), (rear, half - r), (rear, -half + r),
+                  (rear + bevel, -half + bevel), (rear + r, -half), *((x, -y) for x, y in left[::-1]),
+                  (front - r, -half), (front - bevel, -half + bevel)]  # fmt: skip
+        return np.array([(x, y, z) for x, y in points], float)
 
 
-CAR_SHAPES: dict[str, CarShape] = {
-    "sedan": CarShape(4.65, 1.82, 1.45, ((-1, 0.86), (-0.82, 0.94), (-0.62, 0.96), (0.3, 0.92), (0.75, 0.8), (1, 0.62)),
-                      ((-0.72, 0.66), (-0.42, 0.955), (-0.2, 1), (0.02, 0.985), (0.14, 0.95), (0.46, 0.63)),
-                      (-0.5, -0.07, 0.3)),
-    "hatchback": CarShape(4.0, 1.75, 1.5, ((-1, 0.84), (-0.9, 0.96), (0.4, 0.93), (0.8, 0.8), (1, 0.62)),
-                          ((-0.95, 0.64), (-0.8, 0.9), (-0.55, 0.97), (-0.1, 1), (0.14, 0.95), (0.55, 0.62)),
-                          (-0.62, -0.1, 0.36)),
-    "wagon": CarShape(4.75, 1.84, 1.5, ((-1, 0.86), (-0.92, 0.96), (0.3, 0.92), (0.75, 0.8), (1, 0.63)),
-                      ((-0.96, 0.64), (-0.86, 0.9), (-0.72, 0.97), (-0.2, 1), (0.1, 0.96), (0.45, 0.62)),
-                      (-0.72, -0.36, 0.0, 0.3)),
-    "suv": CarShape(4.6, 1.9, 1.72, ((-1, 0.98), (-0.92, 1.08), (0.42, 1.06), (0.8, 0.98), (1, 0.74)),
-                    ((-0.95, 0.63), (-0.84, 0.92), (-0.7, 0.98), (-0.1, 1), (0.14, 0.96), (0.5, 0.62)),
-                    (-0.66, -0.1, 0.34), wheel=0.37),
-    "minivan": CarShape(4.8, 1.9, 1.8, ((-1, 0.98), (-0.95, 1.05), (0.55, 1.0), (0.85, 0.84), (1, 0.66)),
-                        ((-0.97, 0.58), (-0.9, 0.93), (-0.75, 0.99), (-0.1, 1), (0.25, 0.95), (0.72, 0.56)),
-                        (-0.55, -0.05, 0.44), wheel=0.34),
-    "van": CarShape(5.4, 2.0, 2.35, ((-1, 1.1), (-0.97, 1.22), (0.6, 1.2), (0.88, 1.02), (1, 0.75)),
-                    ((-0.985, 0.54), (-0.97, 0.95), (-0.9, 0.99), (0.1, 1), (0.38, 0.95), (0.74, 0.52)),
-                    (0.12, 0.56), solid=(-1.0, 0.12), wheel=0.36, lean=0.12),
-    "pickup": CarShape(5.3, 1.95, 1.8, ((-1, 1.02), (-0.98, 1.06), (0.44, 1.06), (0.8, 0.98), (1, 0.76)),
-                       ((-0.22, 0.6), (-0.17, 0.94), (-0.1, 0.985), (0.08, 1), (0.2, 0.96), (0.46, 0.6)),
-                       (-0.14, 0.1, 0.32), wheel=0.38),
-    "compact": CarShape(3.4, 1.65, 1.52, ((-1, 0.8), (-0.9, 0.94), (0.5, 0.92), (0.86, 0.78), (1, 0.62)),
-                        ((-0.96, 0.62), (-0.86, 0.88), (-0.6, 0.97), (-0.1, 1), (0.18, 0.95), (0.66, 0.61)),
-                        (-0.5, 0.4), wheel=0.29),
-}  # fmt: skip
+def add_wheel_arch(mesh: MeshBuilder, x: float, radius: float, axle_z: float, half_width: float, top: float,
+                   half_length: float) -> None:  # fmt: skip
+    """Round off the rectangular wheel openings of a `Shell` on both sides and darken the space behind them."""
+    angle = np.linspace(0, np.pi, 11)
+    circle = np.stack([x + radius * np.cos(angle), axle_z + radius * np.sin(angle)], 1)
+    scale = np.minimum(half_length / np.maximum(np.abs(np.cos(angle)), 1e-6),
+                       (top - axle_z) / np.maximum(np.sin(angle), 1e-6))  # fmt: skip
+    border = np.stack([x + scale * np.cos(angle), axle_z + scale * np.sin(angle)], 1)
+    points, k = np.concatenate([circle, border]), np.arange(10)
+    faces = np.concatenate([np.stack([k, k + 1, k + 11], 1), np.stack([k + 1, k + 12, k + 11], 1)])
+    for side in sides():
+        vertices = np.stack([points[:, 0], np.full(22, side * half_width), points[:, 1]], 1)
+        mesh.add((vertices, faces if side > 0 else faces[:, ::-1], points), BODY)
+    mesh.add(box((x, 0, 0.5 * (axle_z + top)), (2 * half_length, 2 * half_width - 0.75, top - axle_z * 0.4)), SEAM)
 
 
-def jittered(shape: CarShape, rng: np.random.Generator) -> CarShape:
-    """Return the shape with length, width and height varied by a few per cent."""
-    a, b, c = rng.uniform(0.95, 1.06, 3)
-    hood = tuple((x, z * c) for x, z in shape.hood)
-    return CarShape(
-        shape.length * a, shape.width * (1 + (b - 1) / 2), shape.height * c, hood, shape.roof, shape.pillars,
-        shape.solid, shape.wheel, shape.lean,
-    )  # fmt: skip
-
-
-def build_car(shape: CarShape) -> Model:
-    """Return a car of that shape; palette slot 1 is the paint."""
-    mesh = MeshBuilder()
-    half_length, half_width = shape.length / 2, shape.width / 2
-    axles = (-0.62 * half_length, 0.63 * half_length)
-    _lower_body(mesh, shape, axles)
-    _cabin(mesh, shape)
-    mesh.add(box((0, 0, 0.42), (shape.length * 0.86, shape.width * 0.78, 0.3)), DARK)
-    for x in axles:
-        for side in (-1, 1):
-            add_wheel(mesh, x, side * (half_width - 0.105), shape.wheel, 0.2, side)
-    _lights(mesh, shape)
-    for side in (-1, 1):
-        mirror_x = half_length * (shape.roof[-1][0] - 0.1)
-        mesh.add(
-            ellipsoid((mirror_x, side * (half_width + 0.07), 1.0 * shape.hood[-3][1]), (0.07, 0.11, 0.075), 8, 6), BODY
-        )
-        for x in shape.pillars[:-1]:
-            z = 0.5 * (0.3 + shape.hood[2][1])
-            mesh.add(box((x * half_length, side * (half_width * 0.985), z), (0.012, 0.04, 0.5)), SEAM)
-            handle = (x * half_length + 0.16, side * (half_width * 0.97), shape.hood[2][1] - 0.12)
-            mesh.add(box(handle, (0.15, 0.05, 0.025)), DARK)
-    return mesh.bake(occlusion=True)
-
-
-def _stations(shape: CarShape, axles: tuple[float, float]) -> np.ndarray:
-    half = shape.length / 2
-    radius = shape.wheel * 1.17
-    arch = radius * np.cos(np.linspace(0, np.pi, 9))
-    ends = half - np.array([0.0, 0.02, 0.06, 0.13, 0.22])
-    knots = np.concatenate([np.array([x for x, _ in shape.hood]) * half, axles[0] + arch, axles[1] + arch, ends, -ends])
-    knots = np.sort(np.concatenate([knots, np.linspace(-half, half, 11)]))
-    return knots[np.concatenate([[True], np.diff(knots) > 0.012])]
-
-
-_SECTION = np.array(
-    [
-        (0.86, 0.0),
-        (0.95, 0.05),
-        (0.985, 0.22),
-        (1.0, 0.5),
-        (0.99, 0.7),
-        (0.96, 0.86),
-        (0.9, 0.955),
-        (0.72, 1.0),
-        (0.3, 1.015),
-    ]
-)
-"""Half of a car's cross-section: share of the half width, share of the height from sill to hood."""
-
-
-def _plan(shape: CarShape, x: np.ndarray) -> np.ndarray:
-    """Half width at x: narrower towards the rounded ends."""
-    return shape.width / 2 * (1 - 0.13 * np.abs(2 * x / shape.length) ** 7)
-
-
-def _curve(points: tuple[tuple[float, float], ...], x: np.ndarray) -> np.ndarray:
-    xs, zs = np.array(points).T
-    return np.interp(x, xs, zs)
-
-
-def _lower_body(mesh: MeshBuilder, shape: CarShape, axles: tuple[float, float]) -> None:
-    x = _stations(shape, axles)
-    half, radius = shape.length / 2, shape.wheel * 1.17
-    top = _curve(shape.hood, x / half)
-    bottom = np.full_like(x, 0.22) + 0.06 * (np.abs(x / half) > 0.9)
-    for axle in axles:
-        inside = np.maximum(radius**2 - (x - axle) ** 2, 0)
-        bottom = np.maximum(bottom, np.where(inside > 0, shape.wheel + np.sqrt(inside), 0))
-    near_end = np.clip((half - np.abs(x)) / 0.2, 0, 1)
-    round_off = np.sqrt(1 - (1 - near_end) ** 2)
-    middle = 0.5 * (top + bottom)
-    top = middle + (top - middle) * (0.72 + 0.28 * round_off)
-    bottom = middle + (bottom - middle) * (0.8 + 0.2 * round_off)
-    width = _plan(shape, x) * (0.9 + 0.1 * round_off)
-    y = width[:, None] * _SECTION[:, 0]
-    z = bottom[:, None] + (top - bottom)[:, None] * _SECTION[:, 1]
-    section = np.stack([np.broadcast_to(x[:, None], y.shape), y, z], -1)
-    mirrored = section[:, ::-1] * np.array([1, -1, 1])
-    mesh.add(rings(np.concatenate([section, mirrored], 1)), BODY)
-
-
-def _cabin(mesh: MeshBuilder, shape: CarShape) -> None:
-    half = shape.length / 2
-    knots = [x for x, _ in shape.roof] + [p + d for p in shape.pillars for d in (-0.018, 0.018)]
-    knots += [v for v in shape.solid if -1 <= v <= 1]
-    low, high = shape.roof[0][0], shape.roof[-1][0]
-    u = np.unique(np.round(np.concatenate([np.clip(knots, low, high), np.linspace(low, high, 9)]), 4))
-    x = u * half
-    roof = _curve(shape.roof, u) * shape.height
-    belt = np.minimum(_curve(shape.hood, u) - 0.03, roof - 0.005)
-    width = _plan(shape, x) * (0.935 if shape.solid[0] > 1 else 0.985)
-    rise = (roof - belt) / (shape.height - belt.min())
-
-    def ring(share: float, lean: float) -> np.ndarray:
-        y = width * (1 - lean * shape.lean * rise)
-        return np.stack([x, y, belt + (roof - belt) * share], -1)
-
-    half_ring = np.stack([ring(0.0, 0.0), ring(0.5, 0.42), ring(0.86, 0.85), ring(0.97, 1.15), ring(1.0, 1.6)], 1)
-    center = np.stack([x, width * 0.3, roof + 0.015 * rise], -1)[:, None]
-    right = np.concatenate([half_ring, center], 1)
-    sections = np.concatenate([right, right[:, ::-1] * np.array([1, -1, 1])], 1)
-    part = rings(sections, cap=False)
-    mesh.add_mixed(part, [BODY, GLASS, DARK], _cabin_materials(shape, u, roof, sections.shape[1]))
-
-
-def _cabin_materials(shape: CarShape, u: np.ndarray, roof: np.ndarray, ring: int) -> np.ndarray:
-    """Which of paint, glass or post each face of the cabin is (two faces per grid cell)."""
-    middle = 0.5 * (u[1:] + u[:-1])
-    slope = np.abs(np.diff(roof)) / (np.diff(u) * shape.length / 2)
-    side = np.ones(len(middle), np.int64)
-    for pillar in shape.pillars:
-        side[np.abs(middle - pillar) < 0.019] = 2
-    side[(middle > shape.solid[0]) & (middle < shape.solid[1])] = 0
-    steep_glass = (slope > 0.45) & ~((shape.solid[0] < 9) & (middle < 0))
-    which = np.zeros((len(middle), ring), np.int64)
-    last = ring - 2
-    for segment in (0, 1):
-        which[:, segment] = which[:, last - segment] = side
-    for segment in (4, 5, 6):
-        which[:, segment] = np.where(steep_glass, 1, 0)
-    return np.repeat(which.ravel(), 2)
-
-
-def add_wheel(mesh: MeshBuilder, x: float, y: float, radius: float, width: float, side: int) -> None:
-    """Add a wheel with a five-spoke rim facing `side` (+1 left, -1 right)."""
-    mesh.add(moved(cylinder(radius, width, 18, "y"), (x, y, radius)), TYRE)
-    face = y + side * (width / 2)
-    mesh.add(moved(cylinder(radius * 0.68, 0.02, 12, "y"), (x, face, radius)), DARK)
-    mesh.add(moved(cylinder(radius * 0.16, 0.05, 10, "y"), (x, face, radius)), RIM)
-    for k in range(5):
-        angle = 2 * np.pi * k / 5 + 0.3
-        a = np.array([np.cos(angle), np.sin(angle)])
-        across = np.array([-a[1], a[0]]) * radius * 0.11
-        inner, outer = a * radius * 0.1, a * radius * 0.66
-        points = np.array([inner - across, outer - across * 1.3, outer + across * 1.3, inner + across])
-        vertices = np.stack([x + points[:, 0], np.full(4, face + side * 0.018), radius + points[:, 1]], -1)
-        mesh.add((vertices, np.array([(0, 1, 2), (0, 2, 3)]), np.zeros((4, 2))), RIM)
-
-
-def _lights(mesh: MeshBuilder, shape: CarShape) -> None:
-    half, half_width = shape.length / 2, shape.width / 2
-    front, rear = shape.hood[-1][1] * 1.02, min(shape.hood[0][1] * 0.94, 1.0)
-    for side in (-1, 1):
-        mesh.add(ellipsoid((half - 0.13, side * half_width * 0.66, front), (0.13, 0.2, 0.075), 8, 6), HEADLIGHT)
-        mesh.add(ellipsoid((-half + 0.09, side * half_width * 0.7, rear), (0.09, 0.17, 0.1), 8, 6), TAILLIGHT)
-        mesh.add(box((half - 0.06, side * half_width * 0.64, front - 0.22), (0.1, 0.16, 0.06)), INDICATOR)
-    mesh.add(box((half - 0.02, 0, front - 0.12), (0.05, half_width * 0.95, 0.13)), DARK)
-    mesh.add(box((half - 0.03, 0, 0.34), (0.07, half_width * 1.3, 0.11)), DARK)
-    mesh.add(box((half + 0.005, 0, 0.46), (0.02, 0.5, 0.11)), PLATE)
-    mesh.add(box((-half + 0.0, 0, rear - 0.26), (0.03, 0.5, 0.12)), PLATE)
-    mesh.add(box((-half + 0.03, 0, 0.36), (0.07, half_width * 1.35, 0.13)), DARK)
-
-
-def build_truck(rng: np.random.Generator) -> Model:
-    """Return a lorry: box, tipper or tank body; slot 1 paints the cab, slot 2 the body."""
-    mesh = MeshBuilder()
-    load = float(rng.uniform(4.2, 6.8))
-    height, width = float(rng.uniform(2.2, 2.7)), 2.42
-    cab, gap = 1.9, 0.25
-    front = (load + cab + gap) / 2
-    cab_x = front - cab / 2
-    cab_height = float(rng.uniform(2.1, 2.6))
-    mesh.add(rounded_box((cab_x, 0, 0.55 + cab_height / 2), (cab, 2.3, cab_height), 0.16), BODY)
-    window_z = 0.55 + cab_height * 0.62
-    mesh.add(box((front - 0.0, 0, window_z), (0.04, 2.0, cab_height * 0.36)), GLASS)
-    mesh.add(box((cab_x + 0.15, 0, window_z), (1.0, 2.33, cab_height * 0.32)), GLASS)
-    mesh.add(box((front + 0.01, 0, 1.2), (0.05, 1.6, 0.4)), DARK)
-    mesh.add(box((front - 0.05, 0, 0.62), (0.2, 2.3, 0.38)), DARK)
-    body_x = -front + load / 2
-    _truck_body(mesh, str(rng.choice(["box", "box", "tipper", "tank"])), body_x, load, width, height)
-    mesh.add(box((-0.2, 0, 0.78), (2 * front - 0.6, 1.0, 0.28)), DARK)
-    mesh.add(box((body_x + 0.3, 0, 0.7), (load * 0.4, 2.1, 0.5)), DARK)
-    axles = [front - 1.1, -front + 1.2] + ([-front + 2.3] if load > 5.4 else [])
-    for x in axles:
-        for side in (-1, 1):
-            add_wheel(mesh, x, side * 1.02, 0.49, 0.32, side)
-    for side in (-1, 1):
-        mesh.add(box((front + 0.05, side * 0.92, 0.72), (0.06, 0.34, 0.16)), HEADLIGHT)
-        mesh.add(box((-front - 0.01, side * 0.95, 0.85), (0.05, 0.32, 0.14)), TAILLIGHT)
-        mesh.add(box((front - 0.15, side * 1.32, window_z), (0.1, 0.2, 0.5)), DARK)
-    mesh.add(box((-front - 0.02, 0, 0.6), (0.08, 2.2, 0.14)), DARK)
-    return mesh.bake(occlusion=True)
-
-
-def _truck_body(mesh: MeshBuilder, style: str, x: float, load: float, width: float, height: float) -> None:
-    if style == "box":
-        mesh.add(rounded_box((x, 0, 1.02 + height / 2), (load, width, height), 0.05), SECOND)
-        for side in (-1, 1):
-            mesh.add(box((x, side * width / 2, 1.1), (load, 0.03, 0.1)), DARK)
-        mesh.add(box((x - load / 2, 0, 1.02 + height / 2), (0.03, 0.04, height * 0.9)), SEAM)
-    elif style == "tipper":
-        for side in (-1, 1):
-            mesh.add(box((x, side * width / 2, 1.55), (load, 0.08, 1.05)), SECOND)
-            for k in range(int(load)):
-                mesh.add(box((x - load / 2 + 0.5 + k, side * (width / 2 + 0.05), 1.55), (0.09, 0.06, 1.0)), SECOND)
-        for end in (-1, 1):
-            mesh.add(box((x + end * load / 2, 0, 1.55), (0.08, width, 1.05)), SECOND)
-        mesh.add(ellipsoid((x, 0, 1.6), (load * 0.46, width * 0.45, 0.7)), Material((0.25, 0.19, 0.12), 1.0))
-        mesh.add(box((x, 0, 1.06), (load, width, 0.08)), DARK)
-    else:
-        mesh.add(moved(cylinder(1.08, load, 24, "x"), (x, 0, 2.1)), SECOND)
-        mesh.add(box((x, 0, 1.05), (load, 1.6, 0.2)), DARK)
-        mesh.add(box((x, 0, 3.2), (load * 0.7, 0.5, 0.06)), DARK)
-
-
-def build_bus(rng: np.random.Generator) -> Model:
-    """Return a city bus; slot 1 paints the body, slot 2 the skirt."""
-    mesh = MeshBuilder()
-    length, width, height = float(rng.uniform(9.0, 12.5)), 2.5, float(rng.uniform(2.85, 3.1))
-    half, side_y = length / 2, width / 2
-    mesh.add(rounded_box((0, 0, 0.32 + (height - 0.32) / 2), (length, width, height - 0.32), 0.14), BODY)
-    mesh.add(box((0, 0, 0.55), (length - 0.5, width + 0.01, 0.42)), SECOND)
-    pitch = (length - 1.2) / max(4, round((length - 1.2) / 1.5))
-    for k in range(round((length - 1.2) / pitch)):
-        x = -half + 0.6 + pitch * (k + 0.5)
-        mesh.add(box((x, 0, height * 0.62), (pitch - 0.1, width + 0.03, height * 0.34)), GLASS)
-    mesh.add(box((half, 0, height * 0.56), (0.05, 2.2, height * 0.46)), GLASS)
-    mesh.add(box((-half, 0, height * 0.66), (0.05, 2.0, height * 0.26)), GLASS)
-    mesh.add(box((half + 0.005, 0, height * 0.89), (0.05, 1.5, 0.24)), Material((0.02, 0.02, 0.02), 0.3))
-    mesh.add(box((half + 0.03, 0, height * 0.89), (0.02, 0.9, 0.13)), Material((0.9, 0.45, 0.05), 0.5, Kind.LAMP))
-    for x in (half - 1.0, -0.6):
-        mesh.add(box((x, -side_y - 0.005, 1.3), (1.15, 0.05, 1.95)), GLASS)
-        mesh.add(box((x, -side_y - 0.02, 1.3), (0.06, 0.05, 1.95)), DARK)
-    for x in (half * 0.48, -half * 0.55):
-        for side in (-1, 1):
-            add_wheel(mesh, x, side * (side_y - 0.14), 0.48, 0.3, side)
-            mesh.add(moved(cylinder(0.56, 0.02, 20, "y"), (x, side * side_y, 0.6)), SEAM)
-    for side in (-1, 1):
-        mesh.add(box((half + 0.01, side * 0.95, 0.75), (0.06, 0.34, 0.2)), HEADLIGHT)
-        mesh.add(box((-half - 0.01, side * 1.02, 0.95), (0.05, 0.2, 0.5)), TAILLIGHT)
-        mesh.add(box((half + 0.12, side * 1.28, height * 0.7), (0.12, 0.16, 0.42)), DARK)
-    mesh.add(box((0, 0, height + 0.08), (length * 0.35, 1.6, 0.2)), SECOND)
-    mesh.add(box((half + 0.02, 0, 0.5), (0.05, 0.52, 0.12)), PLATE)
-    mesh.add(box((-half - 0.02, 0, 0.6), (0.05, 0.52, 0.12)), PLATE)
-    return mesh.bake(occlusion=True)
+def mirrored(mesh: MeshBuilder, build: Callable[[int], Part], material: Material) -> None:
+    """Add a part for the left (+1) and the right (-1) side."""
+    for side in sides():
+        mesh.add(build(side), material)
