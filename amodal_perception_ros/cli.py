@@ -31,6 +31,14 @@ def _positive_int(text: str) -> int:
     return value
 
 
+def _range(text: str) -> tuple[int, int]:
+    try:
+        low, high = (int(part) for part in text.split("-"))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"'{text}' is not LEAST-LARGEST, for example 1-5") from None
+    return low, high
+
+
 def _positive_float(text: str) -> float:
     value = float(text)
     if not value > 0:
@@ -71,6 +79,15 @@ def _bag(args: argparse.Namespace) -> int:
     else:
         write_bag((sample.frame for sample in read_sequence(args.data)), args.out, profile=args.profile)
     print(f"wrote {args.out}")
+    return 0
+
+
+def _composite(args: argparse.Namespace) -> int:
+    from amodal_perception_ros.datasets.composites import make_composites
+
+    counts = make_composites(args.data, args.out, args.seed, args.objects, args.modal)
+    rejected = ", ".join(f"{count} {cause}" for cause, count in counts.most_common() if cause != "pasted")
+    print(f"wrote {args.out}: {counts['pasted']} objects pasted" + (f"; left out: {rejected}" if rejected else ""))
     return 0
 
 
@@ -154,6 +171,17 @@ def _add_data_commands(add: Callable[..., argparse.ArgumentParser]) -> None:
     source.add_argument("--frame", type=Path, help="JSON description of one rig frame")
     bag.add_argument("--out", type=Path, required=True, help="MCAP file to write")
     bag.add_argument("--profile", choices=("default", "carla"), default="default", help="topics and encodings")
+
+    composite = add("composite", _composite, "paste fully visible objects over annotated images (clip art)")
+    composite.add_argument(
+        "--data", type=Path, nargs="+", required=True, help="data sets of frames and objects"
+    )
+    composite.add_argument("--out", type=Path, required=True, help="data set directory to write")
+    composite.add_argument("--seed", type=int, default=0, help="seed of objects and places (default 0)")
+    composite.add_argument("--objects", type=_range, default=(1, 5), help="objects to try per image (default 1-5)")
+    composite.add_argument(
+        "--modal", action="store_true", help="use modal labels only, no amodal masks"
+    )
 
     view = add("view", _view, "draw a data set or a recorded run into a report with pictures")
     view.add_argument("source", type=Path, metavar="DIR_OR_MCAP", help="sequence directory or recorded MCAP")

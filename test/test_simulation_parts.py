@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
+from amodal_perception_ros.occlusion import Layer, occlusion_order
 from amodal_perception_ros.scene import Camera
 from amodal_perception_ros.simulation.config import WEATHERS, SequenceConfig
 from amodal_perception_ros.simulation.drawing import Item
-from amodal_perception_ros.simulation.lidar import RayCaster
 from amodal_perception_ros.simulation.meshes import (
     Kind,
     Material,
@@ -18,8 +18,9 @@ from amodal_perception_ros.simulation.meshes import (
     moved,
     rounded_box,
 )
+from amodal_perception_ros.simulation.raycasting import NOTHING, TOWN, RayCaster
 from amodal_perception_ros.simulation.renderer import Renderer
-from amodal_perception_ros.simulation.truth import Layer, camera_truth, occlusion_order
+from amodal_perception_ros.simulation.truth import camera_truth
 from amodal_perception_ros.simulation.view import View, camera_pose
 from amodal_perception_ros.simulation.weather import draw_weather
 
@@ -116,11 +117,12 @@ def test_rays_meet_the_nearest_surface(scene_of_three):
     caster = RayCaster([wall])
     directions = np.array([[1, 0, 0], [1, 0.8, 0], [1, -0.25, 0], [-1, 0, 0]], float)
     unit = directions / np.linalg.norm(directions, axis=1, keepdims=True)
-    distance, segment, _, cosine = caster.cast(np.zeros(3), unit, items)
-    assert distance[:3] == pytest.approx([5, 4 * np.hypot(1, 0.8), 10 * np.hypot(1, 0.25)], rel=1e-5)
-    assert distance[3] == np.inf
-    assert segment.tolist() == [26001, 12000, 26002, 0]
-    assert cosine[0] == pytest.approx(1)
+    hits = caster.cast(np.zeros(3), unit, items)
+    assert hits.distance[:3] == pytest.approx([5, 4 * np.hypot(1, 0.8), 10 * np.hypot(1, 0.25)], rel=1e-5)
+    assert hits.distance[3] == np.inf
+    assert hits.segment.tolist() == [26001, 12000, 26002, 0]
+    assert hits.owner.tolist() == [0, TOWN, 1, NOTHING]
+    assert hits.cosine[:3] == pytest.approx([1, 1 / np.hypot(1, 0.8), 1 / np.hypot(1, 0.25)], rel=1e-5)
 
 
 def layer(segment, top, left, depth):

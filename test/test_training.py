@@ -97,6 +97,12 @@ def test_the_run_leaves_weights_log_and_settings(data, tmp_path):
     assert sorted(p.name for p in (out / "cache").iterdir()) == ["128x96", "64x64"]
 
 
+def test_composited_copies_are_trained_on_besides_the_sequences(data, tmp_path):
+    train([data], tmp_path / "run", make_config(clip_art=2))
+    folders = sorted(path.name.rsplit("-", 2)[0] for path in (tmp_path / "run" / "cache" / "128x96").iterdir())
+    assert folders == ["a", "a_clip0", "a_clip1", "b"]
+
+
 def test_the_early_size_is_used_first(data, tmp_path):
     sizes = []
     with pytest.MonkeyPatch.context() as patch:

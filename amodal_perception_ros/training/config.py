@@ -38,6 +38,7 @@ class TrainConfig:
         forced_seed_probability: chance that an object's seed cell becomes a token whatever the heat map says.
         augment: whether images are changed at random (see `augment.augment`).
         augmentation: strength of those changes.
+        clip_art: composited copies of every training sequence (see `datasets.composites`) to train on besides it.
         seed: of data order, augmentation and initial weights.
         device: "auto", "cpu", "cuda" or "cuda:N".
         threads: CPU threads of the training process; 0 = PyTorch's default.
@@ -70,6 +71,7 @@ class TrainConfig:
     forced_seed_probability: float = 0.6
     augment: bool = True
     augmentation: Augmentation = field(default_factory=Augmentation)
+    clip_art: int = 0
     seed: int = 0
     device: str = "auto"
     threads: int = 0
@@ -98,6 +100,8 @@ class TrainConfig:
             value = getattr(self, name)
             if value is not None and value <= 0:
                 raise InputError(f"training {name} must be positive, got {value}")
+        if not isinstance(self.clip_art, int) or self.clip_art < 0:
+            raise InputError(f"training clip_art must be a whole number of copies, got {self.clip_art}")
         for name in ("early_fraction", "warmup", "ema_decay", "forced_seed_probability"):
             if not 0 <= getattr(self, name) <= 1:
                 raise InputError(f"training {name} must be in 0..1, got {getattr(self, name)}")

@@ -17,6 +17,7 @@ from torch.utils.data import Dataset
 from tqdm import tqdm
 
 from amodal_perception_ros.datasets.amodal_synth_drive import SequenceReader, read_sequences
+from amodal_perception_ros.datasets.composites import CompositedSequence
 from amodal_perception_ros.errors import InputError
 from amodal_perception_ros.network.config import OUTPUT_STRIDE
 from amodal_perception_ros.network.losses import Targets
@@ -71,8 +72,11 @@ def _require_unique(names: list[str], kind: str) -> None:
         raise InputError(f"the {kind} data hold several sequences named {doubles[:5]}; names must be unique")
 
 
+AnySequence = SequenceReader | CompositedSequence
+
+
 def prepare_cache(
-    readers: list[SequenceReader], cache: Path, sizes: Sequence[tuple[int, int]], workers: int
+    readers: Sequence[AnySequence], cache: Path, sizes: Sequence[tuple[int, int]], workers: int
 ) -> dict[tuple[int, int], list[Path]]:
     """Make the records that the cache lacks and return input size -> record files, in order.
 
@@ -126,7 +130,7 @@ def _run_jobs(jobs: list[tuple], workers: int) -> None:
     progress.close()
 
 
-def _prepare_frame(job: tuple[SequenceReader, list[Path], tuple[tuple[int, int], ...], int]) -> None:
+def _prepare_frame(job: tuple[AnySequence, list[Path], tuple[tuple[int, int], ...], int]) -> None:
     reader, folders, sizes, frame = job
     sample = reader[frame]
     for folder, size in zip(folders, sizes):

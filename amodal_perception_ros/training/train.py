@@ -25,6 +25,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from amodal_perception_ros.datasets.composites import CompositedSequence, Donors
 from amodal_perception_ros.errors import InputError
 from amodal_perception_ros.network import AmodalNetwork, save_weights
 from amodal_perception_ros.network.losses import training_losses
@@ -119,7 +120,9 @@ def prepare(
 ) -> tuple[dict[tuple[int, int], list[Path]], BatchSource | None]:
     """Fill the cache; return input size -> training records, and the validation source if there is any."""
     cache = Path(config.cache) if config.cache else out / "cache"
-    files = prepare_cache(split.train, cache, config.sizes(), config.prepare_workers)
+    donors = Donors(split.train)
+    copies = [CompositedSequence(r, donors, seed) for r in split.train for seed in range(config.clip_art)]
+    files = prepare_cache([*split.train, *copies], cache, config.sizes(), config.prepare_workers)
     held = prepare_cache(split.validation, cache, [config.input_size], config.prepare_workers)[config.input_size]
     print(f"training on {len(files[config.input_size])} images of {len(split.train)} sequences, ", end="")
     print(f"validating on {len(held)} images of {len(split.validation)}", flush=True)
