@@ -11,6 +11,8 @@ from amodal_perception_ros.scene import (
     BevOccupancy,
     Camera,
     CameraScene,
+    GnssFix,
+    ImuReading,
     Instance,
     OcclusionOrder,
     Rig,
@@ -117,8 +119,35 @@ def make_sample(index: int, seed: int = 0, rig: Rig | None = None, sequence: str
     lidar = np.column_stack([rng.uniform(-60, 60, (200, 3)), rng.uniform(0, 1, 200)]).astype(np.float32)
     frame = SurroundFrame(stamp, rig, images, stamps, lidar, stamp, pose)
     return Sample(
-        sequence, index, frame, SurroundScene(stamp, scenes, "ground truth"), [make_object(stamp)], make_bev(stamp)
+        sequence,
+        index,
+        frame,
+        SurroundScene(stamp, scenes, "ground truth"),
+        [make_object(stamp)],
+        make_bev(stamp),
+        moving=frozenset(range(1, things, 2)),
+        flow={camera.name: make_flow(camera, rng) for camera in rig.cameras},
+        point_segments=rng.choice(np.array([7000, 23000, 26003, 24001, 0], np.uint16), len(lidar)),
+        point_rings=np.arange(len(lidar), dtype=np.uint8) % 32,
+        bev_image=np.full((20, 30, 3), (20 + index, 90, 160), np.uint8),
+        bev_labels=rng.choice(np.array([7000, 8000, 26003], np.uint16), (20, 30)),
+        imu=ImuReading(
+            stamp,
+            np.array([0.0, 0.0, np.sin(yaw / 2), np.cos(yaw / 2)]),
+            np.array([0.01, -0.02, 0.5]),
+            np.array([0.1, 0.4, 9.81]),
+        ),
+        gnss=GnssFix(stamp, 48.0137 + 1e-5 * index, 7.8314, 270.25, 1.5),
     )
+
+
+def make_flow(camera: Camera, rng: np.random.Generator) -> np.ndarray:
+    """A zoom with a noisy patch, unknown in the first rows."""
+    rows, columns = np.mgrid[: camera.height, : camera.width].astype(np.float32)
+    flow = np.stack([0.1 * (columns - camera.width / 2), 0.1 * (rows - camera.height / 2)], -1)
+    flow[10:20, 10:20] += rng.uniform(-300, 300, (10, 10, 2)).astype(np.float32)
+    flow[:4] = np.nan
+    return flow
 
 
 def make_object(stamp_ns: int) -> AmodalObject:

@@ -182,7 +182,8 @@ def test_depth_is_stored_in_steps_of_1_over_256_metres():
 def test_lidar_step_grows_with_the_range(tmp_path, span, step):
     points = np.array([[span, -1.23, 0.5, 200.0], [0.1, -span, 3.0, np.nan]], np.float32)
     codecs.write_lidar(tmp_path / "a.npz", points)
-    read = codecs.read_lidar(tmp_path / "a.npz")
+    read, segments, rings = codecs.read_lidar(tmp_path / "a.npz")
+    assert (segments, rings) == (None, None)
     assert np.abs(read[:, :3] - points[:, :3]).max() <= step / 2
     assert read[:, 3].tolist() == pytest.approx([200.0, 0.0])
     with pytest.raises(ValueError, match="NaN"):
@@ -285,7 +286,17 @@ def test_reader_is_a_sequence_and_travels_between_processes(data):
 @pytest.fixture
 def public_data(data):
     """The pieces that the public data set is known to have, with its unoccluded masks left empty."""
-    for name in ("sequences", "frames", "depth", "amodal_depth", "lidar", "bboxes", "bev"):
+    for name in (
+        "sequences",
+        "frames",
+        "depth",
+        "amodal_depth",
+        "lidar",
+        "bboxes",
+        "bev",
+        "amodal_motion_seg",
+        "panoptic_seg",
+    ):
         shutil.rmtree(data / name)
     for path in data.rglob("*_ampano.json"):
         entries = json.loads(path.read_text())
@@ -295,17 +306,22 @@ def public_data(data):
             if not entry["occluded"]:
                 kept[key]["amodal_mask"] = []
         path.write_text(json.dumps(kept))
-    (data / "images" / "bev" / "made").mkdir(parents=True)
     return data
 
 
 def test_the_public_data_set_is_read_and_says_what_it_lacks(public_data):
     reader = read_sequence(public_data, rig=make_rig())
-    assert reader.missing == ("stamps", "odometry", "depth", "lidar", "boxes", "bev")
+    assert reader.missing == (
+        *("stamps", "odometry", "depth", "lidar", "point_segments", "point_rings", "boxes", "bev", "bev_labels"),
+        *("motion", "imu", "gnss"),
+    )
     assert len(reader) == FRAMES
     sample, want = reader[1], make_sample(1)
     assert sample.frame.stamp_ns == 100_000_000
     assert (sample.frame.lidar, sample.frame.odom_from_base, sample.bev, sample.objects) == (None, None, None, [])
+    assert (sample.moving, sample.imu, sample.gnss, sample.bev_labels) == (None, None, None, None)
+    assert np.nanmax(np.abs(sample.flow["front"] - want.flow["front"])) < 0.0183
+    assert sample.bev_image.shape == (20, 30, 3)
     scene, truth = sample.truth.cameras["front"], want.truth.cameras["front"]
     expected = {i.instance_id: i for i in truth.instances if i.amodal_mask.clipped(64, 96).area}
     assert {i.instance_id for i in scene.instances} == set(expected)

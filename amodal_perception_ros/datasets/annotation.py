@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,8 +25,8 @@ from amodal_perception_ros.scene import (
 )
 
 
-def write_scene(layout: Layout, camera: str, frame: int, scene: CameraScene) -> None:
-    """Write the truth of one image."""
+def write_scene(layout: Layout, camera: str, frame: int, scene: CameraScene) -> dict[str, Any]:
+    """Write the truth of one image; returns the amodal segments as they were written."""
     codecs.write_labels(layout.labels(camera, frame), scene.labels)
     visible_depth = codecs.quantise_depth(scene.depth)
     codecs.write_depth(layout.depth(camera, frame), visible_depth)
@@ -44,6 +45,7 @@ def write_scene(layout: Layout, camera: str, frame: int, scene: CameraScene) -> 
         occluders.append(_edge_entry(scene.order, edge))
     codecs.write_json(layout.masks(camera, frame), entries)
     codecs.write_json(layout.levels(camera, frame), _level_lists(scene.instances))
+    return entries
 
 
 def _level_depths(instances: list[Instance], visible_depth: np.ndarray) -> dict[int, np.ndarray]:
@@ -92,6 +94,8 @@ def _instance_entry(instance: Instance, scene: CameraScene) -> dict[str, Any]:
         "visible_depth": codecs.number(instance.visible_depth, 4),
         "amodal_depth": codecs.number(instance.amodal_depth, 4),
     }
+    if instance.visible_mask.area == 0:
+        entry["fully_hidden"] = True
     left, top, right, bottom = amodal.box
     if left < 0 or top < 0 or right > width or bottom > height:
         own = RoiMask(0, 0, amodal.width, amodal.height, amodal.counts)
@@ -165,6 +169,21 @@ class SceneReader:
                 raise DatasetError(f"{path}: segment '{key}' is not an amodal segment ({error!r})") from error
             instances.append(instance)
         return CameraScene(camera, stamp_ns, labels, depths[0], instances, _order(edges))
+
+    def files(self, number: int, camera: str) -> Iterator[Path]:
+        """Yield the files that the truth of one image must have."""
+        layout, masks = self.layout, self.layout.masks(camera, number)
+        yield layout.labels(camera, number)
+        yield masks
+        if self.has_depth:
+            yield layout.depth(camera, number)
+            levels = self._levels(number, camera) or {}
+            for level in sorted({level for segment, level in levels.items() if level and segment}):
+                yield layout.level_depth(camera, number, level)
+            own = [key for key, entry in codecs.read_json(masks).items() if entry.get("own_depth")]
+            yield from (layout.instance_depth(camera, number, int(key)) for key in own)
+        if self.has_levels:
+            yield layout.levels(camera, number)
 
     def _levels(self, number: int, camera: str) -> dict[int, int] | None:
         if not self.has_levels:

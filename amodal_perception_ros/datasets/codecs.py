@@ -1,15 +1,20 @@
-"""Encodings of single files of a data set: images, depth, labels, masks, LiDAR, BEV and JSON.
+"""Encodings of single files of a data set: images, depth, labels, masks, flow, LiDAR, BEV and JSON.
 
-Every reader raises `DatasetError` with the path of the file when it is missing, truncated or of another kind.
+Every reader raises `DatasetError` with the path of the file when it is missing, truncated or of another kind, every
+writer when it cannot be written (a full disk, for example).
 """
 
 from __future__ import annotations
 
+import io
 import json
 import math
+import os
+import shutil
 import zipfile
+import zlib
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -31,8 +36,14 @@ LIDAR_STEP = 1.0 / 256.0
 A power of two leaves the low bits of the restored float32 coordinates zero, so that recorded clouds compress well.
 """
 
+FLOW_MIN, FLOW_MAX = -1687.0, 695.0
+"""Range [px] of a flow PNG of AmodalSynthDrive; its 16 bits resolve (695 + 1687) / 65535 = 0.036 px."""
+
+_FLOW_SCALE = 65535.0 / (FLOW_MAX - FLOW_MIN)
 _ROAD_LINE = 34
 _BEV_UNKNOWN = 255
+_TAIL = 64
+_END_MARKS = {".jpg": b"\xff\xd9", ".png": b"IEND", ".npz": b"PK\x05\x06"}
 _PNG = [cv2.IMWRITE_PNG_COMPRESSION, 2]
 
 
@@ -52,7 +63,32 @@ def read_json(path: Path) -> Any:
 
 def write_json(path: Path, content: Any) -> None:
     """Write strict JSON (no NaN); see `number` for unknown values."""
-    path.write_text(json.dumps(content, allow_nan=False, separators=(",", ":")), encoding="utf-8")
+    write_bytes(path, json.dumps(content, allow_nan=False, separators=(",", ":")).encode())
+
+
+def replace_json(path: Path, content: Any) -> None:
+    """Write strict JSON so that the file holds either the old or the whole new content, whatever happens."""
+    draft = path.with_name(f".{path.name}.part")
+    try:
+        write_json(draft, content)
+        os.replace(draft, path)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file; raises DatasetError naming it and the free space."""
+    try:
+        path.write_bytes(content)
+    except OSError as error:
+        raise unwritable(path, error) from error
+
+
+def unwritable(path: Path, error: OSError) -> DatasetError:
+    """Return the error for a path that the operating system refuses to write."""
+    existing = next(parent for parent in (path, *path.absolute().parents) if parent.exists())
+    free = shutil.disk_usage(existing).free
+    return DatasetError(f"{path}: cannot be written ({error.strerror or error}; {free / 1e6:.0f} MB free on that disk)")
 
 
 def number(value: float, digits: int | None = None) -> float | None:
@@ -70,7 +106,7 @@ def from_number(value: float | None) -> float:
 
 def write_image(path: Path, image: np.ndarray, quality: int) -> None:
     """Write a (H, W, 3) uint8 RGB image as JPEG of that quality."""
-    path.write_bytes(encode_jpeg(image, quality))
+    write_bytes(path, encode_jpeg(image, quality))
 
 
 def encode_jpeg(image: np.ndarray, quality: int) -> bytes:
@@ -87,7 +123,7 @@ def read_image(path: Path) -> np.ndarray:
 
 def write_depth(path: Path, depth: np.ndarray) -> None:
     """Write a uint16 depth PNG of an array from `quantise_depth`."""
-    path.write_bytes(cv2.imencode(".png", depth, _PNG)[1].tobytes())
+    _write_png(path, depth)
 
 
 def quantise_depth(depth: np.ndarray) -> np.ndarray:
@@ -112,10 +148,10 @@ def read_depth(path: Path, shape: tuple[int, int]) -> np.ndarray:
 
 def write_labels(path: Path, labels: np.ndarray) -> None:
     """Write (H, W) uint16 segment ids as AmodalSynthDrive does: stuff as its class id, things as class*1000+number."""
-    path.write_bytes(cv2.imencode(".png", _TO_DISK[labels], _PNG)[1].tobytes())
+    _write_png(path, _TO_DISK[labels])
 
 
-def read_labels(path: Path, shape: tuple[int, int]) -> tuple[np.ndarray, int]:
+def read_labels(path: Path, shape: tuple[int, int] | None = None) -> tuple[np.ndarray, int]:
     """Return the (H, W) uint16 segment ids of an `_ampano.png` and how many pixels had an unknown class.
 
     Road lines (34) count as road; classes outside the 18 become 0, unlabelled.
@@ -123,6 +159,36 @@ def read_labels(path: Path, shape: tuple[int, int]) -> tuple[np.ndarray, int]:
     values = _read_uint16(path, shape)
     labels = _FROM_DISK[values]
     return labels, int(np.count_nonzero((labels == 0) & (values >= SEGMENT_FACTOR)))
+
+
+def write_classes(path: Path, classes: np.ndarray) -> None:
+    """Write an (H, W) uint8 map of class ids (or of other small codes) as an 8-bit grey PNG."""
+    _write_png(path, classes)
+
+
+def write_flow(path: Path, flow: np.ndarray) -> None:
+    """Write (H, W, 2) float optical flow (right, down) [px] as AmodalSynthDrive does.
+
+    A 16-bit RGB PNG: red and green are `(flow - FLOW_MIN) / (FLOW_MAX - FLOW_MIN) * 65535`, blue is 1 where the flow is
+    known. Unknown (NaN) flow and flow beyond the range are 0 in all channels, which the public loader reads as -1687
+    px and leaves out as larger than 1000 px.
+    """
+    valid = np.isfinite(flow).all(2) & (flow >= FLOW_MIN).all(2) & (flow <= FLOW_MAX).all(2)
+    values = np.zeros((*valid.shape, 3), np.uint16)
+    values[..., 0] = valid
+    steps = (flow.astype(np.float64) - FLOW_MIN) * _FLOW_SCALE
+    values[..., 2:0:-1] = np.where(valid[..., None], np.rint(np.where(valid[..., None], steps, 0.0)), 0.0)
+    _write_png(path, values)
+
+
+def read_flow(path: Path, shape: tuple[int, int]) -> np.ndarray:
+    """Return (H, W, 2) float32 optical flow (right, down) [px], NaN where unknown."""
+    values = _decode(path, cv2.IMREAD_UNCHANGED)
+    if values.dtype != np.uint16 or values.shape != (*shape, 3):
+        raise DatasetError(f"{path}: expected a 16-bit RGB PNG of {shape} pixels, got {values.dtype} {values.shape}")
+    flow = (values[..., 2:0:-1] / _FLOW_SCALE + FLOW_MIN).astype(np.float32)
+    flow[values[..., 0] == 0] = np.nan
+    return flow
 
 
 def _to_disk() -> np.ndarray:
@@ -184,8 +250,28 @@ def decode_mask(path: Path, key: str, rle: Any, shape: tuple[int, int]) -> RoiMa
     return RoiMask.from_array(coco_mask.decode(rle)[y : y + h, x : x + w], x, y)
 
 
-def write_lidar(path: Path, points: np.ndarray) -> None:
-    """Write (N, 4) float32 x, y, z, intensity: coordinates as int16 and intensity as uint8 steps."""
+class Sweep(NamedTuple):
+    """A stored LiDAR sweep: (N, 4) float32 x, y, z [m], intensity; (N,) segment ids and rings, or None."""
+
+    points: np.ndarray
+    segments: np.ndarray | None
+    rings: np.ndarray | None
+
+
+def write_lidar(
+    path: Path, points: np.ndarray, segments: np.ndarray | None = None, rings: np.ndarray | None = None
+) -> None:
+    """Write (N, 4) float32 x, y, z, intensity: coordinates as int16 and intensity as uint8 steps.
+
+    Args:
+        path: NPZ file.
+        points: the sweep.
+        segments: (N,) uint16 segment id of every point; stuff is stored as its class id, as in `write_labels`.
+        rings: (N,) uint8 ring of every point.
+
+    Raises:
+        ValueError: coordinates are not finite, or the columns have different lengths.
+    """
     xyz = points[:, :3]
     span = float(np.abs(xyz).max()) if len(points) else 0.0
     if not math.isfinite(span):
@@ -193,33 +279,59 @@ def write_lidar(path: Path, points: np.ndarray) -> None:
     step = LIDAR_STEP * 2.0 ** max(0, math.ceil(math.log2(max(span, 1.0) / (32767.0 * LIDAR_STEP))))
     strength = np.clip(np.nan_to_num(points[:, 3]), 0.0, None)
     unit = max(1.0, float(strength.max(initial=0.0))) / 255.0
-    np.savez(
-        path,
-        xyz=np.rint(xyz / step).astype(np.int16),
-        intensity=np.rint(strength / unit).astype(np.uint8),
-        step=np.array([step, unit]),
-    )
+    plain = {
+        "xyz": np.rint(xyz / step).astype(np.int16),
+        "intensity": np.rint(strength / unit).astype(np.uint8),
+        "step": np.array([step, unit]),
+    }
+    packed = {}
+    if segments is not None:
+        packed["segment"] = _TO_DISK[segments]
+    if rings is not None:
+        packed["ring"] = np.asarray(rings, np.uint8)
+    for name, column in packed.items():
+        if column.shape != (len(points),):
+            raise ValueError(f"{path}: {len(points)} LiDAR points but '{name}' of shape {column.shape}")
+    write_bytes(path, _npz(plain, packed))
 
 
-def read_lidar(path: Path) -> np.ndarray:
-    """Return (N, 4) float32 x, y, z [m], intensity."""
+def _npz(plain: dict[str, np.ndarray], packed: dict[str, np.ndarray]) -> bytes:
+    """Return an NPZ file whose noisy columns lie uncompressed, the repetitive ones compressed: small and quick."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for columns, method in ((plain, zipfile.ZIP_STORED), (packed, zipfile.ZIP_DEFLATED)):
+            for name, values in columns.items():
+                member = zipfile.ZipInfo(f"{name}.npy")
+                member.compress_type = method
+                with archive.open(member, "w") as file:
+                    np.lib.format.write_array(file, np.ascontiguousarray(values), allow_pickle=False)
+    return buffer.getvalue()
+
+
+def read_lidar(path: Path) -> Sweep:
+    """Return the sweep of `write_lidar`."""
     try:
         with np.load(path, allow_pickle=False) as file:
-            xyz, intensity, (step, unit) = file["xyz"], file["intensity"], file["step"]
+            columns = {name: file[name] for name in file.files}
+        xyz, intensity, (step, unit) = columns["xyz"], columns["intensity"], columns["step"]
+        points = np.empty((len(xyz), 4), np.float32)
+        points[:, :3] = xyz * np.float32(step)
+        points[:, 3] = intensity * np.float32(unit)
+        extra = [columns.get(name) for name in ("segment", "ring")]
+        if any(column is not None and column.shape != (len(points),) for column in extra):
+            raise ValueError("columns of different lengths")
     except OSError as error:
         raise DatasetError(f"{path}: cannot be read ({error.strerror or error})") from error
-    except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+    except (ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise DatasetError(f"{path}: not a LiDAR sweep of this format ({error})") from error
-    points = np.empty((len(xyz), 4), np.float32)
-    points[:, :3] = xyz * np.float32(step)
-    points[:, 3] = intensity * np.float32(unit)
-    return points
+    segments, rings = extra
+    return Sweep(points, None if segments is None else _FROM_DISK[segments], rings)
 
 
 def write_bev(path: Path, visible: np.ndarray, amodal: np.ndarray, semantic: np.ndarray, evidence: np.ndarray) -> None:
     """Write four BEV grids as the red, green, blue and alpha channels of one PNG; occupancy -1 is stored as 255."""
     channels = [semantic, amodal.view(np.uint8), visible.view(np.uint8), evidence]
-    path.write_bytes(cv2.imencode(".png", cv2.merge([np.ascontiguousarray(c) for c in channels]), _PNG)[1].tobytes())
+    _write_png(path, cv2.merge([np.ascontiguousarray(c) for c in channels]))
 
 
 def read_bev(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -234,10 +346,31 @@ def read_bev(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray
     return visible.view(np.int8), amodal.view(np.int8), semantic, evidence
 
 
-def _read_uint16(path: Path, shape: tuple[int, int]) -> np.ndarray:
+def check_complete(path: Path) -> None:
+    """Raise DatasetError where a file is missing or truncated; pictures and sweeps are not decoded."""
+    if path.suffix == ".json":
+        read_json(path)
+        return
+    try:
+        with path.open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(0, size - _TAIL))
+            tail = file.read()
+    except OSError as error:
+        raise DatasetError(f"{path}: cannot be read ({error.strerror})") from error
+    if _END_MARKS[path.suffix] not in tail:
+        raise DatasetError(f"{path}: truncated ({size} bytes)")
+
+
+def _write_png(path: Path, picture: np.ndarray) -> None:
+    write_bytes(path, cv2.imencode(".png", picture, _PNG)[1].tobytes())
+
+
+def _read_uint16(path: Path, shape: tuple[int, int] | None) -> np.ndarray:
     values = _decode(path, cv2.IMREAD_UNCHANGED)
-    if values.dtype != np.uint16 or values.shape != shape:
-        raise DatasetError(f"{path}: expected a 16-bit grey PNG of {shape} pixels, got {values.dtype} {values.shape}")
+    if values.dtype != np.uint16 or values.shape != (shape or values.shape[:2]):
+        size = f" of {shape} pixels" if shape else ""
+        raise DatasetError(f"{path}: expected a 16-bit grey PNG{size}, got {values.dtype} {values.shape}")
     return values
 
 
@@ -247,7 +380,7 @@ def _decode(path: Path, mode: int) -> np.ndarray:
     except OSError as error:
         raise DatasetError(f"{path}: cannot be read ({error.strerror})") from error
     # OpenCV fills what a truncated file lacks with grey; the end marks of PNG and JPEG tell such files apart.
-    complete = b"IEND" in content[-16:] or b"\xff\xd9" in content[-64:]
+    complete = any(_END_MARKS[suffix] in content[-_TAIL:] for suffix in (".png", ".jpg"))
     picture = cv2.imdecode(np.frombuffer(content, np.uint8), mode) if complete else None
     if picture is None:
         raise DatasetError(f"{path}: not a picture, or truncated ({len(content)} bytes)")

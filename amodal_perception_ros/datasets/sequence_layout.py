@@ -1,18 +1,26 @@
-"""Where the files of a sequence are, and the JSON form of rigs and 3-D boxes."""
+"""Where the files of a sequence are."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-
-from amodal_perception_ros.datasets import codecs
-from amodal_perception_ros.datasets.codecs import DatasetError
-from amodal_perception_ros.scene import AmodalObject, Camera, Rig
 
 SPLITS = ("train", "val", "test")
-_PER_CAMERA = ("images", "amodal_panoptic_seg", "depth", "amodal_depth")
+
+BEV_CAMERA = "bev"
+"""Name under which the picture from above lies among the cameras."""
+
+_PER_CAMERA = (
+    "images",
+    "amodal_panoptic_seg",
+    "depth",
+    "amodal_depth",
+    "flow",
+    "amodal_instance_seg",
+    "semantic_seg",
+    "amodal_semantic_seg_for_flow",
+    "amodal_motion_seg",
+)
+_OF_BEV_CAMERA = ("images", "panoptic_seg", "semantic_seg")
 _PER_FRAME = ("frames", "bboxes", "lidar", "bev")
 
 
@@ -25,7 +33,8 @@ class Layout:
     def folders(self, cameras: list[str]) -> list[Path]:
         """Return the folders of the sequence, relative to the base."""
         per_camera = [Path(kind, camera, self.sequence) for kind in _PER_CAMERA for camera in cameras]
-        return per_camera + [Path(kind, self.sequence) for kind in _PER_FRAME]
+        of_bev = [Path(kind, BEV_CAMERA, self.sequence) for kind in _OF_BEV_CAMERA]
+        return per_camera + of_bev + [Path(kind, self.sequence) for kind in _PER_FRAME]
 
     def marker(self) -> Path:
         """Description of the finished sequence; a sequence without it is not finished."""
@@ -59,8 +68,33 @@ class Layout:
         """Depth of one object over the box of its amodal mask, uint16 PNG."""
         return self._camera_file("amodal_depth", camera, frame, f"amdepth_{segment}.png")
 
+    def flow(self, camera: str, frame: int) -> Path:
+        """Forward optical flow, uint16 RGB PNG."""
+        return self._camera_file("flow", camera, frame, "flow.png")
+
+    def instances(self, camera: str, frame: int) -> Path:
+        """Amodal instances, JSON; the PNG of visible things beside it has the same name."""
+        return self._camera_file("amodal_instance_seg", camera, frame, "aminseg.json")
+
+    def semantic(self, camera: str, frame: int) -> Path:
+        """Visible class ids, uint8 PNG."""
+        return self._camera_file("semantic_seg", camera, frame, "seg.png")
+
+    def amodal_semantic(self, camera: str, frame: int) -> Path:
+        """List of the amodal class maps of the levels, JSON in a folder of its own."""
+        folder = self.base / "amodal_semantic_seg_for_flow" / camera / self.sequence / f"{frame:04d}"
+        return folder / f"{camera}_full_{frame:04d}_amsemseg.json"
+
+    def motion(self, camera: str, frame: int) -> Path:
+        """Amodal motion segmentation, uint8 PNG."""
+        return self._camera_file("amodal_motion_seg", camera, frame, "ammotseg.png")
+
+    def bev_labels(self, frame: int) -> Path:
+        """Segments seen from above, uint16 PNG."""
+        return self._camera_file("panoptic_seg", BEV_CAMERA, frame, "pano.png")
+
     def frame(self, frame: int) -> Path:
-        """Stamps, odometry and BEV geometry, JSON."""
+        """Stamps, odometry, IMU, GNSS, moving things and BEV geometry, JSON."""
         return self._frame_file("frames", frame, "frame.json")
 
     def boxes(self, frame: int) -> Path:
@@ -80,74 +114,3 @@ class Layout:
 
     def _frame_file(self, kind: str, frame: int, suffix: str) -> Path:
         return self.base / kind / self.sequence / f"full_{frame:04d}_{suffix}"
-
-
-def object_to_json(thing: AmodalObject) -> dict[str, Any]:
-    """Return a 3-D box as JSON; unknown numbers are null."""
-    return {
-        "track_id": thing.track_id,
-        "class_id": thing.class_id,
-        "existence_probability": codecs.number(thing.existence_probability, 6),
-        "center": [codecs.number(v, 6) for v in thing.center],
-        "size": [codecs.number(v, 6) for v in thing.size],
-        "yaw": codecs.number(thing.yaw, 9),
-        "velocity": [codecs.number(v, 6) for v in thing.velocity],
-        "position_stddev": codecs.number(thing.position_stddev, 6),
-        "visible_fraction": codecs.number(thing.visible_fraction, 6),
-        "cameras": list(thing.cameras),
-        "last_seen_ns": thing.last_seen_ns,
-    }
-
-
-def object_from_json(item: dict[str, Any]) -> AmodalObject:
-    """Return the 3-D box of `object_to_json`; raises KeyError or TypeError for other content."""
-
-    def vector(key: str) -> np.ndarray:
-        return np.array([codecs.from_number(v) for v in item[key]], np.float64)
-
-    return AmodalObject(
-        track_id=item["track_id"],
-        class_id=item["class_id"],
-        existence_probability=codecs.from_number(item["existence_probability"]),
-        center=vector("center"),
-        size=vector("size"),
-        yaw=codecs.from_number(item["yaw"]),
-        velocity=vector("velocity"),
-        position_stddev=codecs.from_number(item["position_stddev"]),
-        visible_fraction=codecs.from_number(item["visible_fraction"]),
-        cameras=tuple(item["cameras"]),
-        last_seen_ns=item["last_seen_ns"],
-    )
-
-
-def rig_to_json(rig: Rig) -> dict[str, Any]:
-    """Return a rig as JSON: per camera name, width, height [px], intrinsics (3 x 3), base_from_camera (4 x 4)."""
-    cameras = [
-        {
-            "name": camera.name,
-            "width": camera.width,
-            "height": camera.height,
-            "intrinsics": np.asarray(camera.intrinsics, np.float64).tolist(),
-            "base_from_camera": np.asarray(camera.base_from_camera, np.float64).tolist(),
-        }
-        for camera in rig.cameras
-    ]
-    return {"cameras": cameras, "base_from_lidar": np.asarray(rig.base_from_lidar, np.float64).tolist()}
-
-
-def rig_from_json(path: Path, content: dict[str, Any]) -> Rig:
-    """Return the rig of `rig_to_json`; raises DatasetError naming the file."""
-    try:
-        cameras = tuple(
-            Camera(
-                item["name"],
-                int(item["width"]),
-                int(item["height"]),
-                np.array(item["intrinsics"], np.float64),
-                np.array(item["base_from_camera"], np.float64),
-            )
-            for item in content["cameras"]
-        )
-        return Rig(cameras, np.array(content["base_from_lidar"], np.float64))
-    except (KeyError, TypeError, ValueError) as error:
-        raise DatasetError(f"{path}: not a rig calibration ({error!r})") from error

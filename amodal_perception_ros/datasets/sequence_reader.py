@@ -1,0 +1,342 @@
+"""Reads annotated sequences, ours and AmodalSynthDrive's; only what is asked for."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections import Counter
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from amodal_perception_ros.datasets import codecs
+from amodal_perception_ros.datasets.annotation import SceneReader
+from amodal_perception_ros.datasets.codecs import DatasetError
+from amodal_perception_ros.datasets.sequence_json import (
+    bev_from_json,
+    frame_from_json,
+    gnss_from_json,
+    imu_from_json,
+    moving_from_json,
+    object_from_json,
+    rig_from_json,
+    rig_to_json,
+    unknown_frame,
+)
+from amodal_perception_ros.datasets.sequence_layout import BEV_CAMERA, Layout
+from amodal_perception_ros.scene import (
+    AmodalObject,
+    BevOccupancy,
+    CameraScene,
+    Rig,
+    Sample,
+    SurroundFrame,
+    SurroundScene,
+)
+
+PARTS = ("images", "truth", "lidar", "boxes", "bev", "bev_image", "flow")
+"""What `SequenceReader.read` can read or leave out."""
+
+_PIECES = (
+    "calibration",
+    "stamps",
+    "odometry",
+    "depth",
+    "levels",
+    "lidar",
+    "point_segments",
+    "point_rings",
+    "boxes",
+    "bev",
+    "bev_image",
+    "bev_labels",
+    "flow",
+    "motion",
+    "imu",
+    "gnss",
+)
+_CAMERA_ORDER = ("front", "right", "back", "left")
+_NOMINAL_PERIOD_NS = 100_000_000
+
+
+class SequenceReader:
+    """One sequence as a list of samples: `reader[i]`, `len(reader)`, iteration.
+
+    Attributes:
+        name: name of the sequence.
+        missing: pieces that the sequence lacks (the public data set has no calibration, for example): any of
+            "calibration", "stamps", "odometry", "depth", "levels", "lidar", "point_segments", "point_rings", "boxes",
+            "bev", "bev_image", "bev_labels", "flow", "motion", "imu", "gnss". Samples then hold the value for unknown
+            there (NaN depth, level 1 for occluded things, None, empty lists, stamps at 10 Hz); `require` raises
+            instead.
+        repairs: what was corrected or dropped while reading, by cause.
+    """
+
+    def __init__(self, base: Path, name: str, rig: Rig | None = None) -> None:
+        self.name, self.repairs = name, Counter[str]()
+        self.info: dict[str, Any] = {}
+        self._layout, self._rig = Layout(base, name), rig
+        marker = self._layout.marker()
+        pieces: set[str] | None = None
+        if marker.is_file():
+            pieces = self._read_marker(marker)
+        else:
+            self._numbers = self._find_frames()
+        if pieces is None:
+            pieces = self._find_pieces()
+        self.missing = tuple(piece for piece in _PIECES if piece not in pieces)
+        self._scenes = SceneReader(
+            self._layout,
+            has_depth="depth" not in self.missing,
+            has_levels="levels" not in self.missing,
+            trusted=marker.is_file(),
+            repairs=self.repairs,
+        )
+
+    @property
+    def rig(self) -> Rig:
+        """Calibration of the sequence; raises DatasetError where the data set has none."""
+        if self._rig is None:
+            self.require("calibration")
+        assert self._rig is not None
+        return self._rig
+
+    def require(self, *pieces: str) -> None:
+        """Raise DatasetError naming those of the pieces (see `missing`) that the sequence lacks."""
+        lacking = [piece for piece in pieces if piece in self.missing]
+        if lacking:
+            hint = "; give the calibration as `rig`" if "calibration" in lacking else ""
+            raise DatasetError(f"sequence '{self.name}' in {self._layout.base} has no {', '.join(lacking)}{hint}")
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    def __iter__(self) -> Iterator[Sample]:
+        return (self[i] for i in range(len(self)))
+
+    def __getitem__(self, index: int) -> Sample:
+        return self.read(index)
+
+    def read(self, index: int, parts: Collection[str] = PARTS) -> Sample:
+        """Return a frame with some of its parts; the others are empty or None, and their files are not touched.
+
+        Stamps, odometry, IMU, GNSS and the moving things are always there.
+
+        Args:
+            index: number of the frame; negative ones count from the end.
+            parts: any of `PARTS`.
+
+        Raises:
+            DatasetError: a file is missing or wrong; the message names it.
+            ValueError: an unknown part.
+        """
+        if not set(parts) <= set(PARTS):
+            raise ValueError(f"unknown parts {sorted(set(parts) - set(PARTS))}; known are {PARTS}")
+        index = self._checked(index)
+        number, content, path = self._numbers[index], self._frame_content(index), self._frame_path(index)
+        sweep = self._sweep(index, content) if "lidar" in parts else None
+        above = "bev_image" in parts
+        bev_image, bev_labels = self._layout.image(BEV_CAMERA, number), self._layout.bev_labels(number)
+        return Sample(
+            sequence=self.name,
+            index=index,
+            frame=self._frame(index, content, sweep, "images" in parts),
+            truth=self._truth(number, content, "truth" in parts),
+            objects=self.objects(index) if "boxes" in parts else [],
+            bev=self._bev(number, content) if "bev" in parts else None,
+            moving=moving_from_json(path, content["moving"]),
+            flow={name: self.flow(index, name) for name in content["flow"]} if "flow" in parts else {},
+            point_segments=None if sweep is None else sweep.segments,
+            point_rings=None if sweep is None else sweep.rings,
+            bev_image=codecs.read_image(bev_image) if above and content["bev_image"] else None,
+            bev_labels=codecs.read_labels(bev_labels)[0] if above and content["bev_labels"] else None,
+            imu=imu_from_json(path, content["imu"]),
+            gnss=gnss_from_json(path, content["gnss"]),
+        )
+
+    def image(self, index: int, camera: str) -> np.ndarray:
+        """Return one (H, W, 3) uint8 RGB image."""
+        path, size = self.image_path(index, camera), self.rig.camera(camera)
+        image = codecs.read_image(path)
+        if image.shape[:2] != (size.height, size.width):
+            raise DatasetError(f"{path}: {image.shape[1]} x {image.shape[0]}, calibrated {size.width} x {size.height}")
+        return image
+
+    def image_path(self, index: int, camera: str) -> Path:
+        """Return the JPEG file of one image."""
+        return self._layout.image(camera, self._numbers[self._checked(index)])
+
+    def scene(self, index: int, camera: str, with_depth: bool = True) -> CameraScene:
+        """Return the truth of one camera without reading the rest of the frame; all depth is NaN if not asked for."""
+        index = self._checked(index)
+        stamps = self._frame_content(index)["truth_stamps_ns"]
+        return self._scenes.read(self._numbers[index], self.rig.camera(camera), stamps[camera], with_depth)
+
+    def lidar(self, index: int) -> np.ndarray | None:
+        """Return the (N, 4) float32 sweep, or None where the frame has none."""
+        index = self._checked(index)
+        sweep = self._sweep(index, self._frame_content(index))
+        return None if sweep is None else sweep.points
+
+    def flow(self, index: int, camera: str) -> np.ndarray:
+        """Return the (H, W, 2) float32 forward optical flow (right, down) [px] of one image, NaN where unknown."""
+        size = self.rig.camera(camera)
+        return codecs.read_flow(
+            self._layout.flow(camera, self._numbers[self._checked(index)]), (size.height, size.width)
+        )
+
+    def objects(self, index: int) -> list[AmodalObject]:
+        """Return the 3-D boxes of a frame."""
+        if "boxes" in self.missing:
+            return []
+        path = self._layout.boxes(self._numbers[self._checked(index)])
+        try:
+            return [object_from_json(item) for item in codecs.read_json(path)]
+        except (KeyError, TypeError) as error:
+            raise DatasetError(f"{path}: not a list of 3-D boxes ({error!r})") from error
+
+    def size_bytes(self) -> int:
+        """Return the size of the sequence's files on disk."""
+        folders = [self._layout.base / f for f in self._layout.folders([c.name for c in self.rig.cameras])]
+        return sum(file.stat().st_size for folder in folders for file in folder.rglob("*") if file.is_file())
+
+    def fingerprint(self) -> str:
+        """Return a hexadecimal digest that tells the sequence from others of its name without reading its files.
+
+        It covers calibration, frames, what is recorded of its making, and the sizes of pictures and annotations.
+        """
+        layout = self._layout
+        paths = [
+            path(camera.name, number)
+            for number in self._numbers
+            for camera in self.rig.cameras
+            for path in (layout.image, layout.labels, layout.masks)
+        ]
+        sizes = [path.stat().st_size if path.is_file() else None for path in paths]
+        facts = [rig_to_json(self.rig), self._numbers, self.info, sizes]
+        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+    def check(self) -> None:
+        """Look at every file of the sequence without decoding it.
+
+        Raises:
+            DatasetError: a file is missing or truncated, or a description is wrong; the message names it.
+        """
+        for index in range(len(self)):
+            for path in self._files(index):
+                codecs.check_complete(path)
+
+    def _files(self, index: int) -> Iterator[Path]:
+        """Yield the files that a frame must have."""
+        layout, number, content = self._layout, self._numbers[index], self._frame_content(index)
+        for camera in content["image_stamps_ns"]:
+            yield layout.image(camera, number)
+        for camera in content["truth_stamps_ns"]:
+            yield from self._scenes.files(number, camera)
+        yield from (layout.flow(camera, number) for camera in content["flow"])
+        present = {
+            layout.lidar(number): content["lidar"],
+            layout.boxes(number): "boxes" not in self.missing,
+            layout.bev(number): content["bev"] is not None,
+            layout.image(BEV_CAMERA, number): content["bev_image"],
+            layout.bev_labels(number): content["bev_labels"],
+        }
+        yield from (path for path, there in present.items() if there)
+
+    def _checked(self, index: int) -> int:
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"frame {index} of sequence '{self.name}', which has {len(self)}")
+        return index % len(self)
+
+    def _read_marker(self, marker: Path) -> set[str] | None:
+        """Take over the sequence's description; returns the pieces that it lists, None where it lists none."""
+        content = codecs.read_json(marker)
+        try:
+            self._numbers = list(range(int(content["frames"])))
+            self._rig = rig_from_json(marker, content["rig"]) if self._rig is None else self._rig
+            self.info = dict(content.get("info", {}))
+            return set(content["pieces"]) if "pieces" in content else None
+        except DatasetError:
+            raise
+        except (KeyError, TypeError, ValueError) as error:
+            raise DatasetError(f"{marker}: not a sequence description ({error!r})") from error
+
+    def _find_frames(self) -> list[int]:
+        pattern = re.compile(r"_full_(\d+)_rgb\.jpg$")
+        for camera in self._find_cameras():
+            folder = self._layout.image(camera, 0).parent
+            numbers = [int(m.group(1)) for p in folder.iterdir() if (m := pattern.search(p.name))]
+            if numbers:
+                return sorted(numbers)
+        raise DatasetError(f"{self._layout.base}: sequence '{self.name}' has no images/CAMERA/{self.name}/*_rgb.jpg")
+
+    def _find_cameras(self) -> list[str]:
+        found = {p.parent.name for p in (self._layout.base / "images").glob(f"*/{self.name}")} - {"bev"}
+        return [c for c in _CAMERA_ORDER if c in found] + sorted(found - set(_CAMERA_ORDER))
+
+    def _find_pieces(self) -> set[str]:
+        """Return the pieces of a sequence that does not list them, by the files of its first frame."""
+        camera = self._rig.cameras[0].name if self._rig else self._find_cameras()[0]
+        first, layout = self._numbers[0] if self._numbers else 0, self._layout
+        has_frame = layout.frame(first).is_file()
+        content = frame_from_json(layout.frame(first), codecs.read_json(layout.frame(first))) if has_frame else {}
+        present = {
+            "calibration": self._rig is not None,
+            "stamps": has_frame,
+            "odometry": content.get("odom_from_base") is not None,
+            "depth": layout.depth(camera, first).is_file(),
+            "levels": layout.levels(camera, first).is_file(),
+            "lidar": layout.lidar(first).is_file(),
+            "boxes": layout.boxes(first).is_file(),
+            "bev": layout.bev(first).is_file(),
+            "bev_image": layout.image(BEV_CAMERA, first).is_file(),
+            "flow": layout.flow(camera, first).is_file(),
+        }
+        return {piece for piece, there in present.items() if there}
+
+    def _frame_path(self, index: int) -> Path:
+        return self._layout.frame(self._numbers[index])
+
+    def _frame_content(self, index: int) -> dict[str, Any]:
+        if "stamps" not in self.missing:
+            path = self._frame_path(index)
+            return frame_from_json(path, codecs.read_json(path))
+        cameras = self._find_cameras()
+        content = unknown_frame(cameras, index * _NOMINAL_PERIOD_NS)
+        number = self._numbers[index]
+        content["flow"] = [name for name in cameras if self._layout.flow(name, number).is_file()]
+        content["bev_image"] = self._layout.image(BEV_CAMERA, number).is_file()
+        return content
+
+    def _frame(
+        self, index: int, content: dict[str, Any], sweep: codecs.Sweep | None, with_images: bool
+    ) -> SurroundFrame:
+        stamps, odometry = content["image_stamps_ns"], content["odom_from_base"]
+        names = [camera.name for camera in self.rig.cameras if camera.name in stamps]
+        return SurroundFrame(
+            stamp_ns=content["stamp_ns"],
+            rig=self.rig,
+            images={name: self.image(index, name) for name in names} if with_images else {},
+            image_stamps_ns=stamps,
+            lidar=None if sweep is None else sweep.points,
+            lidar_stamp_ns=content["lidar_stamp_ns"],
+            odom_from_base=None if odometry is None else np.array(odometry, np.float64),
+            missing=tuple(content["missing"]),
+        )
+
+    def _truth(self, number: int, content: dict[str, Any], wanted: bool) -> SurroundScene:
+        stamps = content["truth_stamps_ns"] if wanted else {}
+        cameras = [camera for camera in self.rig.cameras if camera.name in stamps]
+        scenes = {camera.name: self._scenes.read(number, camera, stamps[camera.name]) for camera in cameras}
+        return SurroundScene(content["stamp_ns"], scenes, content["model_id"])
+
+    def _sweep(self, index: int, content: dict[str, Any]) -> codecs.Sweep | None:
+        return codecs.read_lidar(self._layout.lidar(self._numbers[index])) if content["lidar"] else None
+
+    def _bev(self, number: int, content: dict[str, Any]) -> BevOccupancy | None:
+        if content["bev"] is None:
+            return None
+        return bev_from_json(self._layout.frame(number), content["bev"], codecs.read_bev(self._layout.bev(number)))
