@@ -44,6 +44,9 @@ class SceneRenderer(Protocol):
     def alone(self, view: View, item: Item) -> tuple[int, int, np.ndarray] | None:
         """Return (left, top, (h, w) float32 planar depth [m], 0 outside) of one item without anything else, or None."""
 
+    def flow(self, view: View, next_view: View) -> np.ndarray:
+        """Return (H, W, 2) float32 forward optical flow (right, down) [px]; NaN behind the next camera."""
+
     def above(self, low: np.ndarray, cell: float, count: int, layers: Sequence[Sequence[Item]],
               bands: Sequence[tuple[float, float]]) -> list[np.ndarray]:  # fmt: skip
         """Return per layer the (count, count) uint16 segments seen from straight above within a height band."""

@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from amodal_perception_ros.scene import AmodalObject, Camera, CameraScene, Rig, Sample, SurroundFrame, SurroundScene
+from amodal_perception_ros.scene import AmodalObject, CameraScene, Sample, SurroundFrame, SurroundScene
 from amodal_perception_ros.simulation.bev_truth import BevTruth
 from amodal_perception_ros.simulation.config import SequenceConfig
-from amodal_perception_ros.simulation.drawing import Item
-from amodal_perception_ros.simulation.lidar import RayCaster, scan
+from amodal_perception_ros.simulation.drawing import Item, SceneRenderer
+from amodal_perception_ros.simulation.inertial import draw_datum, gnss_fixes, imu_readings
+from amodal_perception_ros.simulation.lidar import LidarSensor, Sweep, draw_lidar
+from amodal_perception_ros.simulation.meshes import Model
 from amodal_perception_ros.simulation.renderer import Renderer
+from amodal_perception_ros.simulation.rig import draw_rig
 from amodal_perception_ros.simulation.things import BIKE, PERSON, RIDER, Thing
 from amodal_perception_ros.simulation.town import Town, build_town
 from amodal_perception_ros.simulation.traffic import build_traffic
 from amodal_perception_ros.simulation.truth import camera_truth
-from amodal_perception_ros.simulation.view import View, camera_pose
+from amodal_perception_ros.simulation.view import View
 from amodal_perception_ros.simulation.weather import Weather, draw_weather
 
 REACH = 80.0
 """Things farther than this from the ego vehicle are neither drawn nor annotated [m]."""
 
-CAMERA_YAWS = {"front": 0.0, "right": -90.0, "back": 180.0, "left": 90.0}
+MOVING_SPEED = 0.2
+"""Faster things move, in the sense of motion segmentation [m/s]."""
+
 FIRST_STAMP_NS = 1_000_000_000
 GROUND_TRUTH = "ground truth"
 
@@ -45,30 +50,19 @@ def simulate(config: SequenceConfig) -> Iterator[Sample]:
         runner.release()
 
 
-def draw_rig(config: SequenceConfig) -> Rig:
-    """Return the sensor rig of a sequence: cameras front, right, back and left, and the LiDAR in the middle.
-
-    Field of view, heights and pitch are drawn from the section `rig` of the distributions.
-    """
-    rng, draw = config.stream(4), config.distributions.draw
-    fov = 90.0 if draw(rng, "rig.square_fov") else draw(rng, "rig.fov")
-    height, pitch = draw(rng, "rig.camera_height"), np.radians(draw(rng, "rig.camera_pitch"))
-    focal = config.width / 2 / np.tan(np.radians(fov) / 2)
-    intrinsics = np.array([[focal, 0, config.width / 2], [0, focal, config.height / 2], [0, 0, 1.0]])
-    places = {"front": (0.8, 0.0), "right": (0.0, -0.5), "back": (-0.8, 0.0), "left": (0.0, 0.5)}
-    cameras = []
-    for name, yaw in CAMERA_YAWS.items():
-        pose = camera_pose(np.array([*places[name], height]), np.radians(yaw), pitch)
-        cameras.append(Camera(name, config.width, config.height, intrinsics.copy(), pose))
-    base_from_lidar = np.eye(4)
-    base_from_lidar[:3, 3] = (0.0, 0.0, draw(rng, "rig.lidar_height"))
-    return Rig(tuple(cameras), base_from_lidar)
-
-
 def _pose_matrix(pose: np.ndarray) -> np.ndarray:
     x, y, z, yaw = pose
     c, s = np.cos(yaw), np.sin(yaw)
     return np.array([[c, -s, 0, x], [s, c, 0, y], [0, 0, 1, z], [0, 0, 0, 1.0]])
+
+
+def make_renderer(config: SequenceConfig, weather: Weather, tiles: Sequence[Model]) -> SceneRenderer:
+    """Return the renderer that `config.renderer` asks for.
+
+    Raises:
+        RendererError: no off-screen OpenGL on this machine.
+    """
+    return Renderer(config.width, config.height, config.supersample, weather, tiles)
 
 
 class SequenceRunner:
@@ -84,8 +78,13 @@ class SequenceRunner:
         self.traffic = build_traffic(config, self.town)
         self.weather = draw_weather(config)
         self.rig = draw_rig(config)
-        self.caster = RayCaster(self.town.tiles)
-        self.renderer = Renderer(config.width, config.height, config.supersample, self.weather, self.town.tiles)
+        rows = self.traffic.ego if len(self.traffic.ego) > config.frames else [*self.traffic.ego, self.traffic.ego[-1]]
+        self.poses = np.array([_pose_matrix(pose) for pose in rows])
+        self.stamps = [FIRST_STAMP_NS + round(k * 1e9 / config.rate_hz) for k in range(config.frames)]
+        self._imu = imu_readings(config, self.poses, self.stamps)
+        self._gnss = gnss_fixes(config, draw_datum(config), self.poses[:-1, :3, 3], self.stamps)
+        self.lidar = LidarSensor(draw_lidar(config), self.town.tiles, self.weather.fog, self.weather.wet)
+        self.renderer = make_renderer(config, self.weather, self.town.tiles)
         self.bev = BevTruth(self.renderer, self.town.tiles, self.town.footprints) if config.bev else None
         self._last_seen: dict[int, int] = {}
 
@@ -107,33 +106,48 @@ class SequenceRunner:
         return items
 
     def views(self, index: int) -> list[View]:
-        """Return the cameras at a frame."""
-        odom_from_base = _pose_matrix(self.traffic.ego[index])
-        return [View(camera, odom_from_base @ camera.base_from_camera) for camera in self.rig.cameras]
+        """Return the cameras at a frame; there is one pose more than frames."""
+        return [View(camera, self.poses[index] @ camera.base_from_camera) for camera in self.rig.cameras]
 
     def sample(self, index: int) -> Sample:
         """Return one frame with its truth; frames are to be taken in order (`last_seen_ns` looks back)."""
-        config, ego = self.config, self.traffic.ego[index]
-        stamp = FIRST_STAMP_NS + round(index * 1e9 / config.rate_hz)
+        config, stamp, odom_from_base = self.config, self.stamps[index], self.poses[index]
         things = self.things_near(index)
-        items, views = self.prepare(index, things), self.views(index)
-        images, scenes = {}, {}
-        for k, view in enumerate(views):
+        items, views, next_views = self.prepare(index, things), self.views(index), self.views(index + 1)
+        images, scenes, flow = {}, {}, {}
+        for k, (view, next_view) in enumerate(zip(views, next_views)):
             name = view.camera.name
             images[name] = self.renderer.picture(view, seed=config.seed * 7919 + index * 4 + k)
             scenes[name] = camera_truth(self.renderer, view, items, stamp)
-        odom_from_base = _pose_matrix(ego)
-        odom_from_lidar = odom_from_base @ self.rig.base_from_lidar
-        rng = np.random.default_rng([config.seed, 5, index])
-        cloud = scan(self.caster, odom_from_lidar, items, rng, self.weather.fog)
-        frame = SurroundFrame(stamp, self.rig, images, dict.fromkeys(images, stamp), cloud, stamp, odom_from_base)
-        bev = None
+            flow[name] = self.renderer.flow(view, next_view)
+        sweep = self.sweep(index, items)
+        stamps = dict.fromkeys(images, stamp)
+        frame = SurroundFrame(stamp, self.rig, images, stamps, sweep.points, stamp, odom_from_base)
+        sample = Sample(
+            config.sequence_name,
+            index,
+            frame,
+            SurroundScene(stamp, scenes, GROUND_TRUTH),
+            self._objects(things, index, scenes, stamp),
+            moving=frozenset(t.track_id for t in things if np.linalg.norm(t.velocity[index]) > MOVING_SPEED),
+            flow=flow,
+            point_segments=sweep.segments,
+            point_rings=sweep.rings,
+            imu=self._imu[index],
+            gnss=self._gnss[index],
+        )
         if self.bev is not None:
-            world = cloud[:, :3] @ odom_from_lidar[:3, :3].T + odom_from_lidar[:3, 3]
-            bev = self.bev.grid(stamp, ego[:2], items, views, list(scenes.values()), odom_from_lidar[:3, 3], world)
-        objects = self._objects(things, index, scenes, stamp)
-        truth = SurroundScene(stamp, scenes, GROUND_TRUTH)
-        return Sample(config.sequence_name, index, frame, truth, objects, bev)
+            odom_from_lidar = odom_from_base @ self.rig.base_from_lidar
+            points = sweep.points[:, :3] @ odom_from_lidar[:3, :3].T + odom_from_lidar[:3, 3]
+            sample.bev = self.bev.grid(
+                stamp, odom_from_base[:2, 3], items, views, list(scenes.values()), odom_from_lidar[:3, 3], points
+            )
+        return sample
+
+    def sweep(self, index: int, items: list[Item]) -> Sweep:
+        """Return the LiDAR's sweep of a frame."""
+        rng = np.random.default_rng([self.config.seed, 5, index])
+        return self.lidar.sweep(self.poses[index] @ self.rig.base_from_lidar, items, rng)
 
     def _objects(
         self, things: list[Thing], index: int, scenes: dict[str, CameraScene], stamp: int
@@ -165,7 +179,17 @@ class SequenceRunner:
 
 def _item(thing: Thing, index: int) -> Item:
     look = (thing.track_id * 0.6180339887) % 1.0
-    return Item(thing.model(index), thing.matrix(index), thing.palette, thing.segment, thing.lights, look)
+    following = min(index + 1, len(thing.poses) - 1)
+    return Item(
+        thing.model(index),
+        thing.matrix(index),
+        thing.palette,
+        thing.segment,
+        thing.lights,
+        look,
+        next_matrix=thing.matrix(following),
+        next_model=thing.model(following),
+    )
 
 
 def _footprint(thing: Thing, index: int) -> tuple[float, ...]:

@@ -1,4 +1,4 @@
-"""The exact passes behind the truth: segment ids with planar depth, each thing alone, and the view from above."""
+"""The exact passes behind the truth: segment ids with planar depth, flow, each thing alone, the view from above."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 
 from amodal_perception_ros.simulation import shaders
 from amodal_perception_ros.simulation.drawing import Item
+from amodal_perception_ros.simulation.flow import FlowPass
 from amodal_perception_ros.simulation.graphics import Graphics, read_frame, set_uniforms
 from amodal_perception_ros.simulation.meshes import Model
 from amodal_perception_ros.simulation.view import View, box_corners
@@ -39,6 +40,7 @@ class TruthRenderer:
             self._truth = c.program(vertex_shader=shaders.TRUTH_VERTEX, fragment_shader=shaders.TRUTH_FRAGMENT)
             texture = c.texture((width, height), 2, dtype="f4")
             self._truth_frame = c.framebuffer([texture], c.depth_renderbuffer((width, height)))
+        self._flow = FlowPass(self.graphics, width, height)
         self._above_frame: moderngl.Framebuffer | None = None
 
     def release(self) -> None:
@@ -55,6 +57,10 @@ class TruthRenderer:
                     self._draw_truth(item)
             both = read_frame(self._truth_frame, 2, "f4")
             return both[..., 0].astype(np.uint16), both[..., 1].copy()
+
+    def flow(self, view: View, next_view: View) -> np.ndarray:
+        """Return (H, W, 2) float32 forward optical flow (right, down) [px]; NaN behind the next camera."""
+        return self._flow.flow(view, next_view, (*self.tiles, *self.things))
 
     def alone(self, view: View, item: Item) -> tuple[int, int, np.ndarray] | None:
         """Draw one item without anything else.

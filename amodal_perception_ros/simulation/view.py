@@ -73,10 +73,15 @@ def box_corners(low: np.ndarray, high: np.ndarray) -> np.ndarray:
 _CORNERS = np.array([[k & 1, k & 2, k & 4] for k in range(8)], bool)
 
 
-def camera_pose(position: np.ndarray, yaw: float, pitch: float = 0.0) -> np.ndarray:
-    """Return the (4, 4) pose of an optical frame that looks to heading `yaw`, `pitch` upwards [rad]."""
+def camera_pose(position: np.ndarray, yaw: float, pitch: float = 0.0, roll: float = 0.0) -> np.ndarray:
+    """Return the (4, 4) pose of an optical frame that looks to heading `yaw`, `pitch` upwards [rad].
+
+    A positive `roll` [rad] turns the camera to its right (the picture's content to the left) about its line of sight.
+    """
     forward = np.array([np.cos(yaw) * np.cos(pitch), np.sin(yaw) * np.cos(pitch), np.sin(pitch)])
-    right = np.array([np.sin(yaw), -np.cos(yaw), 0.0])
+    level = np.array([np.sin(yaw), -np.cos(yaw), 0.0])
+    down = np.cross(forward, level)
+    right = np.cos(roll) * level + np.sin(roll) * down
     pose = np.eye(4)
     pose[:3, :3] = np.stack([right, np.cross(forward, right), forward], 1)
     pose[:3, 3] = position

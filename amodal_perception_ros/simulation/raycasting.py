@@ -1,0 +1,115 @@
+"""Casts rays (Embree) against a town and its things; every model gets its ray tree once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from embreex.mesh_construction import TriangleMesh
+from embreex.rtcore_scene import EmbreeScene
+
+from amodal_perception_ros.labels import SEGMENT_FACTOR
+from amodal_perception_ros.simulation.drawing import Item
+from amodal_perception_ros.simulation.meshes import Model
+
+TOWN, NOTHING = -1, -2
+
+
+@dataclass(eq=False)
+class Hits:
+    """What n rays met first.
+
+    Attributes:
+        distance: (n,) float64 [m], inf without a hit.
+        owner: (n,) int64 index of the item, `TOWN` for static geometry, `NOTHING` without a hit.
+        triangle: (n,) int64 triangle of the item's model, or of all tiles in order; 0 without a hit.
+        segment: (n,) int64 segment id, 0 without a hit.
+        cosine: (n,) float64 cosine of the angle of incidence.
+    """
+
+    distance: np.ndarray
+    owner: np.ndarray
+    triangle: np.ndarray
+    segment: np.ndarray
+    cosine: np.ndarray
+
+
+class RayCaster:
+    """Casts rays against static tiles and moving items.
+
+    Args:
+        tiles: static models in odom.
+    """
+
+    def __init__(self, tiles: Sequence[Model]) -> None:
+        self._scenes: dict[int, tuple[Model, EmbreeScene, np.ndarray]] = {}
+        soup = np.concatenate([tile.triangles for tile in tiles]) if tiles else np.zeros((1, 3, 3), np.float32)
+        self._town = _tree(soup)
+        self._town_segment = np.concatenate([_segments(tile) for tile in tiles]) if tiles else np.zeros(1, np.int64)
+
+    def cast(self, origin: np.ndarray, directions: np.ndarray, items: Sequence[Item]) -> Hits:
+        """Return what rays from one point meet first.
+
+        Args:
+            origin: (3,) in odom [m].
+            directions: (n, 3) unit vectors in odom.
+            items: the moving things.
+        """
+        rays = np.ascontiguousarray(directions, np.float32)
+        hit = self._town.run(np.broadcast_to(np.asarray(origin, np.float32), rays.shape).copy(), rays, output=1)
+        found = hit["geomID"] >= 0
+        triangle = np.where(found, hit["primID"], 0).astype(np.int64)
+        hits = Hits(
+            np.where(found, hit["tfar"], np.inf).astype(np.float64),
+            np.where(found, TOWN, NOTHING),
+            triangle,
+            np.where(found, self._town_segment[triangle], 0),
+            _cosine(hit["Ng"], rays),
+        )
+        for index, item in enumerate(items):
+            self._cast_item(index, item, np.asarray(origin, float), directions, hits)
+        return hits
+
+    def _cast_item(self, index: int, item: Item, origin: np.ndarray, directions: np.ndarray, hits: Hits) -> None:
+        """Cast the rays that may hit one item in its own frame, and keep the nearer hits."""
+        turn = item.matrix[:3, :3]
+        middle = turn @ (0.5 * (item.model.low + item.model.high)) + item.matrix[:3, 3] - origin
+        radius = 0.5 * float(np.linalg.norm(item.model.high - item.model.low))
+        along = directions @ middle
+        near = np.flatnonzero((along > -radius) & (along**2 > middle @ middle - radius**2))
+        if not near.size:
+            return
+        tree, segment = self._scene(item.model)
+        rays = np.ascontiguousarray(directions[near] @ turn, np.float32)
+        start = ((origin - item.matrix[:3, 3]) @ turn).astype(np.float32)
+        hit = tree.run(np.broadcast_to(start, rays.shape).copy(), rays, output=1)
+        closer = (hit["geomID"] >= 0) & (hit["tfar"] < hits.distance[near])
+        chosen, triangle = near[closer], hit["primID"][closer].astype(np.int64)
+        hits.distance[chosen] = hit["tfar"][closer]
+        hits.owner[chosen] = index
+        hits.triangle[chosen] = triangle
+        hits.segment[chosen] = np.where(segment[triangle] > 0, segment[triangle], item.segment)
+        hits.cosine[chosen] = _cosine(hit["Ng"], rays)[closer]
+
+    def _scene(self, model: Model) -> tuple[EmbreeScene, np.ndarray]:
+        known = self._scenes.get(id(model))
+        if known is None:
+            known = self._scenes[id(model)] = (model, _tree(model.triangles), _segments(model))
+        return known[1], known[2]
+
+
+def _tree(triangles: np.ndarray) -> EmbreeScene:
+    scene = EmbreeScene()
+    TriangleMesh(scene, np.ascontiguousarray(triangles))
+    return scene
+
+
+def _segments(model: Model) -> np.ndarray:
+    """Segment per triangle of a model: stuff by its class, 0 where the item's own id counts."""
+    return model.vertices["cls"][::3].astype(np.int64) * SEGMENT_FACTOR
+
+
+def _cosine(normals: np.ndarray, rays: np.ndarray) -> np.ndarray:
+    length = np.linalg.norm(normals, axis=1) + 1e-12
+    return np.abs((normals * rays).sum(1)) / length
