@@ -17,6 +17,7 @@ CANVAS = Material((0.7, 0.7, 0.7), 0.9, Kind.CLOTH, slot=2)
 GLASS = Material((0.02, 0.026, 0.03), 0.06, Kind.GLASS)
 TYRE = Material((0.018, 0.018, 0.02), 0.9)
 RIM = Material((0.42, 0.42, 0.44), 0.35)
+WHEEL_DISC = Material((0.17, 0.17, 0.18), 0.5)
 METAL = Material((0.3, 0.3, 0.31), 0.4)
 DARK = Material((0.022, 0.022, 0.024), 0.6)
 SEAM = Material((0.01, 0.01, 0.01), 0.9)
@@ -62,7 +63,7 @@ def add_wheel(mesh: MeshBuilder, x: float, y: float, radius: float, width: float
     if side < 0:
         part = part[0], part[1][:, ::-1], part[2]
     which = np.repeat(np.array([0, 0, 0, 0, 0, 2, 1 if spokes else 2]), 40)
-    mesh.add_mixed(moved(part, (x, y, radius)), [TYRE, DARK, RIM], which)
+    mesh.add_mixed(moved(part, (x, y, radius)), [TYRE, DARK, RIM if spokes else WHEEL_DISC], which)
     mesh.add(moved(_disc(radius * 0.17, side), (x, y + side * half * 0.95, radius)), RIM)
     for k in range(spokes):
         angle = 2 * np.pi * k / spokes + 0.3
