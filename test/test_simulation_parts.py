@@ -50,7 +50,7 @@ def scene_of_three():
         cube((1, 0.64, 1.6), PERSON * 1000 + 3, (8.5, 3.2, 0)),
     ]
     renderer = Renderer(100, 80, 1, draw_weather(SequenceConfig(0, weather="day")), [wall])
-    renderer.begin(np.zeros(2), items, np.zeros((0, 7)), np.zeros((0, 8)))
+    renderer.begin(np.zeros(3), items, np.zeros((0, 7)), np.zeros((0, 8)))
     view = View(camera, camera.base_from_camera)
     yield renderer, view, items, camera_truth(renderer, view, items, 7), wall
     renderer.release()
@@ -205,7 +205,7 @@ def test_every_weather_lights_every_material_differently_from_black(name):
     renderer = Renderer(200, 40, 2, weather, [])
     try:
         lamps = np.array([(0, 0, 3.0, 30.0, 1, 0, 0, -1.0)])
-        renderer.begin(np.zeros(2), items, np.array([(8, 0, 1, 0, 1, 1, 0.5)]), lamps)
+        renderer.begin(np.zeros(3), items, np.array([(8, 0, 1, 0, 1, 1, 0.5)]), lamps)
         picture = renderer.picture(view, 0).astype(int)
         labels, _ = renderer.segments(view)
         background = renderer.picture(view, 1)[labels == 0].mean()

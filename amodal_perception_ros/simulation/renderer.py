@@ -1,23 +1,28 @@
-"""Pictures by OpenGL: sun and contact shadows, surfaces per material, sky and film."""
+"""Pictures by OpenGL: surfaces per material under sun, sky and lamps, mirror images on wet ground, and the sky."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import moderngl
 import numpy as np
 
 from amodal_perception_ros.simulation import shaders
+from amodal_perception_ros.simulation.camera_effects import Film
+from amodal_perception_ros.simulation.camera_look import CameraLook
 from amodal_perception_ros.simulation.drawing import Item
 from amodal_perception_ros.simulation.graphics import read_frame, set_uniforms
 from amodal_perception_ros.simulation.meshes import Kind, Model
+from amodal_perception_ros.simulation.shadows import Shadows, distance
 from amodal_perception_ros.simulation.truth_renderer import TruthRenderer
 from amodal_perception_ros.simulation.view import View
 from amodal_perception_ros.simulation.weather import Weather
 
-SHADOW_SIZE, SHADOW_REACH = 2048, 60.0
-CONTACT_SIZE, CONTACT_REACH = 512, 48.0
+SUN_MAP, NOISE_MAP, CONTACT, MIRROR, PICTURE = range(5)
+"""Texture units."""
+
+STREET_LIGHTS = 35.0
+"""Radiance of a lit street lamp."""
 
 
 class Renderer(TruthRenderer):
@@ -28,48 +33,47 @@ class Renderer(TruthRenderer):
         supersample: shaded points per pixel and axis.
         weather: light and air.
         tiles: static models in odom.
+        look: what the cameras do to the light; None for clean pictures.
     """
 
-    def __init__(self, width: int, height: int, supersample: int, weather: Weather, tiles: Sequence[Model]) -> None:
+    def __init__(self, width: int, height: int, supersample: int, weather: Weather, tiles: Sequence[Model],
+                 look: CameraLook | None = None) -> None:  # fmt: skip
         super().__init__(width, height, tiles)
         self.supersample, self.weather = supersample, weather
-        with self.context:
-            self._programs()
+        self.film = Film(width, height, look or CameraLook(), weather)
+        with self.context as c:
+            self._colour = {int(kind): self._program(kind) for kind in Kind}
+            self._sky_program = c.program(vertex_shader=shaders.SCREEN_VERTEX, fragment_shader=shaders.SKY_FRAGMENT)
+            self._resolve_program = c.program(
+                vertex_shader=shaders.SCREEN_VERTEX, fragment_shader=shaders.RESOLVE_FRAGMENT
+            )
+            screen = c.buffer(np.array([-1, -1, 3, -1, -1, 3], "f4").tobytes())
+            self._sky = c.vertex_array(self._sky_program, [(screen, "2f", "corner")])
+            self._resolve = c.vertex_array(self._resolve_program, [(screen, "2f", "corner")], skip_errors=True)
+            self._shadows = Shadows(self.graphics)
             self._targets()
             self._noise()
-            self._screen = self.context.buffer(np.array([-1, -1, 3, -1, -1, 3], "f4").tobytes())
-            self._sky = self.context.vertex_array(self._sky_program, [(self._screen, "2f", "corner")])
-            self._film = self.context.vertex_array(self._film_program, [(self._screen, "2f", "corner")])
             self._constants()
+        self._lamps = np.zeros((0, 8))
+        self._lamps_of: dict[int, np.ndarray] = {}
+        self._ground = 0.0
 
     # Set-up -----------------------------------------------------------------------------------------------
 
-    def _programs(self) -> None:
-        program, w = self.context.program, self.weather
-        self._colour = {}
-        for kind in Kind:
-            vertex, fragment = shaders.scene_sources(kind, w.casts_shadows, w.lamps, w.wet)
-            self._colour[int(kind)] = program(vertex_shader=vertex, fragment_shader=fragment)
-        self._shadow = program(vertex_shader=shaders.SHADOW_VERTEX, fragment_shader=shaders.SHADOW_FRAGMENT)
-        self._contact = program(vertex_shader=shaders.CONTACT_VERTEX, fragment_shader=shaders.CONTACT_FRAGMENT)
-        self._sky_program = program(vertex_shader=shaders.SCREEN_VERTEX, fragment_shader=shaders.SKY_FRAGMENT)
-        self._film_program = program(vertex_shader=shaders.SCREEN_VERTEX, fragment_shader=shaders.FILM_FRAGMENT)
+    def _program(self, kind: Kind) -> moderngl.Program:
+        w = self.weather
+        vertex, fragment = shaders.scene_sources(kind, w.casts_shadows, w.lamps, w.wet)
+        return self.context.program(vertex_shader=vertex, fragment_shader=fragment)
 
     def _targets(self) -> None:
         c, w, h = self.context, self.width, self.height
-        big = (w * self.supersample, h * self.supersample)
+        big, small = (w * self.supersample, h * self.supersample), (max(1, w // 2), max(1, h // 2))
         self._picture = c.texture(big, 4, dtype="f2")
-        self._picture.filter = (moderngl.LINEAR_MIPMAP_LINEAR, moderngl.LINEAR)
-        self._picture.repeat_x = self._picture.repeat_y = False
         self._picture_frame = c.framebuffer([self._picture], c.depth_renderbuffer(big))
-        self._output = c.framebuffer([c.renderbuffer((w, h), 4)])
-        self._sun_map = c.depth_texture((SHADOW_SIZE, SHADOW_SIZE))
-        self._sun_map.compare_func = "<="
-        self._sun_map.repeat_x = self._sun_map.repeat_y = False
-        self._sun_frame = c.framebuffer(depth_attachment=self._sun_map)
-        self._contact_texture = c.texture((CONTACT_SIZE, CONTACT_SIZE), 1, dtype="f1")
-        self._contact_texture.repeat_x = self._contact_texture.repeat_y = False
-        self._contact_frame = c.framebuffer([self._contact_texture])
+        self._mirror = c.texture(small, 4, dtype="f2")
+        self._mirror.repeat_x = self._mirror.repeat_y = False
+        self._mirror_frame = c.framebuffer([self._mirror], c.depth_renderbuffer(small))
+        self._output = c.framebuffer([c.texture((w, h), 4, dtype="f4")])
 
     def _noise(self) -> None:
         """A 256 x 256 tile of smooth value noise (red) and white noise (green)."""
@@ -87,21 +91,14 @@ class Renderer(TruthRenderer):
         w = self.weather
         values = {
             "sun": w.sun, "sun_color": w.sun_color, "ambient": w.ambient, "fog_color": w.fog_color, "zenith": w.zenith,
-            "horizon": w.horizon, "fog": w.fog, "clouds": w.clouds, "sun_map": 0, "noise_map": 1, "contact": 2,
+            "horizon": w.horizon, "fog": w.fog, "clouds": w.clouds, "cloud_scale": w.cloud_scale,
+            "cloud_place": w.cloud_place, "wear": w.wear, "puddles": w.puddles, "vehicle_lights": w.vehicle_lights,
+            "street_lights": STREET_LIGHTS if w.lamps else 0.0, "sun_map": SUN_MAP, "noise_map": NOISE_MAP,
+            "contact": CONTACT, "mirror": MIRROR, "screen": self._picture_frame.size,
         }  # fmt: skip
         for program in (*self._colour.values(), self._sky_program):
             set_uniforms(program, **values)
-        set_uniforms(
-            self._film_program,
-            picture=4,
-            size=(self.width, self.height),
-            supersample=self.supersample,
-            exposure=w.exposure,
-            noise=0.01,
-            rain=float(w.wet),
-            glow=float(w.lamps),
-            gain=(1.0, 1.0, 1.0),
-        )
+        set_uniforms(self._resolve_program, picture=PICTURE, supersample=self.supersample)
 
     # Pictures ---------------------------------------------------------------------------------------------
 
@@ -109,112 +106,93 @@ class Renderer(TruthRenderer):
         """Prepare a frame: sun shadows and contact shadows around `center`, and the lights.
 
         Args:
-            center: (2,) position of the ego vehicle [m].
+            center: (3,) position of the ego vehicle on the ground [m]; wet ground mirrors at its height.
             things: everything movable in reach.
             footprints: (n, 7) x, y, cos yaw, sin yaw, half length, half width [m], strength of a contact shadow.
-            lamps: (m, 8) x, y, z, power, direction, cosine of the half angle; the first `MAX_LAMPS` are used.
+            lamps: (m, 8) x, y, z, power, direction, cosine of the half angle; each thing and tile is lit by the
+                `shaders.MAX_LAMPS` that reach it best.
         """
+        self.things, self._lamps, self._lamps_of = list(things), lamps, {}
+        self._ground = float(center[2])
         with self.context:
-            self.things = list(things)
+            shared: dict[str, object] = {"contact_frame": self._shadows.draw_contact(center, footprints)}
             if self.weather.casts_shadows:
-                self._draw_sun_map(center)
-            self._draw_contact(center, footprints)
-            lamps = lamps[: shaders.MAX_LAMPS]
-            padded = np.zeros((shaders.MAX_LAMPS, 8))
-            padded[: len(lamps)] = lamps
+                items = (*self.tiles, *self.things)
+                shared["sun_projection"] = self._shadows.draw_sun(center, np.array(self.weather.sun), items).T
             for program in self._colour.values():
-                set_uniforms(program, lamp_count=len(lamps), lamp=padded[:, :4], lamp_axis=padded[:, 4:])
-
-    def _draw_sun_map(self, center: np.ndarray) -> None:
-        sun = np.array(self.weather.sun)
-        right = np.cross(-sun, [0, 0, 1.0])
-        right /= np.linalg.norm(right)
-        up = np.cross(right, -sun)
-        turn = np.array([right, up, sun])
-        target = turn @ np.array([*center, 0.0])
-        texel = 2 * SHADOW_REACH / SHADOW_SIZE
-        target[:2] = np.round(target[:2] / texel) * texel
-        view = np.eye(4)
-        view[:3, :3], view[:3, 3] = turn, -target
-        projection = np.diag([1 / SHADOW_REACH, 1 / SHADOW_REACH, -1 / 120.0, 1]) @ view
-        for program in self._colour.values():
-            set_uniforms(program, sun_projection=projection.T)
-        self._sun_frame.use()
-        self._sun_frame.clear(depth=1.0)
-        self.context.enable_only(moderngl.DEPTH_TEST)
-        set_uniforms(self._shadow, view_projection=projection.T)
-        for item in (*self.tiles, *self.things):
-            if _in_reach(item, center, SHADOW_REACH * 1.5):
-                set_uniforms(self._shadow, model=item.matrix.T)
-                self.graphics.array(self._shadow, item.model).render()
-
-    def _draw_contact(self, center: np.ndarray, footprints: np.ndarray) -> None:
-        low = np.asarray(center) - CONTACT_REACH
-        frame = (float(low[0]), float(low[1]), 0.5 / CONTACT_REACH, 0.5 / CONTACT_REACH)
-        for program in (self._contact, *self._colour.values()):
-            set_uniforms(program, contact_frame=frame)
-        self._contact_frame.use()
-        self._contact_frame.clear()
-        if not len(footprints):
-            return
-        corners = np.array([(-1, -1), (1, -1), (1, 1), (-1, -1), (1, 1), (-1, 1)])
-        data = np.concatenate([np.tile(corners, (len(footprints), 1)), np.repeat(footprints, 6, 0)], 1).astype("f4")
-        c: Any = self.context
-        c.enable_only(moderngl.BLEND)
-        c.blend_equation = moderngl.MAX
-        c.blend_func = moderngl.ONE, moderngl.ONE
-        buffer = c.buffer(data.tobytes())
-        array = c.vertex_array(self._contact, [(buffer, "2f 4f 3f", "corner", "frame", "shape")])
-        array.render()
-        array.release()
-        buffer.release()
-        c.blend_equation = moderngl.FUNC_ADD
-        c.enable_only(moderngl.DEPTH_TEST)
+                set_uniforms(program, **shared)
 
     def picture(self, view: View, seed: int) -> np.ndarray:
         """Return the (height, width, 3) uint8 RGB picture of a camera; `seed` varies the sensor noise."""
-        with self.context:
-            c, k = self.context, view.camera.intrinsics
+        return self.film.develop(self.light(view), seed, view.camera.name)
+
+    def light(self, view: View) -> np.ndarray:
+        """Return the (height, width, 3) float32 linear radiance that reaches a camera; 1 is white paper by day."""
+        with self.context as c:
+            if self.weather.wet:
+                self._mirror_frame.use()
+                self._mirror_frame.clear(0, 0, 0, 0, depth=1.0)
+                self._draw_colour(_mirrored(view, self._ground), ground=False)
             self._picture_frame.use()
             self._picture_frame.clear(0, 0, 0, 1, depth=1.0)
-            c.enable_only(moderngl.DEPTH_TEST)
-            self._sun_map.use(0)
-            self._noise_map.use(1)
-            self._contact_texture.use(2)
-            eye = tuple(view.odom_from_camera[:3, 3])
-            for program in self._colour.values():
-                set_uniforms(program, view_projection=view.projection.T, eye=eye)
-            self._draw_colour(view)
-            half = (self.width / 2 / k[0, 0], self.height / 2 / k[1, 1])
-            shift = ((self.width / 2 - k[0, 2]) / k[0, 0], (self.height / 2 - k[1, 2]) / k[1, 1])
-            set_uniforms(self._sky_program, world_from_camera=view.odom_from_camera[:3, :3].T, lens=(*half, *shift))
-            c.depth_func = "<="
-            self._sky.render()
-            c.depth_func = "<"
-            self._picture.build_mipmaps()
-            self._picture.use(4)
+            self._draw_colour(view, ground=True)
+            self._draw_sky(view)
+            self._picture.use(PICTURE)
             self._output.use()
             c.enable_only(moderngl.NOTHING)
-            set_uniforms(self._film_program, seed=seed % 2**30)
-            self._film.render()
-            return read_frame(self._output, 3, "f1")
+            self._resolve.render()
+            return read_frame(self._output, 3, "f4")
 
-    def _draw_colour(self, view: View) -> None:
+    def _draw_sky(self, view: View) -> None:
+        k = view.camera.intrinsics
+        half = (self.width / 2 / k[0, 0], self.height / 2 / k[1, 1])
+        shift = ((self.width / 2 - k[0, 2]) / k[0, 0], (self.height / 2 - k[1, 2]) / k[1, 1])
+        set_uniforms(self._sky_program, world_from_camera=view.odom_from_camera[:3, :3].T, lens=(*half, *shift))
+        self.context.depth_func = "<="
+        self._sky.render()
+        self.context.depth_func = "<"
+
+    def _draw_colour(self, view: View, ground: bool) -> None:
+        """Draw all surfaces into the current frame; without the ground for its own mirror image."""
+        self.context.enable_only(moderngl.DEPTH_TEST)
+        self._shadows.use(SUN_MAP, CONTACT)
+        self._noise_map.use(NOISE_MAP)
+        self._mirror.use(MIRROR)
         by_kind: dict[int, list[tuple[Item, int, int]]] = {}
         for item in (*self.things, *self.tiles):
             if view.sees(item.model.low, item.model.high, item.matrix):
                 for kind, first, count in item.model.ranges:
-                    by_kind.setdefault(kind, []).append((item, first, count))
+                    if ground or kind not in shaders.GROUND:
+                        by_kind.setdefault(kind, []).append((item, first, count))
+        eye = tuple(view.odom_from_camera[:3, 3])
         for kind in sorted(by_kind):
             program = self._colour[kind]
+            set_uniforms(program, view_projection=view.projection.T, eye=eye, mirroring=float(ground))
             for item, first, count in by_kind[kind]:
-                set_uniforms(
-                    program, model=item.matrix.T, palette=item.palette, lights=float(item.lights), look=item.look
-                )
+                self._set_item(program, item)
                 self.graphics.array(program, item.model).render(vertices=count, first=first)
 
+    def _set_item(self, program: moderngl.Program, item: Item) -> None:
+        set_uniforms(program, model=item.matrix.T, palette=item.palette, lights=float(item.lights), look=item.look)
+        if len(self._lamps):
+            lamps = self._lamps_of.get(id(item))
+            if lamps is None:
+                lamps = self._lamps_of[id(item)] = _reaching(self._lamps, item)
+            padded = np.zeros((shaders.MAX_LAMPS, 8), "f4")
+            padded[: len(lamps)] = lamps
+            set_uniforms(program, lamp_count=len(lamps), lamp=padded[:, :4], lamp_axis=padded[:, 4:])
 
-def _in_reach(item: Item, center: np.ndarray, reach: float) -> bool:
-    middle = item.matrix[:2, :2] @ (0.5 * (item.model.low + item.model.high))[:2] + item.matrix[:2, 3]
-    size = 0.5 * float(np.hypot(*(item.model.high - item.model.low)[:2]))
-    return bool(np.hypot(*(middle - np.asarray(center)[:2])) < reach + size)
+
+def _mirrored(view: View, height: float) -> View:
+    """The view of the eye below a mirror at a height: its picture is that of the mirror image, seen in the mirror."""
+    mirror = np.diag([1.0, 1.0, -1.0, 1.0])
+    mirror[2, 3] = 2 * height
+    return View(view.camera, mirror @ view.odom_from_camera)
+
+
+def _reaching(lamps: np.ndarray, item: Item) -> np.ndarray:
+    """Return the lamps that light an item, the strongest first, at most `shaders.MAX_LAMPS`."""
+    gap = np.array([max(distance(item, lamp[:2]), 0.0) for lamp in lamps])
+    strength = lamps[:, 3] / (gap**2 + 4.0)
+    order = np.argsort(-strength, kind="stable")[: shaders.MAX_LAMPS]
+    return lamps[order[gap[order] ** 2 < shaders.LAMP_REACH * lamps[order, 3]]]

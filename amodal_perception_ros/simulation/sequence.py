@@ -8,15 +8,17 @@ import numpy as np
 
 from amodal_perception_ros.scene import AmodalObject, CameraScene, Sample, SurroundFrame, SurroundScene
 from amodal_perception_ros.simulation.bev_truth import BevTruth
+from amodal_perception_ros.simulation.camera_look import CameraLook, draw_camera_look
 from amodal_perception_ros.simulation.config import SequenceConfig
 from amodal_perception_ros.simulation.drawing import Item, SceneRenderer
 from amodal_perception_ros.simulation.inertial import draw_datum, gnss_fixes, imu_readings
 from amodal_perception_ros.simulation.lidar import LidarSensor, Sweep, draw_lidar
+from amodal_perception_ros.simulation.lights import lamps_around
 from amodal_perception_ros.simulation.meshes import Model
 from amodal_perception_ros.simulation.renderer import Renderer
 from amodal_perception_ros.simulation.rig import draw_rig
 from amodal_perception_ros.simulation.things import BIKE, PERSON, RIDER, Thing
-from amodal_perception_ros.simulation.town import Town, build_town
+from amodal_perception_ros.simulation.town import build_town
 from amodal_perception_ros.simulation.traffic import build_traffic
 from amodal_perception_ros.simulation.truth import camera_truth
 from amodal_perception_ros.simulation.view import View
@@ -56,13 +58,15 @@ def _pose_matrix(pose: np.ndarray) -> np.ndarray:
     return np.array([[c, -s, 0, x], [s, c, 0, y], [0, 0, 1, z], [0, 0, 0, 1.0]])
 
 
-def make_renderer(config: SequenceConfig, weather: Weather, tiles: Sequence[Model]) -> SceneRenderer:
+def make_renderer(
+    config: SequenceConfig, weather: Weather, look: CameraLook, tiles: Sequence[Model]
+) -> SceneRenderer:
     """Return the renderer that `config.renderer` asks for.
 
     Raises:
         RendererError: no off-screen OpenGL on this machine.
     """
-    return Renderer(config.width, config.height, config.supersample, weather, tiles)
+    return Renderer(config.width, config.height, config.supersample, weather, tiles, look)
 
 
 class SequenceRunner:
@@ -77,6 +81,7 @@ class SequenceRunner:
         self.town = build_town(config)
         self.traffic = build_traffic(config, self.town)
         self.weather = draw_weather(config)
+        self.look = draw_camera_look(config)
         self.rig = draw_rig(config)
         rows = self.traffic.ego if len(self.traffic.ego) > config.frames else [*self.traffic.ego, self.traffic.ego[-1]]
         self.poses = np.array([_pose_matrix(pose) for pose in rows])
@@ -84,7 +89,7 @@ class SequenceRunner:
         self._imu = imu_readings(config, self.poses, self.stamps)
         self._gnss = gnss_fixes(config, draw_datum(config), self.poses[:-1, :3, 3], self.stamps)
         self.lidar = LidarSensor(draw_lidar(config), self.town.tiles, self.weather.fog, self.weather.wet)
-        self.renderer = make_renderer(config, self.weather, self.town.tiles)
+        self.renderer = make_renderer(config, self.weather, self.look, self.town.tiles)
         self.bev = BevTruth(self.renderer, self.town.tiles, self.town.footprints) if config.bev else None
         self._last_seen: dict[int, int] = {}
 
@@ -102,7 +107,8 @@ class SequenceRunner:
         ego = self.traffic.ego[index]
         items = [_item(thing, index) for thing in things]
         footprints = np.array([_footprint(thing, index) for thing in things]).reshape(-1, 7)
-        self.renderer.begin(ego[:2], items, footprints, _lamps(self.town, self.weather, things, ego, index))
+        lamps = lamps_around(self.town.lamps, self.weather, things, ego, index)
+        self.renderer.begin(ego[:3], items, footprints, lamps)
         return items
 
     def views(self, index: int) -> list[View]:
@@ -197,22 +203,3 @@ def _footprint(thing: Thing, index: int) -> tuple[float, ...]:
     size = 0.5 * (thing.high - thing.low)
     strength = 0.55 if thing.class_id in (PERSON, RIDER, BIKE) else 0.95
     return x, y, np.cos(yaw), np.sin(yaw), size[0] * 0.92, size[1] * 0.85, strength
-
-
-def _lamps(town: Town, weather: Weather, things: list[Thing], ego: np.ndarray, index: int) -> np.ndarray:
-    """The nearest street lamps, the ego's headlights and those of the nearest moving vehicles, as (n, 8)."""
-    if not weather.lamps:
-        return np.zeros((0, 8))
-    heading = np.array([np.cos(ego[3]), np.sin(ego[3])])
-    near = np.argsort(np.hypot(*(town.lamps[:, :2] - ego[:2] - 8 * heading).T))[:9]
-    out = [(*town.lamps[k], 34.0, 0.0, 0.0, -1.0, 0.25) for k in near]
-    beams = [(ego[:2], ego[3], 2.2, 60.0)]
-    lit = [t for t in things if t.lights and t.class_id not in (RIDER, BIKE)]
-    lit.sort(key=lambda t: float(np.hypot(*(t.poses[index, :2] - ego[:2]))))
-    beams += [(t.poses[index, :2], t.poses[index, 3], float(t.high[0]) + 0.1, 45.0) for t in lit[:3]]
-    for position, yaw, front, power in beams:
-        ahead, aside = np.array([np.cos(yaw), np.sin(yaw)]), np.array([-np.sin(yaw), np.cos(yaw)])
-        for side in (-0.6, 0.6):
-            x, y = position + ahead * front + aside * side
-            out.append((x, y, 0.7, power, 0.985 * ahead[0], 0.985 * ahead[1], -0.06, 0.85))
-    return np.array(out)

@@ -1,11 +1,17 @@
-"""GLSL sources of the renderer: one specialised colour shader per material kind, plus ids, shadow, sky and film."""
+"""GLSL sources of the renderer: one colour shader per material kind, ids, shadows, sky, averaging."""
 
 from __future__ import annotations
 
 from amodal_perception_ros.labels import SEGMENT_FACTOR
 from amodal_perception_ros.simulation.meshes import Kind
+from amodal_perception_ros.simulation.surface_shaders import SURFACE
 
-MAX_LAMPS = 24
+MAX_LAMPS = 12
+"""Lamps that light one thing or tile."""
+
+LAMP_REACH = 16.0
+"""A lamp reaches as far as the root of this times its power [m]."""
+
 VERSION = "#version 330\n"
 
 SCENE_VERTEX = (
@@ -28,112 +34,55 @@ void main() {
 _COMMON = """
 uniform sampler2D noise_map;
 uniform vec3 sun, sun_color, ambient, fog_color, zenith, horizon;
-uniform float fog, clouds;
+uniform float fog, clouds, cloud_scale; uniform vec2 cloud_place;
 float vn(vec2 p) { return texture(noise_map, p * (1.0 / 64.0)).r; }
 float cell(vec2 c) { return texelFetch(noise_map, ivec2(mod(c, 256.0)), 0).g; }
+float hash3(vec3 c) { return fract(dot(c, vec3(371.3, 917.7, 523.1))); }
+vec3 clear_sky(vec3 d) {
+  float z = clamp(d.z, 0.0, 1.0), m = clamp(dot(d, sun), 0.0, 1.0), m2 = m * m, m8 = m2 * m2 * m2 * m2;
+  float low = 1.0 - z;
+  return mix(zenith, horizon, low * low * low) + sun_color * (0.05 * m2 + 0.1 * m8 * m8);
+}
 vec3 sky(vec3 d) {
   float z = clamp(d.z, 0.0, 1.0);
-  vec3 c = mix(zenith, horizon, pow(1.0 - z, 3.0));
-  if (sun_color.x > 0.8) {
-    float m = clamp(dot(d, sun), 0.0, 1.0);
-    c += sun_color * (0.12 * pow(m, 24.0) + 6.0 * smoothstep(0.9993, 0.9997, m));
-  }
-  vec2 q = d.xy / max(z, 0.05);
-  float n = 0.55 * vn(q * 1.3) + 0.27 * vn(q * 2.9) + 0.13 * vn(q * 6.1) + 0.06 * vn(q * 13.0);
-  vec3 cloud = mix(horizon, ambient * 1.25, 0.5);
-  float cover = clamp((n - 0.72 + 0.4 * clouds) * 3.0, 0.0, 1.0) * clamp(clouds * 3.0, 0.0, 1.0);
-  return mix(c, cloud * 1.15, cover * clamp(z * 8.0, 0.0, 1.0));
+  vec3 c = clear_sky(d);
+  if (sun_color.x > 0.5) c += sun_color * 6.0 * smoothstep(0.9993, 0.9997, dot(d, sun));
+  vec2 q = d.xy / (z + 0.12) * (2.2 * cloud_scale) + cloud_place;
+  float n = 0.56 * vn(q) + 0.26 * vn(q * 2.7 + 9.0) + 0.12 * vn(q * 6.3) + 0.06 * vn(q * 15.0);
+  float toward = 0.6 * vn(q + sun.xy * 0.35) + 0.4 * vn(q * 2.7 + 9.0 + sun.xy * 0.5);
+  float edge = 0.82 - 0.6 * clouds;
+  float cover = smoothstep(edge, edge + 0.16, n) * smoothstep(0.0, 0.1, clouds);
+  float lit = clamp(0.55 + 2.2 * (n - toward) - 0.8 * (n - edge) * (1.0 - 0.7 * clouds), 0.0, 1.0);
+  vec3 cloud = ambient * (0.75 + 0.5 * lit) + sun_color * (0.08 + 0.3 * lit * lit);
+  cloud = mix(cloud, horizon, clamp(1.0 - z * 3.0, 0.0, 0.8));
+  return mix(c, cloud, cover * clamp(z * 10.0, 0.0, 1.0));
 }
 """
 
-_SCENE_HEAD = """
+_SCENE_HEAD = f"""
+const float lamp_reach = {LAMP_REACH:.1f};
 in vec3 P; in vec3 N; in vec3 L; in vec2 U; in vec4 C; in float A; flat in float S;
 layout(location = 0) out vec4 result;
 uniform vec3 eye; uniform mat4 sun_projection; uniform sampler2DShadow sun_map; uniform sampler2D contact;
-uniform vec4 contact_frame; uniform int lamp_count; uniform vec4 lamp[24]; uniform vec4 lamp_axis[24];
-uniform float lights; uniform float look;
+uniform vec4 contact_frame; uniform int lamp_count; uniform vec4 lamp[{MAX_LAMPS}]; uniform vec4 lamp_axis[{MAX_LAMPS}];
+uniform float lights, look, wear, street_lights, vehicle_lights, puddles, mirroring;
+uniform sampler2D mirror; uniform vec2 screen;
 """
 
-_SURFACE: dict[Kind, str] = {
-    Kind.PLAIN: "",
-    Kind.CLOTH: "albedo *= 0.8 + 0.4 * vn(L.xz * 22.0 + look * 17.0) * (0.6 + 0.8 * vn(L.yz * 60.0));",
-    Kind.ASPHALT: """
-  float big = vn(P.xy * 0.35 + look), fine = vn(P.xy * 40.0), mid = vn(P.xy * 2.0);
-  albedo *= 0.45 + 0.45 * big + 0.25 * mid + 0.45 * fine;
-  float crack = smoothstep(0.012, 0.0, abs(vn(P.xy * 0.45 + 13.0) - 0.5)) * smoothstep(0.5, 0.62, vn(P.xy * 0.2 + 3.0));
-  albedo *= 1.0 - 0.28 * crack;
-  vec2 patch_cell = floor(P.xy / vec2(7.0, 3.1)); float patched = step(0.93, cell(patch_cell + 40.0 + look * 9.0));
-  albedo *= 1.0 - 0.3 * patched;
-""",
-    Kind.MARKING: """
-  float wear = smoothstep(0.3, 0.62, 0.55 * vn(P.xy * 3.0) + 0.45 * vn(P.xy * 21.0));
-  albedo = mix(vec3(0.13), albedo, 0.25 + 0.75 * wear);
-""",
-    Kind.PAVING: """
-  float w = 0.3 + 0.35 * floor(look * 3.0);
-  vec2 q = P.xy / w; q.x += 0.5 * mod(floor(q.y), 2.0); vec2 g = fract(q);
-  albedo *= ((g.x < 0.03 || g.y < 0.03) ? 0.62 : 1.0) * (0.78 + 0.26 * cell(floor(q))) * (0.72 + 0.5 * vn(P.xy * 1.5));
-""",
-    Kind.GRASS: "albedo *= 0.35 + vn(P.xy * 6.0) * 0.6 + 0.6 * vn(P.xy * 0.7) + 0.4 * vn(P.xy * 40.0);",
-    Kind.BRICK: """
-  float row = floor(U.y / 0.08), bx = U.x + 0.12 * mod(row, 2.0);
-  bool joint = mod(bx, 0.24) < 0.012 || mod(U.y, 0.08) < 0.012;
-  albedo = joint ? vec3(0.36) : albedo * (0.6 + 0.7 * cell(vec2(floor(bx / 0.24), row)));
-  albedo *= 0.7 + 0.5 * vn(U * 1.3);
-""",
-    Kind.ROOF: """
-  float tile = fract(U.y / 0.3);
-  albedo *= (0.65 + 0.4 * tile) * (0.75 + 0.5 * cell(floor(U / vec2(0.25, 0.3))));
-""",
-    Kind.LEAF: "albedo *= (0.45 + 0.9 * U.x) * (0.55 + 0.6 * U.y); ",
-    Kind.PAINT: """
-  spec = 0.06;
-  albedo *= (0.93 + 0.1 * vn(L.xz * 3.0 + look * 31.0)) * mix(0.72, 1.0, smoothstep(0.15, 0.6, L.z));
-""",
-    Kind.GLASS: "spec = 0.09; albedo *= 0.6 + 0.9 * vn(L.xz * 1.5 + look * 13.0);",
-    Kind.LAMP: """
-#ifdef LAMPS
-  float on = S < 0.5 ? 1.0 : (S > 2.5 ? 4.0 : (lights > 0.5 ? (S < 1.5 ? 6.0 : 2.0) : 0.0));
-#else
-  float on = S < 0.5 ? 1.0 : 0.0;
-#endif
-  emission = albedo * on * 1.6;
-""",
-    Kind.FACADE: """
-  vec2 c = floor(U), f = U - c;
-  bool upright = abs(n.z) < 0.5; bool ground = c.y < 0.5;
-  vec4 w = S < 0.5 ? vec4(0.26, 0.74, 0.3, 0.82) : (S < 1.5 ? vec4(0.14, 0.86, 0.28, 0.86)
-         : (S < 2.5 ? vec4(0.33, 0.67, 0.22, 0.84) : vec4(0.04, 0.96, 0.34, 0.8)));
-  bool shop = ground && S > 0.5 && S < 2.5;
-  if (shop) w = vec4(0.05, 0.95, 0.12, 0.84);
-  bool inside = upright && f.x > w.x && f.x < w.y && f.y > w.z && f.y < w.w;
-  vec2 edge = min(f - w.xz, w.yw - f);
-  bool frame = inside && (edge.x < 0.028 || edge.y < 0.024 || abs(f.x - 0.5) < 0.012);
-  albedo *= 0.74 + 0.3 * vn(P.xy * 0.8 + P.z) + 0.15 * vn(U * 25.0) + 0.16 * vn(vec2(U.x * 5.0, U.y * 0.5));
-  if (S > 1.5 && S < 2.5) {
-    float r = floor(U.y * 24.0);
-    albedo *= 0.8 + 0.3 * cell(vec2(floor(U.x * 9.0 + 0.5 * mod(r, 2.0)), r));
-  }
-  albedo *= mix(0.7, 1.0, smoothstep(0.0, 0.2, U.y));
-  bool sill = f.y > w.z - 0.045 && f.y < w.z && f.x > w.x - 0.03 && f.x < w.y + 0.03;
-  if (upright && !inside && sill) albedo = albedo * 0.4 + 0.22;
-  if (inside && !frame) {
-    float curtain = cell(c + 17.0 + look * 40.0);
-    float drawn = step(0.55, curtain) * step(w.x + (w.y - w.x) * curtain, f.x);
-    albedo = mix(vec3(0.02), vec3(0.34, 0.32, 0.29), 0.65 * drawn);
-    rough = 0.05; spec = 0.08; occlusion *= 0.5 + 0.5 * smoothstep(0.0, 0.1, w.w - f.y);
-#ifdef LAMPS
-    if (cell(c + floor(look * 200.0) + floor(P.xy / 9.0)) > 0.62) {
-      float cold = step(0.85, cell(c + 5.0));
-      emission = mix(vec3(0.65, 0.43, 0.2), vec3(0.5, 0.54, 0.58), cold) * (0.33 + 0.7 * vn(U * 4.0));
-    }
-#endif
-  }
-  if (frame) albedo = S < 1.5 ? vec3(0.58) : vec3(0.12);
-""",
-}
-
 _SCENE_MAIN = """
+vec3 surroundings(vec3 R) {
+  float turn = R.x / (abs(R.x) + abs(R.y) + 1e-3) + (R.y > 0.0 ? 2.0 : 0.0);
+  float house = floor(turn * 7.0), skyline = 0.08 + 0.5 * cell(vec2(house, 3.0)) * cell(vec2(house, 8.0));
+  vec3 wall = (0.25 * ambient + 0.1 * sun_color * cell(vec2(house, 31.0))) * (0.5 + cell(vec2(house, 17.0)));
+  wall *= 0.6 + 0.8 * vn(vec2(turn * 90.0, R.z * 40.0));
+  vec3 open = R.z > 0.0 ? clear_sky(R) : ambient * 0.15;
+  if (R.z > 0.02) {
+    vec2 q = R.xy / (R.z + 0.12) * (2.2 * cloud_scale) + cloud_place;
+    float cover = smoothstep(0.85 - 0.6 * clouds, 1.0 - 0.6 * clouds, vn(q) + 0.15);
+    open = mix(open, ambient * 1.1 + sun_color * 0.2, cover);
+  }
+  return mix(wall, open, smoothstep(skyline - 0.01, skyline + 0.01, R.z));
+}
 void main() {
   vec3 albedo = C.rgb, emission = vec3(0.0); float rough = C.a, spec = 0.04, occlusion = A;
   vec3 V = normalize(P - eye); vec3 n = normalize(N); if (dot(n, V) > 0.0) n = -n;
@@ -144,14 +93,16 @@ void main() {
   vec2 q = (P.xy - contact_frame.xy) * contact_frame.zw;
   if (all(greaterThan(q, vec2(0.0))) && all(lessThan(q, vec2(1.0)))) occlusion *= 1.0 - 0.85 * texture(contact, q).r;
 #ifdef WET
-  float puddle = smoothstep(0.45, 0.6, 0.6 * vn(P.xy * 0.3 + 7.0) + 0.4 * vn(P.xy * 0.9));
-  rough = 0.3 - 0.25 * puddle; spec = 0.03 + 0.04 * puddle; albedo *= 0.6 - 0.2 * puddle;
-  n = normalize(n + 0.03 * (1.0 - 0.7 * puddle) * vec3(vn(P.xy * 30.0) - 0.5, vn(P.xy * 30.0 + 9.0) - 0.5, 0.0));
+  float level = 0.6 * vn(P.xy * 0.3 + 7.0) + 0.4 * vn(P.xy * 0.9);
+  float puddle = smoothstep(0.03, -0.03, level - 0.25 - 0.45 * puddles);
+  float grain = 1.0 - 0.95 * puddle; vec2 ripple = vec2(vn(P.xy * 23.0), vn(P.xy * 23.0 + 9.0)) - 0.5;
+  rough = 0.3 - 0.25 * puddle; spec = 0.025; albedo *= 0.55 - 0.15 * puddle;
+  n = normalize(n + 0.04 * grain * vec3(ripple, 0.0));
 #endif
 #endif
   float nd = dot(n, sun), diffuse = clamp(nd, 0.0, 1.0), shadow = 1.0;
 #ifdef LEAFY
-  diffuse = 0.3 + 0.5 * abs(nd);
+  diffuse = 0.25 + 0.45 * abs(nd);
 #endif
 #ifdef SHADOWS
   vec4 s = sun_projection * vec4(P + n * 0.05, 1.0); s.xyz = s.xyz * 0.5 + 0.5;
@@ -168,34 +119,44 @@ void main() {
 #ifdef GLOSSY
   vec3 R = reflect(V, n);
   if (rough < 0.55) {
-    float F = spec + (1.0 - spec) * pow(1.0 - clamp(-dot(n, V), 0.0, 1.0), 5.0) * pow(1.0 - rough, 1.5);
-    vec3 low = 0.3 * fog_color * (0.6 + 0.8 * vn(vec2(atan(R.y, R.x) * 9.0, R.z * 14.0))) + 0.1 * ambient;
-    vec3 mirror = mix(low, sky(R), smoothstep(-0.02, 0.22, R.z));
-    c = mix(c, mirror, F * occlusion);
+    float grazing = 1.0 - clamp(-dot(n, V), 0.0, 1.0), g2 = grazing * grazing;
+    float F = spec + (1.0 - spec) * g2 * g2 * grazing * (1.0 - rough) * (1.0 - rough);
+#ifdef WET
+    vec3 image = clear_sky(vec3(R.xy, abs(R.z)));
+    vec2 at = gl_FragCoord.xy / screen + ripple * grain * vec2(0.006, 0.03);
+    float spread = 0.035 * grain; vec4 seen = vec4(0.0);
+    for (int i = -1; i < 3; i++) seen += texture(mirror, at + vec2(0.0, float(i) * spread));
+    image = mix(image, seen.rgb * 0.25, seen.a * 0.25 * mirroring);
+    F *= 0.55 + 0.45 * puddle; c = mix(c, image, F * (0.3 + 0.7 * occlusion));
+#else
+    c = mix(c, surroundings(R), F * occlusion);
+#endif
     c += pow(clamp(dot(R, sun), 0.0, 1.0), 2.0 / pow(max(rough, 0.06), 2.0)) * shadow * (1.0 - rough) * sun_color * 0.6;
   }
 #endif
 #ifdef LAMPS
   for (int i = 0; i < lamp_count; i++) {
-    vec3 d = lamp[i].xyz - P; float r2 = dot(d, d) + 0.5;
-    if (r2 > 1600.0) continue;
+    vec3 d = lamp[i].xyz - P; float r2 = dot(d, d) + 0.5, reach = r2 / (lamp_reach * lamp[i].w);
+    if (reach > 1.0) continue;
     vec3 l = d * inversesqrt(r2);
     float cone = smoothstep(lamp_axis[i].w, mix(lamp_axis[i].w, 1.0, 0.6), dot(-l, lamp_axis[i].xyz));
     float lit = clamp(dot(n, l), 0.0, 1.0) * occlusion;
 #ifdef GLOSSY
-    if (rough < 0.55) lit += 0.8 * pow(clamp(dot(reflect(V, n), l), 0.0, 1.0), 24.0);
+    if (rough < 0.55) { float h = clamp(dot(R, l), 0.0, 1.0); h *= h; h *= h; h *= h; lit += 0.8 * h * h * h; }
 #endif
-    vec3 tint = lamp[i].w < 40.0 ? vec3(1.0, 0.74, 0.45) : vec3(1.0, 0.95, 0.85);
-    c += albedo * lit * cone * min(lamp[i].w / r2, 5.0) * tint;
+    vec3 tint = lamp[i].w < 10.0 ? vec3(1.0, 0.06, 0.03)
+      : lamp[i].w < 40.0 ? vec3(1.0, 0.74, 0.45) : vec3(1.0, 0.95, 0.85);
+    c += albedo * tint * (lit * cone * min(lamp[i].w / r2, 5.0) * (1.0 - reach * reach));
   }
 #endif
   c += emission;
-  c = mix(c, fog_color, 1.0 - exp(-fog * distance(P, eye)));
+  float toward = clamp(dot(V, sun), 0.0, 1.0); toward *= toward; toward *= toward;
+  c = mix(c, fog_color + sun_color * (0.12 * toward * toward), 1.0 - exp(-fog * distance(P, eye)));
   result = vec4(c, 1.0);
 }
 """
 
-_GROUND = (Kind.ASPHALT, Kind.MARKING, Kind.PAVING, Kind.GRASS)
+GROUND = (Kind.ASPHALT, Kind.MARKING, Kind.PAVING, Kind.GRASS)
 _GLOSSY = (Kind.PLAIN, Kind.PAINT, Kind.GLASS, Kind.FACADE, Kind.LAMP)
 
 
@@ -205,14 +166,14 @@ def scene_sources(kind: Kind, shadows: bool, lamps: bool, wet: bool) -> tuple[st
         "PALETTE": kind in (Kind.PAINT, Kind.CLOTH),
         "SHADOWS": shadows,
         "LAMPS": lamps,
-        "GROUND": kind in _GROUND,
+        "GROUND": kind in GROUND,
         "WET": wet and kind in (Kind.ASPHALT, Kind.MARKING, Kind.PAVING),
         "GLOSSY": kind in _GLOSSY or (wet and kind in (Kind.ASPHALT, Kind.MARKING, Kind.PAVING)),
         "LEAFY": kind == Kind.LEAF,
     }
     head = VERSION + "".join(f"#define {name}\n" for name, on in defines.items() if on)
     vertex = head + SCENE_VERTEX[len(VERSION) :]
-    fragment = head + _COMMON + _SCENE_HEAD + _SCENE_MAIN.replace("%(surface)s", _SURFACE[kind])
+    fragment = head + _COMMON + _SCENE_HEAD + _SCENE_MAIN.replace("%(surface)s", SURFACE[kind])
     return vertex, fragment
 
 
@@ -267,45 +228,23 @@ SKY_FRAGMENT = (
     + """
 void main() {
   vec3 d = normalize(world_from_camera * vec3(Q.x * lens.x + lens.z, -Q.y * lens.y + lens.w, 1.0)); d.z = max(d.z, 0.0);
-  float haze = (1.0 - exp(-fog * 400.0)) * pow(clamp(1.0 - d.z * 2.5, 0.0, 1.0), 2.0);
-  result = vec4(mix(sky(d), fog_color, haze), 1.0);
+  float low = clamp(1.0 - d.z * 2.5, 0.0, 1.0), toward = clamp(dot(d, sun), 0.0, 1.0);
+  toward *= toward; toward *= toward;
+  float haze = (1.0 - exp(-fog * 400.0)) * low * low;
+  result = vec4(mix(sky(d), fog_color + sun_color * (0.12 * toward * toward), haze), 1.0);
 }
 """
 )
 
-FILM_FRAGMENT = (
+RESOLVE_FRAGMENT = (
     VERSION
     + """
-in vec2 Q; layout(location = 0) out vec4 result;
-uniform sampler2D picture; uniform vec2 size; uniform int supersample, seed;
-uniform float exposure, noise, rain, glow; uniform vec3 gain;
-float hash(vec2 p, int k) {
-  uint n = uint(int(p.x)) * 374761393u + uint(int(p.y)) * 668265263u + uint(seed + k) * 2246822519u;
-  n = (n ^ (n >> 13)) * 1274126177u; n = (n ^ (n >> 15)) * 2246822519u; return float((n >> 8) & 0xffffu) / 65535.0;
-}
-vec3 tone(vec3 c) {
-  c *= exposure * gain;
-  return clamp(c * (2.51 * c + 0.03) / (c * (2.43 * c + 0.59) + 0.14), 0.0, 1.0);
-}
+layout(location = 0) out vec4 result; uniform sampler2D picture; uniform int supersample;
 void main() {
   ivec2 base = ivec2(gl_FragCoord.xy) * supersample; vec3 c = vec3(0.0);
   for (int i = 0; i < supersample; i++)
-    for (int j = 0; j < supersample; j++) c += tone(texelFetch(picture, base + ivec2(i, j), 0).rgb);
-  c /= float(supersample * supersample);
-  vec2 u = gl_FragCoord.xy / size;
-  vec3 bloom = 0.5 * textureLod(picture, u, 4.0).rgb + 0.5 * textureLod(picture, u, 5.5).rgb;
-  c += 0.06 * max(bloom - (glow > 0.5 ? 0.15 : 0.9), 0.0) * (glow > 0.5 ? 4.0 : 1.0);
-  if (rain > 0.5) {
-    vec2 g = gl_FragCoord.xy / (size.y / 288.0) / vec2(3.0, 40.0) + vec2(gl_FragCoord.y * 0.012, 0.0);
-    vec2 k = floor(g);
-    float r = hash(k + vec2(500.0), 7);
-    if (r > 0.93) c += 0.1 * (1.0 - abs(fract(g.x) - 0.5) * 2.0) * smoothstep(0.0, 0.5, fract(g.y)) * (r - 0.9) * 10.0;
-  }
-  c *= 1.0 - 0.09 * dot(Q, Q);
-  c = pow(clamp(c, 0.0, 1.0), vec3(1.0 / 2.2));
-  c += noise * 1.7 * (hash(gl_FragCoord.xy, 1) + hash(gl_FragCoord.xy, 2) - 1.0 + 0.5 * (vec3(hash(gl_FragCoord.xy, 3),
-    hash(gl_FragCoord.xy, 4), hash(gl_FragCoord.xy, 5)) - 0.5));
-  result = vec4(c, 1.0);
+    for (int j = 0; j < supersample; j++) c += min(texelFetch(picture, base + ivec2(i, j), 0).rgb, vec3(60.0));
+  result = vec4(c / float(supersample * supersample), 1.0);
 }
 """
 )
