@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import json
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -47,25 +48,31 @@ def _positive_float(text: str) -> float:
 
 
 def _simulate(args: argparse.Namespace) -> int:
-    from amodal_perception_ros.datasets.generate import generate
+    from amodal_perception_ros.datasets.generate import generate, read_overrides, sequence_configs
 
-    generate(
-        args.out,
-        sequences=args.sequences,
+    configs = sequence_configs(
+        args.sequences,
+        args.seed,
+        weather=args.weather,
+        layout=args.layout,
         frames=args.frames,
-        seed=args.seed,
         width=args.size[0],
         height=args.size[1],
-        weather=args.weather,
-        workers=args.workers,
         rate_hz=args.rate,
         supersample=args.supersample,
         bev=not args.no_bev,
+        renderer=args.renderer,
+        overrides=read_overrides(args.distributions) if args.distributions else {},
     )
+    generate(args.out, configs, args.workers, derived=not args.no_derived)
     if args.stats:
         from amodal_perception_ros.datasets.statistics import dataset_statistics
+        from amodal_perception_ros.viewing.histograms import draw_statistics
 
-        print(dataset_statistics(args.out))
+        statistics = dataset_statistics(args.out)
+        print(statistics)
+        (args.out / "statistics.json").write_text(json.dumps(statistics.to_dict(), indent=2) + "\n")
+        draw_statistics(statistics, args.out / "statistics.png")
     return 0
 
 
@@ -77,7 +84,10 @@ def _bag(args: argparse.Namespace) -> int:
     if args.frame:
         write_bag([read_rig_frame(args.frame)], args.out, profile=args.profile)
     else:
-        write_bag((sample.frame for sample in read_sequence(args.data)), args.out, profile=args.profile)
+        reader = read_sequence(args.data)
+        reader.require("calibration")
+        recorded = (reader.read(index, ("images", "lidar")) for index in range(len(reader)))
+        write_bag(recorded, args.out, profile=args.profile)
     print(f"wrote {args.out}")
     return 0
 
@@ -158,12 +168,18 @@ def _add_data_commands(add: Callable[..., argparse.ArgumentParser]) -> None:
     simulate.add_argument("--frames", type=_positive_int, required=True, help="frames in each sequence")
     simulate.add_argument("--seed", type=int, default=0, help="seed of the first sequence (default 0)")
     simulate.add_argument("--size", type=_size, default=(512, 288), help="image size WxH in pixels (default 512x288)")
-    simulate.add_argument("--weather", default="random", help="weather name, 'random' (default) or 'all'")
+    simulate.add_argument("--weather", default="random", help="weather name, 'random' (default) or 'all' in turn")
+    simulate.add_argument("--layout", default="random", help="street layout, 'random' (default) or 'all' in turn")
+    simulate.add_argument(
+        "--distributions", type=Path, help="YAML file with entries that replace those of the simulator's distributions"
+    )
+    simulate.add_argument("--renderer", default="auto", help="opengl, raycast (no OpenGL needed) or auto (default)")
     simulate.add_argument("--rate", type=_positive_float, default=10.0, help="frames a second (default 10)")
     simulate.add_argument("--supersample", type=_positive_int, default=2, help="samples per pixel side (default 2)")
     simulate.add_argument("--no-bev", action="store_true", help="leave out the BEV truth, which training does not need")
+    simulate.add_argument("--no-derived", action="store_true", help="leave out label files that follow from others")
     simulate.add_argument("--workers", type=_positive_int, default=1, help="processes (default 1)")
-    simulate.add_argument("--stats", action="store_true", help="print statistics of the data set afterwards")
+    simulate.add_argument("--stats", action="store_true", help="print and draw the data set's statistics")
 
     bag = add("bag", _bag, "turn a sequence or a rig frame into a rosbag2 MCAP")
     source = bag.add_mutually_exclusive_group(required=True)
@@ -173,15 +189,11 @@ def _add_data_commands(add: Callable[..., argparse.ArgumentParser]) -> None:
     bag.add_argument("--profile", choices=("default", "carla"), default="default", help="topics and encodings")
 
     composite = add("composite", _composite, "paste fully visible objects over annotated images (clip art)")
-    composite.add_argument(
-        "--data", type=Path, nargs="+", required=True, help="data sets of frames and objects"
-    )
+    composite.add_argument("--data", type=Path, nargs="+", required=True, help="data sets of frames and objects")
     composite.add_argument("--out", type=Path, required=True, help="data set directory to write")
     composite.add_argument("--seed", type=int, default=0, help="seed of objects and places (default 0)")
     composite.add_argument("--objects", type=_range, default=(1, 5), help="objects to try per image (default 1-5)")
-    composite.add_argument(
-        "--modal", action="store_true", help="use modal labels only, no amodal masks"
-    )
+    composite.add_argument("--modal", action="store_true", help="use modal labels only, no amodal masks")
 
     view = add("view", _view, "draw a data set or a recorded run into a report with pictures")
     view.add_argument("source", type=Path, metavar="DIR_OR_MCAP", help="sequence directory or recorded MCAP")

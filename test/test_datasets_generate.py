@@ -11,11 +11,9 @@ import time
 from pathlib import Path
 
 import pytest
-from dataset_samples import make_sample
 
-from amodal_perception_ros.datasets.amodal_synth_drive import DatasetError, SequenceWriter, read_sequences
-from amodal_perception_ros.datasets.generate import generate
-from amodal_perception_ros.datasets.statistics import dataset_statistics
+from amodal_perception_ros.datasets.amodal_synth_drive import DatasetError, read_sequences
+from amodal_perception_ros.datasets.generate import generate, read_overrides, sequence_configs
 from amodal_perception_ros.errors import InputError
 
 SMALL = {"frames": 1, "seed": 40, "width": 64, "height": 32, "supersample": 1}
@@ -97,29 +95,3 @@ def test_ctrl_c_stops_all_workers_and_leaves_no_sequence(tmp_path):
         process.kill()
     assert errors.rstrip().endswith("KeyboardInterrupt")
     assert [path.name for path in tmp_path.iterdir()] == ["manifest.json"]
-
-
-def test_statistics_count_what_was_written(tmp_path):
-    samples = [make_sample(index) for index in range(3)]
-    with SequenceWriter(tmp_path) as writer:
-        for sample in samples:
-            writer.write(sample)
-    statistics = dataset_statistics(tmp_path)
-    assert (statistics.sequences, statistics.frames, statistics.images) == (1, 3, 6)
-    scenes = [scene for sample in samples for scene in sample.truth.cameras.values()]
-    things = [i for scene in scenes for i in scene.instances]
-    seen = [i for i in things if i.visible_mask.area]
-    assert statistics.instances["car"] == sum(i.class_id == 26 for i in seen)
-    assert statistics.instances.total() == len(seen)
-    assert statistics.hidden.total() == len(things) - len(seen)
-    assert statistics.occluded.total() == sum(i.visible_mask.area < i.amodal_mask.area for i in seen)
-    assert statistics.levels.tolist() == [sum(i.occlusion_level == n for i in things) for n in range(8)]
-    classes = sum(len({int(v) // 1000 for v in set(scene.labels.ravel().tolist())}) for scene in scenes)
-    assert statistics.classes_per_image == pytest.approx(classes / 6)
-    files = sum(p.stat().st_size for p in tmp_path.rglob("*full_*"))
-    assert statistics.bytes_per_frame == pytest.approx(files / 3)
-    table = str(statistics)
-    assert "1 sequences, 3 frames, 6 images" in table
-    assert len(table.splitlines()) == 2 + 7 + 2
-    with pytest.raises(DatasetError):
-        dataset_statistics(tmp_path / "nothing")
