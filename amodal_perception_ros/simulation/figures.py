@@ -84,13 +84,15 @@ def draw_figure(rng: np.random.Generator, distributions: Distributions, rain: bo
                   (float(tint[0]), float(tint[1]), float(tint[2])))  # fmt: skip
 
 
-def draw_rider_figure(rng: np.random.Generator, distributions: Distributions, motorcycle: bool) -> Figure:
-    """Draw a rider: at least 1.5 m tall, no belongings but a backpack, motorcyclists in jackets and full helmets."""
+def draw_rider_figure(rng: np.random.Generator, distributions: Distributions, motorcycle: bool, child: bool) -> Figure:
+    """Draw a rider without belongings but a backpack; motorcyclists wear jackets and full helmets."""
     figure = draw_figure(rng, distributions)
-    age = "teenager" if figure.age == "child" else figure.age
-    height = max(figure.height, 1.5)
-    helmet = "full_helmet" if motorcycle else "helmet"
-    headwear = helmet if motorcycle or distributions.draw(rng, "people.cyclist_helmet") else "none"
+    if child:
+        age, height = "child", float(distributions.draw(rng, "people.height_child_rider"))
+    else:
+        age, height = "adult" if figure.age == "child" else figure.age, max(figure.height, 1.5)
+    helmeted = motorcycle or distributions.draw(rng, "people.cyclist_helmet")
+    headwear = "full_helmet" if motorcycle else "helmet" if helmeted else "none"
     backpack = "backpack" if distributions.draw(rng, "people.rider_backpack") else "none"
     bottom = "trousers" if motorcycle or figure.bottom in ("skirt", "dress") else figure.bottom
     top = "jacket" if motorcycle or figure.top == "coat" else figure.top

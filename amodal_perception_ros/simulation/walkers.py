@@ -1,0 +1,50 @@
+"""Pedestrians' models: per figure a few standing poses and a walking cycle, all of the same triangles."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from amodal_perception_ros.simulation import poses
+from amodal_perception_ros.simulation.bodies import build_body
+from amodal_perception_ros.simulation.distributions import Distributions
+from amodal_perception_ros.simulation.figures import Figure, draw_figure
+from amodal_perception_ros.simulation.meshes import Model
+
+WALK_PHASES = 16
+"""Poses of one walking cycle (two steps)."""
+
+
+@dataclass(frozen=True, eq=False)
+class Walker:
+    """A figure with its poses.
+
+    Attributes:
+        figure: build, clothing and belongings.
+        models: first the poses `poses.STANDING`, then `WALK_PHASES` poses of the walking cycle.
+        stride: way walked in one cycle [m].
+    """
+
+    figure: Figure
+    models: tuple[Model, ...]
+    stride: float
+
+    def walking_phase(self, walked: np.ndarray) -> np.ndarray:
+        """Return (n,) int64 numbers of the pose nearest to a way walked (n,) [m]."""
+        step = np.round(np.asarray(walked) / self.stride * WALK_PHASES).astype(np.int64) % WALK_PHASES
+        return len(poses.STANDING) + step
+
+
+def build_walker(figure: Figure) -> Walker:
+    """Return a figure in all its poses."""
+    body = build_body(figure)
+    standing = [poses.standing(figure, body.skeleton, name) for name in poses.STANDING]
+    walking = [poses.walking(figure, body.skeleton, k / WALK_PHASES) for k in range(WALK_PHASES)]
+    return Walker(figure, tuple(body.posed(pose) for pose in (*standing, *walking)), poses.stride(figure))
+
+
+def build_walkers(rng: np.random.Generator, distributions: Distributions, rain: bool) -> list[Walker]:
+    """Draw and build the different bodies of one sequence (`people.figures` of the distributions)."""
+    count = distributions.draw(rng, "people.figures")
+    return [build_walker(draw_figure(rng, distributions, rain)) for _ in range(count)]
