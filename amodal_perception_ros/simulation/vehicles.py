@@ -142,9 +142,9 @@ class Shell:
     ) -> None:
         self.levels, self.stops, self.radius = list(levels), sorted({round(s, 4) for s in stops}), radius
         self._panels = len(self.stops) + 1
-        self._ring = 2 * (self._panels + 5)
+        self.ring = 2 * (self._panels + 5)
         self._materials: list[Material] = [BODY]
-        self._which = np.zeros((len(self.levels) - 1, self._ring), np.int64)
+        self._which = np.zeros((len(self.levels) - 1, self.ring), np.int64)
 
     def paint(
         self, material: Material | None, levels: slice, low: float = -99, high: float = 99, side: int = 0
@@ -160,12 +160,12 @@ class Shell:
     def paint_ends(self, material: Material, levels: slice, front: bool = True, corners: bool = False) -> None:
         """Give the front (or rear) wall a material, and its rounded corners too if asked."""
         first = 0 if front else self._panels + 5
-        wall = [first % self._ring] if not corners else [(first + k) % self._ring for k in (-2, -1, 0, 1, 2)]
+        wall = [first % self.ring] if not corners else [(first + k) % self.ring for k in (-2, -1, 0, 1, 2)]
         self._set(material, levels, np.array(wall))
 
     def paint_all(self, material: Material, levels: slice) -> None:
         """Give all panels of some levels a material."""
-        self._set(material, levels, np.arange(self._ring))
+        self._set(material, levels, np.arange(self.ring))
 
     def _set(self, material: Material | None, levels: slice, columns: np.ndarray) -> None:
         if material is not None and material not in self._materials:
@@ -176,7 +176,7 @@ class Shell:
     def part(self) -> tuple[Part, list[Material], np.ndarray]:
         """Return the closed shell for `MeshBuilder.add_mixed`."""
         vertices, faces, uv = rings(np.stack([self._section(*level) for level in self.levels]))
-        which = np.concatenate([np.repeat(self._which.ravel(), 2), np.zeros(2 * self._ring, np.int64)])
+        which = np.concatenate([np.repeat(self._which.ravel(), 2), np.zeros(2 * self.ring, np.int64)])
         return (vertices, faces[which >= 0], uv), self._materials, which[which >= 0]
 
     def _section(self, z: float, rear: float, front: float, half: float) -> np.ndarray:
