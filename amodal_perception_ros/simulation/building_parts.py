@@ -61,6 +61,8 @@ def add_walls(
     """Add four walls of `Kind.FACADE` with one window per cell and storey.
 
     Args:
+        body: what to clad.
+        material: of `Kind.FACADE`; its slot is the window style.
         cell: wished width of a window's cell [m].
         blank: walls without windows: 0 front (-y), 1 right (+x), 2 back, 3 left.
         first: number of the lowest storey; 0 may be one with shops.
@@ -123,9 +125,8 @@ def add_pitched_roof(
     length, low = a + (eaves if hip else overhang), z - rise * eaves / b
     ridge = length - hip * min(a, b)
     for s in (-1, 1):
-        slope = [at(-s * length, -s * (b + eaves), low), at(s * length, -s * (b + eaves), low), at(s * ridge, 0, z + rise),
-                 at(-s * ridge, 0, z + rise)]  # fmt: skip
-        body.site.add(_surface(slope), tiles, BUILDING)
+        foot = [at(-s * length, -s * (b + eaves), low), at(s * length, -s * (b + eaves), low)]
+        body.site.add(_surface([*foot, at(s * ridge, 0, z + rise), at(-s * ridge, 0, z + rise)]), tiles, BUILDING)
         if hip:
             end = [
                 at(s * length, -s * (b + eaves), low),
@@ -255,9 +256,9 @@ def add_gate(body: Body, rng: np.random.Generator, x: float, width: float, heigh
         (x - width / 2, y, low + height),
     ]
     body.site.add(quad(gate, [(0, 0), (0, 0), (0, height), (0, height)]), skin, BUILDING)
-    frame = tinted(np.full(3, rng.uniform(0.05, 0.5)))
-    body.site.boxes(frame, BUILDING, ((x, y, low + height + 0.08), (width + 0.3, 0.1, 0.16)),
-                    *(((x + s * (width / 2 + 0.07), y, low + height / 2), (0.14, 0.1, height)) for s in (-1, 1)))  # fmt: skip
+    frame, a = tinted(np.full(3, rng.uniform(0.05, 0.5))), width / 2 + 0.07
+    jambs = [((x + s * a, y, low + height / 2), (0.14, 0.1, height)) for s in (-1, 1)]
+    body.site.boxes(frame, BUILDING, ((x, y, low + height + 0.08), (width + 0.3, 0.1, 0.16)), *jambs)
 
 
 def add_panes(body: Body, material: Material, z: float, height: float, y: float, x0: float, x1: float) -> None:

@@ -59,6 +59,9 @@ def add_building(
     """Add a building of ground size (width, depth) [m] whose front looks to local -y.
 
     Args:
+        mesh: takes the parts.
+        rng: draws all that is not given.
+        size: width (along the street) and depth [m].
         center: (2,) middle of the ground plan in odom [m].
         yaw: heading of its width [rad].
         z: ground height [m].
@@ -155,8 +158,8 @@ def _detached(site: Site, rng: np.random.Generator, size: Size) -> None:
     wide = size[0] * float(rng.uniform(0.75, 1.0))
     shift = (size[0] - wide) / 2 * float(rng.choice([-1, 1]))
     floors = max(1, round(size[2] / 2.8))
-    body = Body(site, shift - wide / 2 + 0.1, -size[1] / 2 + 0.4, shift + wide / 2 - 0.1, size[1] / 2 - 0.2, 0.0, floors,
-                max(size[2], 2.6) / floors)  # fmt: skip
+    a, b, floor = wide / 2 - 0.1, size[1] / 2 - 0.2, max(size[2], 2.6) / floors
+    body = Body(site, shift - a, -b, shift + a, b, 0.0, floors, floor)
     _house(body, rng, hip=float(rng.choice([0.0, 0.0, 0.9])), across=rng.random() < 0.5)
     if size[0] - wide > 1.8:
         low, high = (-size[0] / 2, body.x0) if shift > 0 else (body.x1, size[0] / 2)

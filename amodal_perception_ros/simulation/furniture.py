@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 
 from amodal_perception_ros.simulation.materials import (
@@ -164,7 +166,7 @@ def add_construction_fence(
     length = float(rng.uniform(1.8, 2.8))
     first, second = (paint(rng), WHITE) if rng.random() < 0.6 else (paint(rng), paint(rng))
     fields = np.linspace(-length / 2, length / 2, 9)
-    for k, (u, v) in enumerate(zip(fields, fields[1:], strict=False)):
+    for k, (u, v) in enumerate(itertools.pairwise(fields)):
         site.boxes(
             first if k % 2 else second, FENCE, *(((0.5 * (u + v), 0, h), (v - u, 0.03, 0.22)) for h in (0.4, 0.9))
         )
@@ -197,7 +199,7 @@ def add_guard_rail(mesh: MeshBuilder, rng: np.random.Generator, x: float, y: flo
     """Add a crash barrier: a W-shaped steel band on short posts."""
     site, steel, length = Site(mesh, x, y, z, yaw), metal(rng), float(rng.uniform(4.0, 8.0))
     profile = [(0.0, 0.44), (-0.08, 0.5), (-0.08, 0.55), (0.0, 0.6), (-0.08, 0.65), (-0.08, 0.7), (0.0, 0.76)]
-    for (y0, z0), (y1, z1) in zip(profile, profile[1:], strict=False):
+    for (y0, z0), (y1, z1) in itertools.pairwise(profile):
         site.add(
             quad([(-length / 2, y0, z0), (length / 2, y0, z0), (length / 2, y1, z1), (-length / 2, y1, z1)]),
             steel,
@@ -214,7 +216,7 @@ def add_cone(mesh: MeshBuilder, rng: np.random.Generator, x: float, y: float, z:
     height = float(rng.uniform(0.45, 0.9))
     site.boxes(BLACK if rng.random() < 0.5 else skin, POLE, ((0, 0, 0.02), (0.4, 0.4, 0.04)))
     levels = np.array([0.0, 0.35, 0.55, 0.7, 0.82, 1.0])
-    for k, (a, b) in enumerate(zip(levels, levels[1:], strict=False)):
+    for k, (a, b) in enumerate(itertools.pairwise(levels)):
         radii = 0.15 - 0.12 * np.array([a, b])
         ring = revolve([(radii[0], 0.04 + a * (height - 0.04)), (radii[1], 0.04 + b * (height - 0.04))], 10)
         site.add(ring, WHITE if k in (1, 3) else skin, POLE)

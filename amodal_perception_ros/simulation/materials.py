@@ -42,14 +42,14 @@ class Site:
     z: float
     yaw: float
 
-    def add(self, part: Part, material: Material, cls: int) -> None:
-        """Add a part."""
-        self.mesh.add(moved(part, (self.x, self.y, self.z), self.yaw), material, cls)
+    def add(self, part: Part, material: Material, cls: int, flat: bool = False) -> None:
+        """Add a part; a flat one is never shaded smoothly."""
+        self.mesh.add(moved(part, (self.x, self.y, self.z), self.yaw), material, cls, flat)
 
     def boxes(self, material: Material, cls: int, *centers_and_sizes: tuple[Point, Point]) -> None:
         """Add boxes of one material, each given by its center and size [m]."""
         centers, sizes = zip(*centers_and_sizes)
-        self.add(boxes(np.array(centers, float), np.array(sizes, float)), material, cls)
+        self.add(boxes(np.array(centers, float), np.array(sizes, float)), material, cls, flat=True)
 
 
 def paint(rng: np.random.Generator, roughness: float = 0.5) -> Material:

@@ -94,15 +94,17 @@ class Model:
 class MeshBuilder:
     """Collects parts with their materials; `bake` turns them into a `Model`."""
 
-    parts: list[tuple[Part, list[Material], np.ndarray, int]] = field(default_factory=list)
+    parts: list[tuple[Part, list[Material], np.ndarray, int, bool]] = field(default_factory=list)
 
-    def add(self, part: Part, material: Material, cls: int = 0) -> MeshBuilder:
-        """Add a part of one material; returns self."""
-        return self.add_mixed(part, [material], np.zeros(len(part[1]), np.int64), cls)
+    def add(self, part: Part, material: Material, cls: int = 0, flat: bool = False) -> MeshBuilder:
+        """Add a part of one material; a flat one is never shaded smoothly (and bakes faster); returns self."""
+        return self.add_mixed(part, [material], np.zeros(len(part[1]), np.int64), cls, flat)
 
-    def add_mixed(self, part: Part, materials: list[Material], which: np.ndarray, cls: int = 0) -> MeshBuilder:
+    def add_mixed(
+        self, part: Part, materials: list[Material], which: np.ndarray, cls: int = 0, flat: bool = False
+    ) -> MeshBuilder:
         """Add a part whose face k has the material `materials[which[k]]`; returns self."""
-        self.parts.append((part, materials, which, cls))
+        self.parts.append((part, materials, which, cls, flat))
         return self
 
     def bake(self, crease_degrees: float = 50.0, occlusion: bool = False) -> Model:
@@ -113,7 +115,7 @@ class MeshBuilder:
             occlusion: bake ambient occlusion of the model on itself and on the ground z = 0.
         """
         triangles, corners = [], []
-        for (vertices, faces, uv), materials, which, cls in self.parts:
+        for (vertices, faces, uv), materials, which, cls, flat in self.parts:
             solid = _has_area(vertices, faces)
             faces, which = faces[solid], which[solid]
             corner = np.zeros((len(faces), 3), VERTEX)
@@ -124,7 +126,7 @@ class MeshBuilder:
             corner["slot"] = np.array([m.slot for m in materials], np.float32)[which][:, None]
             corner["cls"] = cls
             corner["ao"] = 1.0
-            corner["normal"] = smooth_normals(vertices, faces, crease_degrees)
+            corner["normal"] = smooth_normals(vertices, faces, 0.0 if flat else crease_degrees)
             corners.append(corner)
             triangles.append(np.array([int(m.kind) for m in materials])[which])
         return _sorted_model(np.concatenate(corners), np.concatenate(triangles), occlusion)
@@ -205,32 +207,28 @@ def rotation_z(yaw: float) -> np.ndarray:
 
 _BOX_CORNERS = np.array([[x, y, z] for x in (-0.5, 0.5) for y in (-0.5, 0.5) for z in (-0.5, 0.5)])
 _BOX_QUADS = np.array([(0, 1, 3, 2), (4, 6, 7, 5), (0, 4, 5, 1), (2, 3, 7, 6), (0, 2, 6, 4), (1, 5, 7, 3)])
+_UPRIGHT_QUAD = np.array([(0, 0), (0, 1), (1, 1), (1, 0)])
+_FLAT_QUAD = np.array([(0, 0), (1, 0), (1, 1), (0, 1)])
 
 
 def box(center: Point, size: Point, yaw: float = 0.0) -> Part:
     """Return a box; texture coordinates are metres along each face, v up on vertical faces."""
-    corners = (_BOX_CORNERS * np.array(size, float))[_BOX_QUADS]
-    first = np.linalg.norm(corners[:, 1] - corners[:, 0], axis=1)
-    second = np.linalg.norm(corners[:, 2] - corners[:, 1], axis=1)
-    uv = np.zeros((6, 4, 2))
-    upright = np.abs(corners[:, 1, 2] - corners[:, 0, 2]) > 1e-9
-    for k in range(6):
-        a, b = first[k], second[k]
-        uv[k] = [(0, 0), (0, a), (b, a), (b, 0)] if upright[k] else [(0, 0), (a, 0), (a, b), (0, b)]
-    base = 4 * np.arange(6)[:, None]
-    faces = np.stack([base + np.array([0, 1, 2]), base + np.array([0, 2, 3])], 1).reshape(-1, 3)
-    return moved((corners.reshape(-1, 3), faces, uv.reshape(-1, 2)), center, yaw)
+    return moved(boxes(np.zeros((1, 3)), np.array([size], float)), center, yaw)
 
 
 def boxes(centers: np.ndarray, sizes: np.ndarray) -> Part:
     """Return many axis-aligned boxes as one part, given (n, 3) centers and sizes [m]; coordinates as of `box`."""
-    parts = [box(center, size) for center, size in zip(centers, sizes)]
-    first = 24 * np.arange(len(parts))
-    return (
-        np.concatenate([vertices for vertices, _, _ in parts]),
-        np.concatenate([faces + k for (_, faces, _), k in zip(parts, first)]),
-        np.concatenate([uv for _, _, uv in parts]),
-    )
+    corners = (_BOX_CORNERS * sizes[:, None])[:, _BOX_QUADS]
+    first = np.linalg.norm(corners[:, :, 1] - corners[:, :, 0], axis=-1)
+    second = np.linalg.norm(corners[:, :, 2] - corners[:, :, 1], axis=-1)
+    upright = (np.abs(corners[:, :, 1, 2] - corners[:, :, 0, 2]) > 1e-9)[..., None]
+    across, up = np.where(upright[..., 0], second, first), np.where(upright[..., 0], first, second)
+    u = np.where(upright, _UPRIGHT_QUAD[:, 0], _FLAT_QUAD[:, 0]) * across[..., None]
+    v = np.where(upright, _UPRIGHT_QUAD[:, 1], _FLAT_QUAD[:, 1]) * up[..., None]
+    vertices = (corners + centers[:, None, None]).reshape(-1, 3)
+    base = 4 * np.arange(6 * len(sizes))[:, None]
+    faces = np.stack([base + np.array([0, 1, 2]), base + np.array([0, 2, 3])], 1).reshape(-1, 3)
+    return vertices, faces, np.stack([u, v], -1).reshape(-1, 2)
 
 
 def quad(corners: Sequence[Sequence[float]], uv: Sequence[Sequence[float]] | None = None) -> Part:

@@ -4,9 +4,9 @@ Every prop's `add` has the form `add(mesh, rng, x, y, z, yaw) -> (length, width)
 z [m] at odom position (x, y) [m], along heading yaw [rad], and returns its footprint along and across yaw [m], centred
 at (x, y). Its front (opening, panel, seat) looks to local -y, like that of buildings.
 
-Classes follow the definitions of Cityscapes: stops, sheds, stalls, containers and scaffolds are buildings; solid upright
-bodies that are no buildings are walls; slats, rails, lattices and barriers are fences; thin posts are poles; commercial
-panels are no traffic signs. Street furniture that Cityscapes leaves unlabelled takes the class nearest in shape.
+Classes follow the definitions of Cityscapes: stops, sheds, stalls, containers and scaffolds are buildings; solid
+upright bodies that are no buildings are walls; slats, rails, lattices and barriers are fences; thin posts are poles;
+commercial panels are no traffic signs. Street furniture that Cityscapes leaves unlabelled takes the class nearest in shape.
 
 | class | props |
 |---|---|

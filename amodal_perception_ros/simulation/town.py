@@ -208,7 +208,7 @@ def _furniture(builder: TownBuilder, zebras: tuple[tuple[float, ...], ...]) -> N
                 for ds in (-2.2, 2.2):
                     x, y = street.point(zebra + ds, side * (street.curb(side) + 0.3))
                     if not any(_on_road(other, np.array([x, y])) for other in builder.streets):
-                        scenery.add_bollard(builder.tile(x, y), x, y, z)
+                        scenery.add_bollard(builder.tile(x, y), rng, x, y, z, 0.0)
                         builder.outline(scenery.POLE, np.array([x, y]), (0.25, 0.25))
 
 

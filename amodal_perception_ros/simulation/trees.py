@@ -128,7 +128,7 @@ def _leafy(
         return
     which = rng.integers(0, species.clumps, leaves)
     points = ends[which] + _around(rng, leaves) * rng.uniform(0.3, 1.0, (leaves, 1)) ** 0.5 * radii * species.spread
-    site.add(leaf_cards(rng, points, species.card * size, center, radii), foliage(rng, season), VEGETATION)
+    site.add(leaf_cards(rng, points, species.card * size, center, radii), foliage(rng, season), VEGETATION, flat=True)
 
 
 def _twigs(
@@ -165,7 +165,9 @@ def _conifer(site: Site, rng: np.random.Generator, species: Species, size: float
     drop = low + (height - low) * (0.45 * share + 0.55 * tier) - 0.25 * reach
     points = np.stack([reach * np.cos(angle), reach * np.sin(angle), np.maximum(drop, 0.3)], -1)
     center, radii = np.array([0, 0, 0.4 * height]), np.array([width, width, 0.6 * height])
-    site.add(leaf_cards(rng, points, species.card * size, center, radii), foliage(rng, "summer", True), VEGETATION)
+    site.add(
+        leaf_cards(rng, points, species.card * size, center, radii), foliage(rng, "summer", True), VEGETATION, flat=True
+    )
 
 
 def _palm(site: Site, rng: np.random.Generator, species: Species, size: float, bark: Material) -> None:
@@ -231,10 +233,10 @@ def add_leaves(
     center, radii = 0.5 * (low + high), 0.5 * (high - low)
     blooms = 0 if flowers is None else count // 5
     green = foliage(rng, season)
-    site.add(leaf_cards(rng, points[blooms:], size, center, radii), green, VEGETATION)
+    site.add(leaf_cards(rng, points[blooms:], size, center, radii), green, VEGETATION, flat=True)
     if flowers is not None:
         petals = Material(flowers.color, 1.0, Kind.LEAF)
-        site.add(leaf_cards(rng, points[:blooms], size * 0.7, center, radii), petals, VEGETATION)
+        site.add(leaf_cards(rng, points[:blooms], size * 0.7, center, radii), petals, VEGETATION, flat=True)
 
 
 def add_hedge(
@@ -270,5 +272,5 @@ def add_bush(
     shade = np.stack([np.full(len(core), 0.1), core[:, 2] / (1.2 * r)], -1)
     site.add((core, faces, shade), green, VEGETATION)
     points = np.array([0, 0, 0.6 * r]) + _around(rng, 130) * rng.uniform(0.6, 0.9, (130, 1)) * [r, r, 0.75 * r]
-    site.add(leaf_cards(rng, points, 0.16, np.array([0, 0, 0.6 * r]), np.full(3, r)), green, VEGETATION)
+    site.add(leaf_cards(rng, points, 0.16, np.array([0, 0, 0.6 * r]), np.full(3, r)), green, VEGETATION, flat=True)
     return r
