@@ -1,0 +1,203 @@
+"""The truth proven against an independent ray caster, on random scenes of several layouts and weathers."""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import pytest
+from simulation_caster import Seen, Witness
+
+from amodal_perception_ros.simulation import SequenceConfig
+from amodal_perception_ros.simulation.config import LAYOUTS
+from amodal_perception_ros.simulation.sequence import SequenceRunner
+
+CLEAN_LIDAR = {"range_noise": 0, "grazing_noise": 0, "dropout": 0, "backscatter": 0, "intensity_noise": 0, "rings": 32}
+SCENES = [(21 + k, layout, ("day", "night", "rain")[k % 3]) for k, layout in enumerate(LAYOUTS)]
+
+
+@dataclass
+class Shot:
+    """One camera of a scene: what the simulator says, and what the witness saw."""
+
+    view: object
+    next_view: object
+    labels: np.ndarray
+    depth: np.ndarray
+    flow: np.ndarray
+    next_labels: np.ndarray
+    next_depth: np.ndarray
+    seen: Seen
+
+    @property
+    def agrees(self):
+        """Pixels in which both met the same surface of something."""
+        near = np.abs(self.depth - self.seen_depth) < 1e-3 * self.seen_depth
+        return (self.labels == self.seen_ids) & (self.labels > 0) & near
+
+    @property
+    def seen_ids(self):
+        return self.seen.segment.reshape(self.labels.shape)
+
+    @property
+    def seen_depth(self):
+        return self.seen.distance.reshape(self.labels.shape)
+
+
+@dataclass
+class Scene:
+    """A frame of a sequence, the witness of it and its four shots."""
+
+    runner: SequenceRunner
+    items: list
+    witness: Witness
+    shots: list
+
+
+def make_scene(seed, layout, weather):
+    config = SequenceConfig(seed, 2, 5.0, 320, 180, weather, 1, layout=layout, overrides={"lidar": CLEAN_LIDAR})
+    runner = SequenceRunner(config)
+    try:
+        runner.prepare(1, runner.things_near(1))
+        following = [runner.renderer.segments(view) for view in runner.views(1)]
+        items = runner.prepare(0, runner.things_near(0))
+        witness = Witness(runner.town.tiles, items)
+        shots = [
+            Shot(view, later, *runner.renderer.segments(view), runner.renderer.flow(view, later), *then,
+                 witness.picture(view))
+            for view, later, then in zip(runner.views(0), runner.views(1), following)
+        ]  # fmt: skip
+        return Scene(runner, items, witness, shots)
+    finally:
+        runner.release()
+
+
+@pytest.fixture(scope="module")
+def scenes():
+    return [make_scene(*scene) for scene in SCENES]
+
+
+@pytest.fixture(scope="module")
+def shots(scenes):
+    return [shot for scene in scenes for shot in scene.shots]
+
+
+def test_ids_agree_on_9999_of_10000_pixels(shots):
+    wrong = sum(np.count_nonzero(shot.labels != shot.seen_ids) for shot in shots)
+    assert wrong <= 1e-4 * sum(shot.labels.size for shot in shots)
+
+
+def test_depth_agrees_within_a_ten_thousandth_and_has_no_bias(shots):
+    error = []
+    for shot in shots:
+        both = (shot.labels == shot.seen_ids) & (shot.labels > 0)
+        error.append((shot.depth / shot.seen_depth - 1)[both])
+    error = np.concatenate(error)
+    assert len(error) > 300_000
+    assert np.quantile(np.abs(error), 0.999) < 1e-4
+    assert abs(np.median(error)) < 1e-6
+    assert abs(error[np.abs(error) < 1e-2].mean()) < 1e-5
+
+
+def projected(view, points):
+    """Return (n, 2) pixels and (n,) depth of odom points."""
+    camera_from_odom = np.linalg.inv(view.odom_from_camera)
+    p = points @ camera_from_odom[:3, :3].T + camera_from_odom[:3, 3]
+    with np.errstate(all="ignore"):
+        pixel = p[:, :2] / p[:, 2:] * np.diag(view.camera.intrinsics)[:2] + view.camera.intrinsics[:2, 2]
+    return pixel, p[:, 2]
+
+
+def pixel_centres(shape):
+    rows, columns = np.indices(shape)
+    return np.stack([columns, rows], -1) + 0.5
+
+
+def test_flow_leads_to_the_place_of_the_same_surface_point_one_frame_later(shots):
+    moved, lengths, worst = 0, [], []
+    for shot in shots:
+        pixel, depth = projected(shot.next_view, shot.seen.next_point)
+        expected = pixel.reshape(shot.flow.shape) - pixel_centres(shot.labels.shape)
+        depth = depth.reshape(shot.labels.shape)
+        known = np.isfinite(shot.flow).all(-1)
+        assert (known[shot.agrees] == (depth > 0.15)[shot.agrees]).mean() > 0.9999
+        use = shot.agrees & known & (depth > 1)
+        worst.append(np.abs(shot.flow - expected).max(-1)[use])
+        lengths.append(np.linalg.norm(expected, axis=-1)[use])
+        own = np.linalg.norm(shot.seen.next_point - shot.seen.point, axis=-1).reshape(shot.labels.shape)
+        moved += np.count_nonzero(use & (own > 0.1))
+    worst = np.concatenate(worst)
+    assert np.quantile(np.concatenate(lengths), 0.9) > 1
+    assert moved > 500
+    assert np.quantile(worst, 0.999) < 0.02
+    assert worst.max() < 0.5
+
+
+def test_flow_of_the_sky_is_the_rotation_of_the_camera(shots):
+    far = 0
+    for shot in shots:
+        sky = shot.labels == 0
+        k = shot.view.camera.intrinsics
+        rays = np.dstack([pixel_centres(sky.shape), np.ones(sky.shape)])[sky] @ np.linalg.inv(k).T
+        distant = 1e7 * rays @ shot.view.odom_from_camera[:3, :3].T + shot.view.odom_from_camera[:3, 3]
+        pixel, _ = projected(shot.next_view, distant)
+        assert shot.flow[sky] == pytest.approx(pixel - pixel_centres(sky.shape)[sky], abs=0.01)
+        far += np.count_nonzero(sky)
+    assert far > 1000
+
+
+def test_flow_warps_ids_onto_the_next_frame_where_visible_in_both(shots):
+    same = both = total = 0
+    for shot in shots:
+        height, width = shot.labels.shape
+        target = np.floor(pixel_centres((height, width)) + np.nan_to_num(shot.flow, nan=-1e6)).astype(int)
+        inside = ((target >= 0) & (target < (width, height))).all(-1) & shot.agrees
+        column, row = target[inside].T
+        depth = projected(shot.next_view, shot.seen.next_point)[1].reshape(height, width)[inside]
+        visible = np.abs(shot.next_depth[row, column] / depth - 1) < 0.01
+        same += np.count_nonzero((shot.next_labels[row, column] == shot.labels[inside])[visible])
+        both, total = both + np.count_nonzero(visible), total + len(depth)
+    assert both > 0.75 * total
+    assert same > 0.995 * both
+
+
+def test_lidar_points_lie_on_the_surface_whose_id_they_carry(scenes):
+    for scene in scenes:
+        sweep = scene.runner.sweep(0, scene.items)
+        odom_from_lidar = scene.runner.poses[0] @ scene.runner.rig.base_from_lidar
+        origin, points = odom_from_lidar[:3, 3], sweep.points[:, :3] @ odom_from_lidar[:3, :3].T
+        seen = scene.witness.cast(origin, points)
+        assert len(points) > 8_000
+        assert np.mean(sweep.segments == seen.segment) > 0.9995
+        right = sweep.segments == seen.segment
+        assert np.quantile(np.abs(seen.distance[right] - 1), 0.999) < 1e-4
+        assert len(np.unique(sweep.segments[sweep.segments % 1000 > 0])) >= 5
+        for item in scene.items:
+            mine = (points + origin)[sweep.segments == item.segment]
+            local = (mine - item.matrix[:3, 3]) @ item.matrix[:3, :3]
+            assert (local >= item.model.low - 0.01).all()
+            assert (local <= item.model.high + 0.01).all()
+
+
+def test_projected_boxes_contain_their_amodal_masks():
+    runner = SequenceRunner(SequenceConfig(31, 1, width=320, height=180, supersample=1, bev=False))
+    try:
+        sample = runner.sample(0)
+    finally:
+        runner.release()
+    objects = {o.track_id: o for o in sample.objects}
+    signs = np.array([[x, y, z] for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)])
+    checked = 0
+    for view in runner.views(0):
+        for instance in sample.truth.cameras[view.camera.name].instances:
+            box = objects[instance.track_id]
+            c, s = np.cos(box.yaw), np.sin(box.yaw)
+            corners = signs * box.size / 2 @ np.array([[c, s, 0], [-s, c, 0], [0, 0, 1]]) + box.center
+            pixel, depth = projected(view, corners)
+            if depth.min() > 0.15:
+                rows, columns = np.nonzero(instance.amodal_mask.roi())
+                left, top = instance.amodal_mask.x_offset, instance.amodal_mask.y_offset
+                hull = cv2.convexHull(pixel.astype(np.float32))
+                for column, row in zip(columns + left + 0.5, rows + top + 0.5):
+                    assert cv2.pointPolygonTest(hull, (float(column), float(row)), True) > -0.05
+                checked += len(rows)
+    assert checked > 2000
