@@ -1,4 +1,4 @@
-"""Generation with the real simulator: the same bytes from any number of workers, resumable, and counted right."""
+"""Generation with the real simulator: the same bytes from any number of workers, resumable, nothing half-written."""
 
 import json
 import multiprocessing
@@ -10,8 +10,10 @@ import threading
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from amodal_perception_ros import __version__
 from amodal_perception_ros.datasets.amodal_synth_drive import DatasetError, read_sequences
 from amodal_perception_ros.datasets.generate import generate, read_overrides, sequence_configs
 from amodal_perception_ros.errors import InputError
@@ -23,42 +25,109 @@ def content(folder):
     return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 
 
+def configs(sequences, **settings):
+    return sequence_configs(sequences, **{**SMALL, "weather": "all", **settings})
+
+
 @pytest.fixture(scope="module")
 def parallel(tmp_path_factory):
-    return generate(tmp_path_factory.mktemp("parallel"), 2, workers=2, weather="all", **SMALL)
+    return generate(tmp_path_factory.mktemp("parallel"), configs(3), workers=2)
 
 
-def test_workers_and_resuming_change_nothing(parallel, tmp_path, capsys):
+def test_workers_change_nothing(parallel, tmp_path):
+    alone = content(generate(tmp_path, configs(3)))
+    together = content(parallel)
+    assert sorted(alone) == sorted(together)
+    assert [name for name in alone if alone[name] != together[name]] == []
+    assert {Path(name).parts[0] for name in together} >= {"images", "amodal_panoptic_seg", "flow", "lidar", "sequences"}
+
+
+def test_finished_sequences_are_kept_and_missing_ones_made_again(parallel, capsys):
     done = content(parallel)
-    generate(parallel, 2, workers=2, weather="all", **SMALL)
+    generate(parallel, configs(3), workers=2)
     assert capsys.readouterr().out == ""
     assert content(parallel) == done
     (parallel / "sequences" / "seq_000041.json").unlink()
-    assert [reader.name for reader in read_sequences(parallel)] == ["seq_000040"]
-    generate(parallel, 2, weather="all", **SMALL)
-    assert capsys.readouterr().out == ("1 of 2 sequences are finished already\nseq_000041 finished (1 of 1)\n")
+    assert [reader.name for reader in read_sequences(parallel)] == ["seq_000040", "seq_000042"]
+    generate(parallel, configs(3))
+    assert capsys.readouterr().out == "2 of 3 sequences are finished already\nseq_000041 finished (1 of 1)\n"
     assert content(parallel) == done
 
 
-def test_the_manifest_names_seeds_and_settings(parallel):
+def test_the_manifest_names_settings_and_what_they_came_to(parallel):
     sequences = json.loads((parallel / "manifest.json").read_text())["sequences"]
-    assert [s["seed"] for s in sequences.values()] == [40, 41]
-    assert [s["weather"] for s in sequences.values()] == ["day", "overcast"]
-    readers = read_sequences(parallel)
-    assert [reader.info["seed"] for reader in readers] == [40, 41]
-    sample = readers[1][0]
+    assert [s["seed"] for s in sequences.values()] == [40, 41, 42]
+    assert [s["weather"] for s in sequences.values()] == ["day", "overcast", "dusk"]
+    assert [s["layout"] for s in sequences.values()] == ["random"] * 3
+    for name, settings in sequences.items():
+        assert settings["version"] == __version__
+        assert settings["resolved"]["weather"] == settings["weather"]
+        assert settings["resolved"]["renderer"] in ("opengl", "raycast")
+        assert json.loads((parallel / "sequences" / f"{name}.json").read_text())["info"] == settings
+    sample = read_sequences(parallel)[1][0]
     assert list(sample.truth.cameras) == ["front", "right", "back", "left"]
     assert sample.frame.images["left"].shape == (32, 64, 3)
     assert len(sample.frame.lidar) > 1000
     assert sum(len(scene.instances) for scene in sample.truth.cameras.values()) > 0
 
 
-def test_other_settings_or_bad_ones_are_refused(parallel, tmp_path):
+def test_other_settings_are_refused(parallel):
+    before = content(parallel)
     with pytest.raises(InputError, match=r"sequence seq_000040 was made with other settings \(rate_hz\)"):
-        generate(parallel, 2, weather="all", rate_hz=5.0, **SMALL)
-    with pytest.raises(InputError, match=r"cannot simulate: SequenceConfig\.weather = 'hail'"):
-        generate(tmp_path, 1, weather="hail", **SMALL)
+        generate(parallel, configs(3, rate_hz=5.0))
+    assert content(parallel) == before
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [("weather", "hail"), ("layout", "maze"), ("renderer", "magic"), ("width", -5), ("frames", 0), ("rate_hz", 0.0),
+     ("seed", -1), ("supersample", 0)],
+)  # fmt: skip
+def test_impossible_settings_are_named(setting, value):
+    with pytest.raises(InputError, match=rf"cannot simulate: SequenceConfig\.{setting} = "):
+        configs(1, **{setting: value})
+
+
+def test_no_worker_is_refused(tmp_path):
+    with pytest.raises(InputError, match="0 workers"):
+        generate(tmp_path, configs(1), workers=0)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("weather: [", "not valid YAML"),
+        ("- day", "expected a mapping"),
+        ("weather: {kindness: 3}", "no entry 'weather.kindness'"),
+        ("rig: {camera_height: {uniform: [2, 1]}}", "'rig.camera_height' is"),
+    ],
+)
+def test_wrong_distributions_are_named(tmp_path, text, message):
+    path = tmp_path / "my.yaml"
+    path.write_text(text)
+    with pytest.raises(InputError, match=message):
+        configs(1, overrides=read_overrides(path))
+    with pytest.raises(InputError, match=r"none\.yaml: cannot be read"):
+        read_overrides(tmp_path / "none.yaml")
+
+
+def test_distributions_are_replaced(tmp_path):
+    (tmp_path / "my.yaml").write_text("rig: {square_fov: {chance: 0}, fov: 60}\nweather: {kind: {choice: {fog: 1}}}")
+    made = configs(1, weather="random", overrides=read_overrides(tmp_path / "my.yaml"))
+    (reader,) = read_sequences(generate(tmp_path / "data", made))
+    camera = reader.rig.camera("front")
+    assert np.degrees(2 * np.arctan(camera.width / 2 / camera.intrinsics[0, 0])) == pytest.approx(60)
+    assert reader.info["resolved"]["weather"] == "fog"
+    assert reader.info["overrides"]["rig"]["fov"] == 60
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_an_impossible_field_of_view_is_named(tmp_path, workers):
+    made = configs(2, overrides={"rig": {"fov": 180}})
+    with pytest.raises(InputError, match=r"cannot simulate seq_00004\d with these distributions: .*fov.* 180"):
+        generate(tmp_path, made, workers=workers)
+    assert [path.name for path in tmp_path.iterdir()] == ["manifest.json"]
 
 
 def test_a_killed_worker_is_reported_and_leaves_no_sequence(tmp_path):
@@ -70,17 +139,18 @@ def test_a_killed_worker_is_reported_and_leaves_no_sequence(tmp_path):
     killer = threading.Thread(target=kill_a_worker)
     killer.start()
     with pytest.raises(DatasetError, match="a simulator process died"):
-        generate(tmp_path, 2, workers=2, **SMALL)
+        generate(tmp_path, configs(2), workers=2)
     killer.join()
     with pytest.raises(DatasetError):
         read_sequences(tmp_path)
 
 
-def test_ctrl_c_stops_all_workers_and_leaves_no_sequence(tmp_path):
+@pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_and_termination_stop_all_workers_and_leave_no_sequence(tmp_path, kind):
     program = (
         "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-        "from amodal_perception_ros.datasets.generate import generate\n"
-        f"generate({str(tmp_path)!r}, 4, frames=500, seed=40, width=64, height=32, workers=2, supersample=1)\n"
+        "from amodal_perception_ros.datasets.generate import generate, sequence_configs\n"
+        f"generate({str(tmp_path)!r}, sequence_configs(4, **{SMALL | {'frames': 500}}), workers=2)\n"
     )
     root = Path(__file__).parents[1]
     process = subprocess.Popen(
@@ -89,7 +159,8 @@ def test_ctrl_c_stops_all_workers_and_leaves_no_sequence(tmp_path):
     try:
         while process.poll() is None and not list(tmp_path.rglob("*_frame.json")):
             time.sleep(0.1)
-        os.killpg(process.pid, signal.SIGINT)
+        # Ctrl-C reaches the whole group of processes, a batch system terminates the parent.
+        os.killpg(process.pid, kind) if kind == signal.SIGINT else process.terminate()
         _, errors = process.communicate(timeout=60)
     finally:
         process.kill()

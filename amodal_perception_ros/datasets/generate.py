@@ -2,112 +2,67 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import asdict
 from multiprocessing import get_context
 from multiprocessing.queues import SimpleQueue
 from multiprocessing.synchronize import Event
 from pathlib import Path
+from threading import current_thread, main_thread
 from typing import Any
 
+import yaml
 from tqdm import tqdm
 
+from amodal_perception_ros import __version__
 from amodal_perception_ros.datasets.amodal_synth_drive import SequenceWriter
-from amodal_perception_ros.datasets.codecs import DatasetError, read_json, write_json
+from amodal_perception_ros.datasets.codecs import DatasetError, read_json, replace_json, unwritable
 from amodal_perception_ros.errors import InputError
-from amodal_perception_ros.simulation import SequenceConfig, simulate
-from amodal_perception_ros.simulation.config import WEATHERS
+from amodal_perception_ros.simulation import SequenceConfig
+from amodal_perception_ros.simulation.camera_look import draw_camera_look
+from amodal_perception_ros.simulation.config import LAYOUTS, WEATHERS
 from amodal_perception_ros.simulation.graphics import RendererError
+from amodal_perception_ros.simulation.renderer import Renderer
+from amodal_perception_ros.simulation.sequence import SequenceRunner
+
+ALL = "all"
+"""In place of a weather or layout: go through them in turn."""
 
 _POLL_SECONDS = 0.5
+_LOG_SECONDS = 60.0
 _worker: tuple[SimpleQueue[int], Event] | None = None
 """In a worker process: where it reports frames, and the sign to stop."""
 
 
-def generate(
-    out: Path | str,
-    sequences: int,
-    frames: int,
-    seed: int = 0,
-    width: int = 512,
-    height: int = 288,
-    weather: str = "random",
-    workers: int = 1,
-    rate_hz: float = 10.0,
-    supersample: int = 2,
-    bev: bool = True,
-    split: str | None = None,
-) -> Path:
-    """Simulate sequences into a data set and return its folder.
-
-    Sequence i has seed `seed + i` and is named after it, so the content does not depend on the number of workers.
-    Finished sequences are skipped: the same call after an interruption goes on where it stopped. `manifest.json`
-    holds the settings and the seed of every sequence.
+def sequence_configs(
+    sequences: int, seed: int = 0, weather: str = "random", layout: str = "random", **settings: Any
+) -> list[SequenceConfig]:
+    """Return the settings of the sequences of a data set; sequence i has seed `seed + i` and is named after it.
 
     Args:
-        out: folder of the data set.
-        sequences: number of sequences.
-        frames: frames in each.
-        seed: seed of the first sequence.
-        width: image width [px].
-        height: image height [px].
+        sequences: their number.
+        seed: seed of the first one.
         weather: a weather of the simulator, "random", or "all" to go through them in turn.
-        workers: processes; each has its own rendering context.
-        rate_hz: frames a second.
-        supersample: shaded points per pixel side.
-        bev: also write the BEV occupancy truth.
-        split: "train", "val" or "test" folder below `out`, or None.
+        layout: a street layout of the simulator, "random", or "all".
+        settings: other fields of `SequenceConfig`, the same for all.
 
     Raises:
-        InputError: a setting is out of range, `out` holds a data set of other settings, or the machine has no
-            off-screen OpenGL.
-        DatasetError: a worker process died.
+        InputError: a setting is out of range; the message names it.
     """
-    base = Path(out) / split if split else Path(out)
-    configs = _configs(sequences, frames, seed, width, height, weather, rate_hz, supersample, bev)
-    _write_manifest(base, configs)
-    remaining = [config for config in configs if not _is_finished(base, config)]
-    done = (len(configs) - len(remaining)) * frames
-    with tqdm(total=len(configs) * frames, initial=done, unit="frame", disable=not sys.stderr.isatty()) as bar:
-        if done and remaining:
-            _log(bar, f"{len(configs) - len(remaining)} of {len(configs)} sequences are finished already")
-        try:
-            if workers == 1:
-                _run_here(Path(out), split, remaining, bar)
-            else:
-                _run_workers(Path(out), split, remaining, min(workers, max(1, len(remaining))), bar)
-        except RendererError as error:
-            raise InputError(f"cannot simulate on this machine: {error}") from error
-    return Path(out)
-
-
-def _configs(
-    sequences: int,
-    frames: int,
-    seed: int,
-    width: int,
-    height: int,
-    weather: str,
-    rate_hz: float,
-    supersample: int,
-    bev: bool,
-) -> list[SequenceConfig]:
-    names = WEATHERS
     try:
         return [
             SequenceConfig(
                 seed=seed + i,
-                frames=frames,
-                rate_hz=rate_hz,
-                width=width,
-                height=height,
-                weather=names[i % len(names)] if weather == "all" else weather,
-                supersample=supersample,
-                bev=bev,
+                weather=WEATHERS[i % len(WEATHERS)] if weather == ALL else weather,
+                layout=LAYOUTS[i % len(LAYOUTS)] if layout == ALL else layout,
+                **settings,
             )
             for i in range(sequences)
         ]
@@ -115,47 +70,127 @@ def _configs(
         raise InputError(f"cannot simulate: {error}") from error
 
 
-def _write_manifest(base: Path, configs: list[SequenceConfig]) -> None:
-    """Write or extend `manifest.json`; the same seed with other settings is refused."""
+def read_overrides(path: Path | str) -> dict[str, Any]:
+    """Return the entries of a YAML file that replace those of the simulator's `distributions.yaml`.
+
+    Raises:
+        InputError: the file cannot be read or is no YAML mapping; wrong entries are found by `SequenceConfig`.
+    """
+    try:
+        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from error
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: expected a mapping of sections to entries, nested like distributions.yaml")
+    return content
+
+
+def generate(
+    out: Path | str,
+    configs: Sequence[SequenceConfig],
+    workers: int = 1,
+    split: str | None = None,
+    derived: bool = True,
+) -> Path:
+    """Simulate sequences into a data set and return its folder.
+
+    The content does not depend on the number of workers. Finished sequences are skipped: the same call after an
+    interruption goes on where it stopped. `manifest.json` holds the settings of every sequence and, once it is
+    finished, what was drawn for those that are left to chance.
+
+    Args:
+        out: folder of the data set.
+        configs: settings of the sequences.
+        workers: processes; each has its own rendering context.
+        split: "train", "val" or "test" folder below `out`, or None.
+        derived: also write the labels that follow from others (see `SequenceWriter`).
+
+    Raises:
+        InputError: a setting cannot be simulated, `out` holds a data set of other settings, or the machine has no
+            off-screen OpenGL.
+        DatasetError: a file cannot be written (full disk), or a worker process died.
+    """
+    if workers < 1:
+        raise InputError(f"cannot simulate with {workers} workers; at least 1")
+    base = Path(out) / split if split else Path(out)
+    _write_manifest(base, configs)
+    remaining = [config for config in configs if not _is_finished(base, config)]
+    jobs = [(Path(out), split, config, derived) for config in remaining]
+    with _Progress(configs, remaining) as progress, _terminated_like_interrupted():
+        try:
+            done = _run_here(jobs, progress) if workers == 1 else _run_workers(jobs, workers, progress)
+            for config in done:
+                _write_manifest(base, [config])
+                progress.finished(config)
+        except RendererError as error:
+            raise InputError(f"cannot simulate on this machine: {error}") from error
+    return Path(out)
+
+
+_Job = tuple[Path, str | None, SequenceConfig, bool]
+"""Folder, split, settings, and whether to write derived labels."""
+
+
+def _settings(config: SequenceConfig) -> dict[str, Any]:
+    """Return the settings as they come back from JSON."""
+    return json.loads(json.dumps(asdict(config)))
+
+
+def _write_manifest(base: Path, configs: Sequence[SequenceConfig]) -> None:
+    """Write or extend `manifest.json`; the same name with other settings is refused."""
     path = base / "manifest.json"
     known: dict[str, Any] = read_json(path)["sequences"] if path.exists() else {}
     for config in configs:
-        earlier = known.setdefault(config.sequence_name, asdict(config))
-        if earlier != asdict(config):
-            changed = sorted(key for key, value in asdict(config).items() if earlier.get(key) != value)
+        settings, marker = _settings(config), _marker(base, config)
+        earlier = known.get(config.sequence_name, settings)
+        changed = sorted(key for key, value in settings.items() if earlier.get(key) != value)
+        if changed:
             raise InputError(
                 f"{base}: sequence {config.sequence_name} was made with other settings ({', '.join(changed)}); "
                 "choose another folder or seed"
             )
-    base.mkdir(parents=True, exist_ok=True)
-    write_json(path, {"generator": "amodal simulate", "sequences": dict(sorted(known.items()))})
+        known[config.sequence_name] = read_json(marker)["info"] if marker.is_file() else settings
+    try:
+        base.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise unwritable(base, error) from error
+    replace_json(path, {"generator": "amodal simulate", "sequences": dict(sorted(known.items()))})
+
+
+def _marker(base: Path, config: SequenceConfig) -> Path:
+    return base / "sequences" / f"{config.sequence_name}.json"
 
 
 def _is_finished(base: Path, config: SequenceConfig) -> bool:
-    return (base / "sequences" / f"{config.sequence_name}.json").is_file()
+    return _marker(base, config).is_file()
 
 
-def _run_here(out: Path, split: str | None, remaining: list[SequenceConfig], bar: tqdm) -> None:
-    for number, config in enumerate(remaining, 1):
-        _write_sequence(out, split, config, bar.update)
-        _log(bar, f"{config.sequence_name} finished ({number} of {len(remaining)})")
+def _run_here(jobs: Sequence[_Job], progress: _Progress) -> Iterator[SequenceConfig]:
+    for job in jobs:
+        _write_sequence(job, lambda: progress.frames(1))
+        yield job[2]
 
 
-def _run_workers(out: Path, split: str | None, remaining: list[SequenceConfig], workers: int, bar: tqdm) -> None:
+def _run_workers(jobs: Sequence[_Job], workers: int, progress: _Progress) -> Iterator[SequenceConfig]:
+    """Yield the settings of every sequence once it is finished."""
     # Spawn, not fork: a rendering context does not survive a fork.
     context = get_context("spawn")
     frames, stop = context.SimpleQueue(), context.Event()
+    workers = min(workers, max(1, len(jobs)))
     with ProcessPoolExecutor(workers, context, _start_worker, (frames, stop)) as pool:
-        pending = {pool.submit(_work, out, split, config) for config in remaining}
+        pending = {pool.submit(_work, job) for job in jobs}
         try:
             while pending:
                 finished, pending = wait(pending, timeout=_POLL_SECONDS, return_when=FIRST_COMPLETED)
                 while not frames.empty():
-                    bar.update(frames.get())
+                    progress.frames(frames.get())
                 for future in finished:
-                    _log(bar, f"{future.result()} finished ({len(remaining) - len(pending)} of {len(remaining)})")
+                    yield future.result()
         except BrokenProcessPool as error:
-            raise DatasetError(f"{out}: a simulator process died (out of memory, or no rendering context)") from error
+            where = jobs[0][0]
+            raise DatasetError(f"{where}: a simulator process died (out of memory, or no rendering context)") from error
         finally:
             # After an error or Ctrl-C: cancelling alone would let the pool finish what it has queued ahead.
             stop.set()
@@ -168,7 +203,7 @@ def _start_worker(frames: SimpleQueue[int], stop: Event) -> None:
     _worker = (frames, stop)
 
 
-def _work(out: Path, split: str | None, config: SequenceConfig) -> str:
+def _work(job: _Job) -> SequenceConfig:
     assert _worker is not None
     frames, stop = _worker
 
@@ -179,21 +214,95 @@ def _work(out: Path, split: str | None, config: SequenceConfig) -> str:
 
     if stop.is_set():
         raise InterruptedError
-    _write_sequence(out, split, config, count)
-    return config.sequence_name
+    _write_sequence(job, count)
+    return job[2]
 
 
-def _write_sequence(out: Path, split: str | None, config: SequenceConfig, on_frame: Callable[[], object]) -> None:
+def _write_sequence(job: _Job, on_frame: Callable[[], object]) -> None:
     """Simulate and write one sequence; an exception of `on_frame` leaves nothing of it."""
-    with SequenceWriter(out, split, info=asdict(config)) as writer:
-        for sample in simulate(config):
-            writer.write(sample)
-            on_frame()
+    out, split, config, derived = job
+    runner = _runner(config)
+    try:
+        info = _settings(config) | {"resolved": resolved(runner), "version": __version__}
+        quality = draw_camera_look(config).jpeg_quality
+        with SequenceWriter(out, split, quality, info, derived) as writer:
+            for index in range(config.frames):
+                writer.write(runner.sample(index))
+                on_frame()
+    finally:
+        runner.release()
 
 
-def _log(bar: tqdm, text: str) -> None:
-    """Print a line above the progress bar, or a plain line where there is no terminal."""
-    if bar.disable:
-        print(text, flush=True)
-    else:
-        bar.write(text)
+def _runner(config: SequenceConfig) -> SequenceRunner:
+    try:
+        return SequenceRunner(config)
+    except ValueError as error:
+        if not config.overrides:
+            raise
+        raise InputError(f"cannot simulate {config.sequence_name} with these distributions: {error}") from error
+
+
+def resolved(runner: SequenceRunner) -> dict[str, str]:
+    """Return what the settings "random" and "auto" came to."""
+    return {
+        "weather": runner.weather.name,
+        "renderer": "opengl" if isinstance(runner.renderer, Renderer) else "raycast",
+    }
+
+
+@contextmanager
+def _terminated_like_interrupted() -> Iterator[None]:
+    """Let SIGTERM (of a batch system, for example) clean up as Ctrl-C does."""
+    if current_thread() is not main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+class _Progress:
+    """A bar with the time left on a terminal; in a log a line per finished sequence, and one a minute between them."""
+
+    def __init__(self, configs: Sequence[SequenceConfig], remaining: Sequence[SequenceConfig]) -> None:
+        self._total = sum(config.frames for config in remaining)
+        self._sequences, self._done, self._finished = len(remaining), 0, 0
+        self._start = self._last = time.monotonic()
+        whole = sum(config.frames for config in configs)
+        hidden = not sys.stderr.isatty()
+        self._bar = tqdm(total=whole, initial=whole - self._total, unit="frame", disable=hidden)
+        if remaining and len(remaining) < len(configs):
+            self._log(f"{len(configs) - len(remaining)} of {len(configs)} sequences are finished already")
+
+    def __enter__(self) -> _Progress:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.close()
+
+    def frames(self, count: int) -> None:
+        """Count finished frames."""
+        self._done += count
+        self._bar.update(count)
+        if self._bar.disable and time.monotonic() - self._last > _LOG_SECONDS:
+            self._log(f"{self._done} of {self._total} frames{self._time_left()}")
+
+    def finished(self, config: SequenceConfig) -> None:
+        """Report a finished sequence."""
+        self._finished += 1
+        left = "" if self._finished == self._sequences else self._time_left()
+        self._log(f"{config.sequence_name} finished ({self._finished} of {self._sequences}){left}")
+
+    def _time_left(self) -> str:
+        elapsed = time.monotonic() - self._start
+        left = elapsed / max(1, self._done) * (self._total - self._done)
+        return f", about {tqdm.format_interval(left)} left"
+
+    def _log(self, text: str) -> None:
+        self._last = time.monotonic()
+        if self._bar.disable:
+            print(text, flush=True)
+        else:
+            self._bar.write(text)
