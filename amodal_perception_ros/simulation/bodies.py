@@ -127,8 +127,11 @@ def _add_hem(builder: BodyBuilder, figure: Figure, m: Measures) -> None:
         low, high = m.hip - length * leg, m.hip + 0.085 * h
         share = np.linspace(0, 1, 5 if length > 0.3 else 3)
         wide = m.girth * bulk * (1 + flare * (1 - share))
-        levels = np.stack([low + (high - low) * share, 0 * share - 0.003 * h, 0 * share,
-                           (0.071 - 0.012 * share**2) * h * wide, (0.101 - 0.012 * share**2) * h * wide], 1)  # fmt: skip
+        slim, zero = 0.012 * share**2, 0 * share
+        levels = np.stack(
+            [low + (high - low) * share, zero - 0.003 * h, zero, (0.071 - slim) * h * wide, (0.101 - slim) * h * wide],
+            1,
+        )
         binding = hanging(m.hip + 0.02 * h, min(low, m.hip - 0.3 * leg), 0.09 * h)
         builder.add(loft(levels, 10, 0.9), material, binding)
 

@@ -1,141 +1,189 @@
-"""Pedestrians: walking along, standing in groups, crossing, and stepping out between parked vehicles."""
+"""Pedestrians: walking along, standing in groups, waiting, crossing, and stepping out between parked vehicles."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from amodal_perception_ros.simulation import people
-from amodal_perception_ros.simulation.street import Street
-from amodal_perception_ros.simulation.things import PERSON, Population, Thing
+from amodal_perception_ros.simulation.crossing_people import step_out, use_crossing
+from amodal_perception_ros.simulation.crowd import REACH, Crowd
+from amodal_perception_ros.simulation.things import Gap, Population, Thing
+from amodal_perception_ros.simulation.walkable import Track, Walkable
+from amodal_perception_ros.simulation.walkers import build_walkers
+from amodal_perception_ros.simulation.ways import Place, Walk
+from amodal_perception_ros.simulation.weather import draw_weather
 
-STRIDE = 1.45
-"""Way walked in one cycle of two steps by a person of 1.75 m [m]."""
+ATTEMPTS = 8
+"""Somebody for whom no free way is found in so many draws stays at home."""
 
 
 def add_pedestrians(
-    population: Population, gaps: list[np.ndarray], center: np.ndarray, times: np.ndarray, factor: float
+    population: Population, gaps: list[Gap], center: np.ndarray, times: np.ndarray, factor: float
 ) -> list[Thing]:
-    """Populate the surroundings of the ego path.
+    """Populate the surroundings of the ego path; call it when the parked vehicles are in the population.
 
-    Per sequence 18-34 people walk along the sidewalks, 8-18 stand in groups, 5-11 wait or step out between
-    parked vehicles and 2-7 cross at marked crossings (all times `factor`), within about 60 m of `center`.
+    Numbers and habits are section `pedestrians` of the distributions, the numbers multiplied by `factor`.
+    People use `population.town.ways` and the gaps only, and keep clear of the town's footprints, of the things that
+    are in the population already, and of each other.
 
     Args:
-        population: receives the people.
-        gaps: (x, y, street index) between parked vehicles.
+        population: receives the people; `times` has one element per row of its trajectories.
+        gaps: between parked vehicles.
         center: (2,) middle of the ego path in odom [m].
-        times: (frames,) time of each frame [s].
+        times: (rows,) time of every row [s].
         factor: on the number of people.
+
+    Returns:
+        The people, as things of class person whose `poses`, `velocity` and `phase` are complete.
     """
-    rng, first = population.rng, len(population.things)
-    counts = [round(factor * rng.integers(a, b)) for a, b in ((18, 35), (8, 19), (5, 12), (2, 8))]
-    streets = population.town.streets
-    for _ in range(counts[0]):
-        _walk_along(population, streets[rng.integers(len(streets))], center, times)
-    placed = 0
-    while placed < counts[1]:
-        size = min(int(rng.integers(1, 4)), counts[1] - placed)
-        _stand(population, streets[rng.integers(len(streets))], center, size)
-        placed += size
-    near = [g for g in gaps if np.hypot(*(g[:2] - center)) < 55]
-    for k in rng.permutation(len(near))[: counts[2]]:
-        _step_out(population, streets[int(near[k][2])], near[k][:2], times)
-    for _ in range(counts[3]):
-        _use_crossing(population, times)
-    return population.things[first:]
+    config = population.config
+    rng = config.stream(30)
+    bodies = build_walkers(config.stream(31), config.distributions, draw_weather(config).rain > 0)
+    walkable = Walkable(_outlines(population, center))
+    crowd = Crowd(population, bodies, walkable, np.asarray(center, float), times, rng, config.distributions)
+
+    def count(entry: str) -> int:
+        return round(factor * crowd.draw(entry))
+
+    _fill_places(crowd, count("groups"))
+    ways = population.town.ways
+    crossings = [c for c in ways.crossings if crowd.is_near(c.path.points).any()]
+    for _ in range(count("crossing") if crossings else 0):
+        crossing = crossings[int(rng.integers(len(crossings)))]
+        use_crossing(crowd, crossing, ways.signals[crossing.signal] if crossing.signal is not None else None)
+    near = [gap for gap in gaps if crowd.is_near(np.array([gap.x, gap.y]))]
+    for k in rng.permutation(len(near))[: count("step_outs")]:
+        step_out(crowd, near[int(k)])
+    walks = [(walk, _near_part(crowd, walk)) for walk in ways.walks]
+    walks = [(walk, part) for walk, part in walks if len(part)]
+    for _ in range(count("parties") if walks else 0):
+        _walk_along(crowd, walks)
+    return crowd.things
 
 
-def _near(population: Population, street: Street, center: np.ndarray) -> float:
-    s, t = street.local(center)
-    reach = 60.0 if abs(t) < 30 else 35.0
-    return float((s if abs(t) < 30 else 0.0) + population.rng.uniform(-reach, reach))
+def _outlines(population: Population, center: np.ndarray) -> list[np.ndarray]:
+    """Return the outlines of static obstacles and parked things around the ego path."""
+    out = [footprint.corners for footprint in population.town.footprints]
+    for thing in population.things:
+        (a, b), (c, d) = thing.low[:2], thing.high[:2]
+        turn = thing.matrix(0)
+        corners = np.array([(a, b), (c, b), (c, d), (a, d)]) @ turn[:2, :2].T + turn[:2, 3]
+        out.append(corners)
+    return [o for o in out if np.hypot(*(o - center).T).min() < REACH + 40]
 
 
-def _walker(population: Population) -> Thing | None:
-    rng = population.rng
-    models = population.fleet.walkers[rng.integers(len(population.fleet.walkers))]
-    return population.add(PERSON, models, people.person_palette(rng), (0.0, 0.0, 0.0, 0.0))
+def _near_part(crowd: Crowd, walk: Walk) -> np.ndarray:
+    """Return the arc lengths of a walk within reach, one per metre."""
+    s = np.arange(0.0, walk.path.length, 1.0)
+    return s[crowd.is_near(walk.path.at(s))]
 
 
-def _follow(
-    population: Population, thing: Thing | None, way: np.ndarray, speed: float, delay: float, times: np.ndarray
-) -> None:
-    """Let a thing walk a polyline (n, 2) at a speed [m/s] after a delay [s]; it stands before and afterwards."""
-    if thing is None:
-        return
-    lengths = np.concatenate([[0], np.cumsum(np.hypot(*np.diff(way, axis=0).T))])
-    walked = np.clip((times - delay) * speed, 0, lengths[-1])
-    position = np.stack([np.interp(walked, lengths, way[:, k]) for k in range(2)], -1)
-    leg = np.clip(np.searchsorted(lengths, walked, side="right") - 1, 0, len(way) - 2)
-    direction = np.diff(way, axis=0)[leg]
-    moving = (walked > 0) & (walked < lengths[-1])
-    thing.poses[:, :2] = position
-    thing.poses[:, 2] = population.town.ground_height(position)
-    thing.poses[:, 3] = np.arctan2(direction[:, 1], direction[:, 0])
-    heading = direction / np.linalg.norm(direction, axis=1, keepdims=True)
-    thing.velocity[:, :2] = np.where(moving[:, None], heading * speed, 0)
-    cycle = walked / STRIDE + population.rng.random()
-    thing.phase[:] = np.where(moving, np.floor(cycle * people.WALK_PHASES) % people.WALK_PHASES, 0).astype(np.int64)
+# Standing ---------------------------------------------------------------------------------------------------
 
 
-def _walk_along(population: Population, street: Street, center: np.ndarray, times: np.ndarray) -> None:
-    rng, side = population.rng, int(population.rng.choice([-1, 1]))
-    s = _near(population, street, center)
-    t = side * (street.curb(side) + rng.uniform(min(1.6, street.sidewalk - 1.2), street.sidewalk - 0.4))
-    speed, direction = float(rng.uniform(0.8, 1.7)), int(rng.choice([-1, 1]))
-    distance = speed * float(times[-1]) + 1
-    if street.gap is not None:
-        inside = street.gap[0] - 1 < s < street.gap[1] + 1
-        s = street.gap[1] + 3 if inside else s
-        if (s - street.gap[0]) * (s + direction * distance - street.gap[0]) < 0:
-            direction = -direction
-    end = float(np.clip(s + direction * distance, -150, 150))
-    _follow(population, _walker(population), street.point(np.array([s, end]), t), speed, 0.0, times)
+def _fill_places(crowd: Crowd, groups: int) -> None:
+    """Let people talk at some of the places for groups, wait at bus stops and kerbs, and stand behind props."""
+    places = [p for p in crowd.population.town.ways.places if crowd.is_near(np.array([p.x, p.y]))]
+    order = [places[int(k)] for k in crowd.rng.permutation(len(places))]
+    for place in [p for p in order if p.kind == "group"][:groups]:
+        _talk(crowd, place)
+    for place in [p for p in order if p.kind == "wait"]:
+        if crowd.draw("wait_at_place"):
+            _wait(crowd, place)
+    for place in [p for p in order if p.kind == "behind"]:
+        if crowd.draw("behind_at_place"):
+            yaw = place.yaw + float(crowd.rng.normal(0, 0.6))
+            crowd.stand(crowd.anybody(), np.array([place.x, place.y]), yaw)
 
 
-def _stand(population: Population, street: Street, center: np.ndarray, size: int) -> None:
-    rng = population.rng
-    for _ in range(10):
-        side, s = int(rng.choice([-1, 1])), _near(population, street, center)
-        if street.gap is not None and street.gap[0] - 2 < s < street.gap[1] + 2:
-            s = street.gap[1] + float(rng.uniform(1.5, 4))
-        middle = street.point(s, side * (street.curb(side) + rng.uniform(0.9, max(1.2, street.sidewalk - 0.6))))
-        if population.is_clear(middle, 1.5):
-            break
+def _talk(crowd: Crowd, place: Place) -> None:
+    """A circle of people who face each other."""
+    rng, size = crowd.rng, crowd.draw("group_size")
+    radius = 0.0 if size == 1 else max(0.48, 0.4 / np.sin(np.pi / size)) + float(rng.uniform(0, 0.15))
+    turn = float(rng.uniform(0, 2 * np.pi))
     for k in range(size):
-        angle = 2 * np.pi * k / max(size, 2) + rng.uniform(-0.4, 0.4)
-        x, y = middle + (0.5 if size > 1 else 0.0) * np.array([np.cos(angle), np.sin(angle)])
-        z = float(population.town.ground_height(np.array([x, y])))
-        model = population.fleet.standers[rng.integers(len(population.fleet.standers))]
-        pose = (x, y, z, angle + np.pi if size > 1 else float(rng.uniform(0, 2 * np.pi)))
-        population.add(PERSON, (model,), people.person_palette(rng), pose)
+        angle = turn + 2 * np.pi * k / size + float(rng.uniform(-0.12, 0.12))
+        position = np.array([place.x + radius * np.cos(angle), place.y + radius * np.sin(angle)])
+        yaw = angle + np.pi + float(rng.normal(0, 0.25))
+        crowd.stand(crowd.anybody(), position, yaw, "talking" if size > 1 and rng.random() < 0.5 else None)
 
 
-def _step_out(population: Population, street: Street, gap: np.ndarray, times: np.ndarray) -> None:
-    """From the sidewalk between two parked vehicles; a third stays there, the others cross the street."""
-    rng = population.rng
-    s, t = (float(v) for v in street.local(gap))
-    side = 1 if t > 0 else -1
-    start, between = side * (street.curb(side) + rng.uniform(0.3, 1.5)), side * (street.driven + 0.4)
-    drift = float(rng.uniform(-0.3, 0.3))
-    if rng.random() < 0.33:
-        way = [(s, start), (s + drift, 0.5 * (start + between))]
-    else:
-        far = -side * (street.driven + 0.3)
-        way = [(s, start), (s, between), (s + drift * 4, far)]
-    points = np.array([street.point(a, b) for a, b in way])
-    delay = float(rng.uniform(-1.5, max(2.0, 0.5 * times[-1])))
-    _follow(population, _walker(population), points, float(rng.uniform(0.9, 2.2)), delay, times)
+def _wait(crowd: Crowd, place: Place) -> None:
+    """A row of people who look where the bus or the gap in the traffic comes from."""
+    rng = crowd.rng
+    for k in range(crowd.draw("waiting")):
+        aside = (k + 1) // 2 * (1 if k % 2 else -1) * float(rng.uniform(0.65, 1.1))
+        back = float(rng.uniform(0, 0.5))
+        c, s = np.cos(place.yaw), np.sin(place.yaw)
+        position = np.array([place.x - aside * s - back * c, place.y + aside * c - back * s])
+        crowd.stand(crowd.anybody(), position, place.yaw + float(rng.normal(0, 0.5)))
 
 
-def _use_crossing(population: Population, times: np.ndarray) -> None:
-    rng, town = population.rng, population.town
-    places = [(k, z) for k in range(len(town.streets)) for z in town.zebras[k]]
-    if not places:
-        return
-    k, zebra = places[rng.integers(len(places))]
-    street, side = town.streets[k], int(rng.choice([-1, 1]))
-    s = zebra + float(rng.uniform(-1.2, 1.2))
-    way = np.array([street.point(s, side * (street.curb(side) + 1)), street.point(s, -side * (street.curb(-side) + 1))])
-    delay = float(rng.uniform(-6, max(1.0, 0.6 * times[-1])))
-    _follow(population, _walker(population), way, float(rng.uniform(0.9, 1.6)), delay, times)
+# Walking along ----------------------------------------------------------------------------------------------
+
+_PARTIES: dict[str, tuple[tuple[str, ...], ...]] = {
+    "single": ((),),
+    "pair": ((), ("adult", "elderly", "teenager")),
+    "family": (("adult",), ("child",), ("adult", "child"), ("child",)),
+    "crowd": ((), (), (), (), ()),
+}
+"""Ages of the members; () is anybody."""
+
+
+def _walk_along(crowd: Crowd, walks: list[tuple[Walk, np.ndarray]]) -> None:
+    """Send a party along one of the walks; long sequences bring it back on the other side of the walk."""
+    rng = crowd.rng
+    kind = crowd.draw("party")
+    members = [crowd.anybody(ages) for ages in _PARTIES[kind]]
+    if kind in ("family", "crowd"):
+        members = members[: int(rng.integers(3, len(members) + 1))]
+    weights = np.array([len(part) for _, part in walks], float)
+    for _ in range(ATTEMPTS):
+        walk, part = walks[int(rng.choice(len(walks), p=weights / weights.sum()))]
+        speed = min(crowd.speed_of(member) for member in members)
+        points = _stroll(crowd, walk, float(rng.choice(part)), speed * float(crowd.times[-1]) + 2.0)
+        if points is None:
+            continue
+        leader = Track.along(points, speed * crowd.times + 0.5)
+        tracks = _formation(crowd, leader, len(members))
+        if all(crowd.walkable.is_free(track) for track in tracks):
+            for member, track in zip(members, tracks):
+                crowd.put(member, track)
+            return
+
+
+def _formation(crowd: Crowd, leader: Track, size: int) -> list[Track]:
+    """Return tracks two by two behind each other, side by side where the leader's right-hand side is free."""
+    rng, tracks = crowd.rng, [leader]
+    narrow = size > 1 and not crowd.walkable.is_free(leader.beside(-0.7, 0.0))
+    for k in range(1, size):
+        row, column = (k, 0) if narrow else divmod(k, 2)
+        aside = -0.68 * column + float(rng.uniform(-0.02, 0.02))
+        tracks.append(leader.beside(aside, -(0.95 if not narrow else 0.8) * row - float(rng.uniform(0.0, 0.12))))
+    return tracks
+
+
+def _stroll(crowd: Crowd, walk: Walk, start: float, length: float) -> np.ndarray | None:
+    """Return a polyline of some length along a walk, keeping a preferred side; it turns around at the ends."""
+    rng = crowd.rng
+    half = max(0.0, walk.width / 2 - 0.25)
+    direction, pieces, left, place = float(rng.choice([-1, 1])), [], length, start
+    end = walk.path.length
+    for _ in range(8):
+        target = float(np.clip(place + direction * left, 0.0, end))
+        if abs(target - place) > 1.0:
+            wish = -direction * float(rng.triangular(-0.5, 0.5, 1.0)) * half
+            points = crowd.walkable.way(walk.path, place, target, wish, half)
+            if points is None:
+                return None
+            pieces.append(points)
+        left -= abs(target - place)
+        place, direction = target, -direction
+        if left <= 0.01:
+            break
+    return _rounded(np.concatenate(pieces)) if pieces else None
+
+
+def _rounded(points: np.ndarray) -> np.ndarray:
+    """Drop points that repeat their predecessor."""
+    keep = np.concatenate([[True], np.hypot(*np.diff(points, axis=0).T) > 1e-6])
+    return points[keep]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from amodal_perception_ros.simulation.bodies import build_body
-from amodal_perception_ros.simulation.figures import Figure, Measures, draw_rider_figure
 from amodal_perception_ros.simulation.distributions import Distributions
+from amodal_perception_ros.simulation.figures import Figure, Measures, draw_rider_figure
 from amodal_perception_ros.simulation.meshes import Model
 from amodal_perception_ros.simulation.poses import Poser, rotation
 from amodal_perception_ros.simulation.skeleton import SIDES, Body, Pose
@@ -64,8 +64,8 @@ def _lean(m: Measures, root: np.ndarray, grip: np.ndarray) -> float:
     arm = 0.9 * (m.upper_arm + m.forearm + 0.045 * m.height)
     trunk, best, error = m.shoulder - m.hip, 0.1, np.inf
     for lean in np.linspace(0.05, 1.1, 43):
-        shoulder = root + trunk * np.array([np.sin(lean), 0.0, np.cos(lean)])
-        apart = abs(float(np.linalg.norm(shoulder + [0, m.shoulder_half, 0] - grip)) - arm)
+        shoulder = root + np.array([trunk * np.sin(lean), m.shoulder_half, trunk * np.cos(lean)])
+        apart = abs(float(np.linalg.norm(shoulder - grip)) - arm)
         if apart < error - 1e-9:
             best, error = float(lean), apart
     return best

@@ -106,7 +106,8 @@ class Walkable:
 
         Args:
             path: middle line of the strip.
-            start, end: arc lengths [m]; `end` may be smaller.
+            start: arc length [m].
+            end: arc length [m], larger or smaller.
             wish: preferred place to the left of the path [m].
             half: the strip reaches this far to both sides [m].
 

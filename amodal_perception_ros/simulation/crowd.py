@@ -1,0 +1,98 @@
+"""The people of a sequence while it is being populated: who they are, and tracks that become things."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from amodal_perception_ros.simulation import poses
+from amodal_perception_ros.simulation.distributions import Distributions
+from amodal_perception_ros.simulation.figures import draw_palette
+from amodal_perception_ros.simulation.things import PERSON, Population, Thing
+from amodal_perception_ros.simulation.walkable import NARROW, PERSONAL, Track, Walkable
+from amodal_perception_ros.simulation.walkers import Walker
+
+REACH = 60.0
+"""People are put within this distance of the middle of the ego path [m]."""
+
+MAX_SPEED = 3.0
+"""Nobody is faster [m/s]."""
+
+
+@dataclass(eq=False)
+class Crowd:
+    """Puts people into a population.
+
+    Attributes:
+        population: receives them.
+        bodies: the different bodies; each person takes one and own colours.
+        walkable: obstacles and everybody placed so far.
+        center: (2,) middle of the ego path in odom [m].
+        times: (rows,) time of every row of the trajectories [s].
+        rng, distributions: for every choice.
+        things: everybody placed so far.
+    """
+
+    population: Population
+    bodies: list[Walker]
+    walkable: Walkable
+    center: np.ndarray
+    times: np.ndarray
+    rng: np.random.Generator
+    distributions: Distributions
+    things: list[Thing] = field(default_factory=list)
+
+    def draw(self, entry: str) -> Any:
+        """Draw an entry of section `pedestrians`."""
+        return self.distributions.draw(self.rng, f"pedestrians.{entry}")
+
+    def is_near(self, points: np.ndarray) -> np.ndarray:
+        """Return (...,) bool: whether (..., 2) positions are within `REACH`."""
+        return np.linalg.norm(np.asarray(points, float) - self.center, axis=-1) < REACH
+
+    def anybody(self, ages: tuple[str, ...] = ()) -> Walker:
+        """Return a random body, of one of the ages if there is any."""
+        fitting = [body for body in self.bodies if body.figure.age in ages] or self.bodies
+        return fitting[int(self.rng.integers(len(fitting)))]
+
+    def speed_of(self, person: Walker) -> float:
+        """Draw a walking speed [m/s] by age."""
+        entry = person.figure.age if person.figure.age in ("elderly", "child") else "adult"
+        return float(np.clip(self.draw(f"speed.{entry}"), 0.4, MAX_SPEED - 0.4))
+
+    def stand(self, person: Walker, position: np.ndarray, yaw: float, pose: str | None = None,
+              personal: float = PERSONAL) -> bool:  # fmt: skip
+        """Let somebody stand where there is room; whether there is."""
+        track = Track.standing(position, yaw, len(self.times))
+        if not self.walkable.is_free(track, NARROW, personal):
+            return False
+        self.put(person, track, pose)
+        return True
+
+    def put(self, person: Walker, track: Track, pose: str | None = None) -> None:
+        """Make a thing that follows a track; while it stands it takes a standing pose."""
+        rng, names = self.rng, poses.STANDING
+        still = names.index(pose) if pose is not None else int(rng.integers(len(names) - 1))
+        palette = draw_palette(rng, person.figure.age == "elderly")
+        thing = self.population.add(PERSON, person.models, palette, (0.0, 0.0, 0.0, 0.0))
+        if thing is None:
+            return
+        thing.poses[:, :2] = track.positions
+        thing.poses[:, 2] = self._heights(track)
+        thing.poses[:, 3] = track.yaw
+        thing.velocity[:-1, :2] = np.diff(track.positions, axis=0) / np.diff(self.times)[:, None]
+        thing.velocity[-1] = thing.velocity[-2] if len(self.times) > 1 else 0.0
+        start = person.stride * rng.random()
+        thing.phase[:] = np.where(track.moving, person.walking_phase(track.walked + start), still)
+        self.walkable.place(track)
+        self.things.append(thing)
+
+    def _heights(self, track: Track) -> np.ndarray:
+        """Return the ground under a track, kerbs taken over half a metre."""
+        ahead = 0.25 * np.stack([np.cos(track.yaw), np.sin(track.yaw)], 1) * track.moving[:, None]
+        height = self.population.town.ground_height
+        return 0.5 * height(track.positions) + 0.25 * (
+            height(track.positions + ahead) + height(track.positions - ahead)
+        )
