@@ -39,6 +39,9 @@ _MATERIALS = {
 }
 """Near-infrared reflectance: constant part, share of the visible colour, mirror-like and retro-reflecting part."""
 
+_GLOSS = 300
+"""Exponent of the mirror-like part's lobe: half of it lies within 4 degrees of normal incidence."""
+
 _OTHER = (0.08, 0.6, 0.0, 0.0)
 _SIGN = (0.05, 0.1, 0.0, 0.9)
 _WETTED = (Kind.ASPHALT, Kind.PAVING, Kind.MARKING)
@@ -128,8 +131,9 @@ class LidarSensor:
         with np.errstate(invalid="ignore", over="ignore"):
             power = self._power(reflectance, hits.distance)
             seen = (hits.distance > MIN_RANGE) & (hits.distance < MAX_RANGE) & (luck[0] < _detection(power))
-            stray = (drop_range < hits.distance) & (drop_range > MIN_RANGE) & (
-                luck[1] < _detection(self._power(drop, drop_range)))  # fmt: skip
+            stray = (drop_range < np.minimum(hits.distance, MAX_RANGE)) & (
+                luck[1] < _detection(self._power(drop, drop_range))
+            )
             stddev = self._range_stddev(power, hits)
         keep = np.flatnonzero((seen | stray) & (rng.random(count) >= lidar.dropout))
         distance = np.where(stray, drop_range, hits.distance + noise * np.where(seen, stddev, 0.0))[keep]
@@ -152,8 +156,10 @@ class LidarSensor:
 
     def _drops(self, rng: np.random.Generator, count: int) -> tuple[np.ndarray, np.ndarray]:
         """Range [m] and reflectance of the first drop of fog or rain that each beam meets."""
-        rate = max(self.lidar.backscatter * self.extinction, 1e-9)
-        return MIN_RANGE + rng.exponential(1 / rate, count), 10 ** rng.uniform(-3.5, -1.5, count)
+        rate = self.lidar.backscatter * self.extinction
+        with np.errstate(divide="ignore"):
+            distance = MIN_RANGE + rng.exponential(size=count) / np.float64(rate)
+        return distance, 10 ** rng.uniform(-3.5, -1.5, count)
 
     def _reflectance(self, hits: Hits, items: Sequence[Item]) -> np.ndarray:
         """Reflectance towards the sensor of what each ray met."""
@@ -174,7 +180,7 @@ class LidarSensor:
             through = (1 - (0.02 + 0.98 * (1 - cosine) ** 5)) ** 2
             diffuse = np.where(surface["film"], 0.5 * through * diffuse, diffuse)
             retro = np.where(surface["film"], 0.2 * through * retro, retro)
-        return diffuse + retro + surface["specular"] * cosine**40
+        return diffuse + retro + surface["specular"] * cosine**_GLOSS
 
     def _surfaces_of(self, model: Model) -> np.ndarray:
         known = self._models.get(id(model))
