@@ -7,18 +7,18 @@ from collections.abc import Sequence
 import moderngl
 import numpy as np
 
-from amodal_perception_ros.simulation import shaders
+from amodal_perception_ros.simulation import lamp_grid, shaders
 from amodal_perception_ros.simulation.camera_effects import Film
 from amodal_perception_ros.simulation.camera_look import CameraLook
 from amodal_perception_ros.simulation.drawing import Item
 from amodal_perception_ros.simulation.graphics import read_frame, set_uniforms
 from amodal_perception_ros.simulation.meshes import Kind, Model
-from amodal_perception_ros.simulation.shadows import Shadows, distance
+from amodal_perception_ros.simulation.shadows import Shadows
 from amodal_perception_ros.simulation.truth_renderer import TruthRenderer
 from amodal_perception_ros.simulation.view import View
 from amodal_perception_ros.simulation.weather import Weather
 
-SUN_MAP, NOISE_MAP, CONTACT, MIRROR, PICTURE = range(5)
+SUN_MAP, NOISE_MAP, CONTACT, MIRROR, LAMP_MAP, PICTURE = range(6)
 """Texture units."""
 
 STREET_LIGHTS = 35.0
@@ -54,8 +54,6 @@ class Renderer(TruthRenderer):
             self._targets()
             self._noise()
             self._constants()
-        self._lamps = np.zeros((0, 8))
-        self._lamps_of: dict[int, np.ndarray] = {}
         self._ground = 0.0
 
     # Set-up -----------------------------------------------------------------------------------------------
@@ -74,6 +72,7 @@ class Renderer(TruthRenderer):
         self._mirror.repeat_x = self._mirror.repeat_y = False
         self._mirror_frame = c.framebuffer([self._mirror], c.depth_renderbuffer(small))
         self._output = c.framebuffer([c.texture((w, h), 4, dtype="f4")])
+        self._lamp_map = c.texture((2 * lamp_grid.CELLS, lamp_grid.CELLS), 4, dtype="f4")
 
     def _noise(self) -> None:
         """A 256 x 256 tile of smooth value noise (red) and white noise (green)."""
@@ -94,7 +93,7 @@ class Renderer(TruthRenderer):
             "horizon": w.horizon, "fog": w.fog, "clouds": w.clouds, "cloud_scale": w.cloud_scale,
             "cloud_place": w.cloud_place, "wear": w.wear, "puddles": w.puddles, "vehicle_lights": w.vehicle_lights,
             "street_lights": STREET_LIGHTS if w.lamps else 0.0, "sun_map": SUN_MAP, "noise_map": NOISE_MAP,
-            "contact": CONTACT, "mirror": MIRROR, "screen": self._picture_frame.size,
+            "contact": CONTACT, "mirror": MIRROR, "lamp_map": LAMP_MAP, "screen": self._picture_frame.size,
         }  # fmt: skip
         for program in (*self._colour.values(), self._sky_program):
             set_uniforms(program, **values)
@@ -109,18 +108,28 @@ class Renderer(TruthRenderer):
             center: (3,) position of the ego vehicle on the ground [m]; wet ground mirrors at its height.
             things: everything movable in reach.
             footprints: (n, 7) x, y, cos yaw, sin yaw, half length, half width [m], strength of a contact shadow.
-            lamps: (m, 8) x, y, z, power, direction, cosine of the half angle; each thing and tile is lit by the
-                `shaders.MAX_LAMPS` that reach it best.
+            lamps: (m, 8) x, y, z, power, direction, cosine of the half angle; the nearest
+                `lamp_grid.MAX_LAMPS` are lit.
         """
-        self.things, self._lamps, self._lamps_of = list(things), lamps, {}
+        self.things = list(things)
         self._ground = float(center[2])
         with self.context:
             shared: dict[str, object] = {"contact_frame": self._shadows.draw_contact(center, footprints)}
             if self.weather.casts_shadows:
                 items = (*self.tiles, *self.things)
                 shared["sun_projection"] = self._shadows.draw_sun(center, np.array(self.weather.sun), items).T
+            if self.weather.lamps:
+                shared |= self._place_lamps(center, lamps)
             for program in self._colour.values():
                 set_uniforms(program, **shared)
+
+    def _place_lamps(self, center: np.ndarray, lamps: np.ndarray) -> dict[str, object]:
+        near = np.argsort(np.hypot(*(lamps[:, :2] - center[:2]).T), kind="stable")[: lamp_grid.MAX_LAMPS]
+        padded = np.zeros((lamp_grid.MAX_LAMPS, 8))
+        padded[: len(near)] = lamps[near]
+        self._lamp_map.write(lamp_grid.lamp_cells(lamps[near], center).tobytes())
+        low = tuple(lamp_grid.low_corner(center).tolist())
+        return {"lamp": padded[:, :4], "lamp_axis": padded[:, 4:], "lamp_low": low}
 
     def picture(self, view: View, seed: int) -> np.ndarray:
         """Return the (height, width, 3) uint8 RGB picture of a camera; `seed` varies the sensor noise."""
@@ -158,6 +167,7 @@ class Renderer(TruthRenderer):
         self._shadows.use(SUN_MAP, CONTACT)
         self._noise_map.use(NOISE_MAP)
         self._mirror.use(MIRROR)
+        self._lamp_map.use(LAMP_MAP)
         by_kind: dict[int, list[tuple[Item, int, int]]] = {}
         for item in (*self.things, *self.tiles):
             if view.sees(item.model.low, item.model.high, item.matrix):
@@ -169,18 +179,10 @@ class Renderer(TruthRenderer):
             program = self._colour[kind]
             set_uniforms(program, view_projection=view.projection.T, eye=eye, mirroring=float(ground))
             for item, first, count in by_kind[kind]:
-                self._set_item(program, item)
+                set_uniforms(
+                    program, model=item.matrix.T, palette=item.palette, lights=float(item.lights), look=item.look
+                )
                 self.graphics.array(program, item.model).render(vertices=count, first=first)
-
-    def _set_item(self, program: moderngl.Program, item: Item) -> None:
-        set_uniforms(program, model=item.matrix.T, palette=item.palette, lights=float(item.lights), look=item.look)
-        if len(self._lamps):
-            lamps = self._lamps_of.get(id(item))
-            if lamps is None:
-                lamps = self._lamps_of[id(item)] = _reaching(self._lamps, item)
-            padded = np.zeros((shaders.MAX_LAMPS, 8), "f4")
-            padded[: len(lamps)] = lamps
-            set_uniforms(program, lamp_count=len(lamps), lamp=padded[:, :4], lamp_axis=padded[:, 4:])
 
 
 def _mirrored(view: View, height: float) -> View:
@@ -188,11 +190,3 @@ def _mirrored(view: View, height: float) -> View:
     mirror = np.diag([1.0, 1.0, -1.0, 1.0])
     mirror[2, 3] = 2 * height
     return View(view.camera, mirror @ view.odom_from_camera)
-
-
-def _reaching(lamps: np.ndarray, item: Item) -> np.ndarray:
-    """Return the lamps that light an item, the strongest first, at most `shaders.MAX_LAMPS`."""
-    gap = np.array([max(distance(item, lamp[:2]), 0.0) for lamp in lamps])
-    strength = lamps[:, 3] / (gap**2 + 4.0)
-    order = np.argsort(-strength, kind="stable")[: shaders.MAX_LAMPS]
-    return lamps[order[gap[order] ** 2 < shaders.LAMP_REACH * lamps[order, 3]]]

@@ -3,14 +3,9 @@
 from __future__ import annotations
 
 from amodal_perception_ros.labels import SEGMENT_FACTOR
+from amodal_perception_ros.simulation.lamp_grid import CELL, CELLS, MAX_LAMPS, REACH, SLOTS
 from amodal_perception_ros.simulation.meshes import Kind
 from amodal_perception_ros.simulation.surface_shaders import SURFACE
-
-MAX_LAMPS = 12
-"""Lamps that light one thing or tile."""
-
-LAMP_REACH = 16.0
-"""A lamp reaches as far as the root of this times its power [m]."""
 
 VERSION = "#version 330\n"
 
@@ -60,13 +55,13 @@ vec3 sky(vec3 d) {
 """
 
 _SCENE_HEAD = f"""
-const float lamp_reach = {LAMP_REACH:.1f};
+const float lamp_reach = {REACH:.1f}, lamp_cell = {CELL:.1f}; const int lamp_cells = {CELLS}, lamp_slots = {SLOTS};
 in vec3 P; in vec3 N; in vec3 L; in vec2 U; in vec4 C; in float A; flat in float S;
 layout(location = 0) out vec4 result;
 uniform vec3 eye; uniform mat4 sun_projection; uniform sampler2DShadow sun_map; uniform sampler2D contact;
-uniform vec4 contact_frame; uniform int lamp_count; uniform vec4 lamp[{MAX_LAMPS}]; uniform vec4 lamp_axis[{MAX_LAMPS}];
+uniform vec4 contact_frame; uniform vec4 lamp[{MAX_LAMPS}]; uniform vec4 lamp_axis[{MAX_LAMPS}];
 uniform float lights, look, wear, street_lights, vehicle_lights, puddles, mirroring;
-uniform sampler2D mirror; uniform vec2 screen;
+uniform sampler2D mirror, lamp_map; uniform vec2 screen, lamp_low;
 """
 
 _SCENE_MAIN = """
@@ -135,18 +130,25 @@ void main() {
   }
 #endif
 #ifdef LAMPS
-  for (int i = 0; i < lamp_count; i++) {
-    vec3 d = lamp[i].xyz - P; float r2 = dot(d, d) + 0.5, reach = r2 / (lamp_reach * lamp[i].w);
-    if (reach > 1.0) continue;
-    vec3 l = d * inversesqrt(r2);
-    float cone = smoothstep(lamp_axis[i].w, mix(lamp_axis[i].w, 1.0, 0.6), dot(-l, lamp_axis[i].xyz));
-    float lit = clamp(dot(n, l), 0.0, 1.0) * occlusion;
+  ivec2 place = ivec2(floor((P.xy - lamp_low) / lamp_cell));
+  if (all(greaterThanEqual(place, ivec2(0))) && all(lessThan(place, ivec2(lamp_cells)))) {
+    vec4 first = texelFetch(lamp_map, place, 0), second = texelFetch(lamp_map, place + ivec2(lamp_cells, 0), 0);
+    float slots[8] = float[](first.x, first.y, first.z, first.w, second.x, second.y, second.z, second.w);
+    for (int k = 0; k < lamp_slots; k++) {
+      if (slots[k] < 0.0) break;
+      int i = int(slots[k]);
+      vec3 d = lamp[i].xyz - P; float r2 = dot(d, d) + 0.5, reach = min(r2 / (lamp_reach * lamp[i].w), 1.0);
+      vec3 l = d * inversesqrt(r2);
+      float along = dot(-l, lamp_axis[i].xyz), cone = smoothstep(lamp_axis[i].w, mix(lamp_axis[i].w, 1.0, 0.6), along);
+      if (lamp[i].w > 40.0) { float h = along * along; h *= h; h *= h; h *= h; h *= h; cone *= 0.1 + 1.6 * h * h; }
+      float lit = clamp(dot(n, l), 0.0, 1.0) * occlusion;
 #ifdef GLOSSY
-    if (rough < 0.55) { float h = clamp(dot(R, l), 0.0, 1.0); h *= h; h *= h; h *= h; lit += 0.8 * h * h * h; }
+      if (rough < 0.55) { float h = clamp(dot(R, l), 0.0, 1.0); h *= h; h *= h; h *= h; lit += 0.8 * h * h * h; }
 #endif
-    vec3 tint = lamp[i].w < 10.0 ? vec3(1.0, 0.06, 0.03)
-      : lamp[i].w < 40.0 ? vec3(1.0, 0.74, 0.45) : vec3(1.0, 0.95, 0.85);
-    c += albedo * tint * (lit * cone * min(lamp[i].w / r2, 5.0) * (1.0 - reach * reach));
+      vec3 tint = lamp[i].w < 10.0 ? vec3(1.0, 0.06, 0.03)
+        : lamp[i].w < 40.0 ? vec3(1.0, 0.74, 0.45) : vec3(1.0, 0.95, 0.85);
+      c += albedo * tint * (lit * cone * min(lamp[i].w / r2, 5.0) * (1.0 - reach * reach));
+    }
   }
 #endif
   c += emission;
