@@ -122,12 +122,11 @@ def test_distributions_are_replaced(tmp_path):
     assert reader.info["overrides"]["rig"]["fov"] == 60
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-def test_an_impossible_field_of_view_is_named(tmp_path, workers):
+def test_an_impossible_field_of_view_is_named_before_anything_is_made(tmp_path):
     made = configs(2, overrides={"rig": {"fov": 180}})
-    with pytest.raises(InputError, match=r"cannot simulate seq_00004\d with these distributions: .*fov.* 180"):
-        generate(tmp_path, made, workers=workers)
-    assert [path.name for path in tmp_path.iterdir()] == ["manifest.json"]
+    with pytest.raises(InputError, match=r"cannot simulate seq_000040 with these distributions: rig\.fov = 180 deg"):
+        generate(tmp_path, made)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_killed_worker_is_reported_and_leaves_no_sequence(tmp_path):

@@ -30,6 +30,7 @@ from amodal_perception_ros.simulation.camera_look import draw_camera_look
 from amodal_perception_ros.simulation.config import LAYOUTS, WEATHERS
 from amodal_perception_ros.simulation.graphics import RendererError
 from amodal_perception_ros.simulation.renderer import Renderer
+from amodal_perception_ros.simulation.rig import draw_rig
 from amodal_perception_ros.simulation.sequence import SequenceRunner
 
 ALL = "all"
@@ -114,6 +115,9 @@ def generate(
     """
     if workers < 1:
         raise InputError(f"cannot simulate with {workers} workers; at least 1")
+    for config in configs:
+        with _distribution_errors(config):
+            draw_rig(config)
     base = Path(out) / split if split else Path(out)
     _write_manifest(base, configs)
     remaining = [config for config in configs if not _is_finished(base, config)]
@@ -221,7 +225,8 @@ def _work(job: _Job) -> SequenceConfig:
 def _write_sequence(job: _Job, on_frame: Callable[[], object]) -> None:
     """Simulate and write one sequence; an exception of `on_frame` leaves nothing of it."""
     out, split, config, derived = job
-    runner = _runner(config)
+    with _distribution_errors(config):
+        runner = SequenceRunner(config)
     try:
         info = _settings(config) | {"resolved": resolved(runner), "version": __version__}
         quality = draw_camera_look(config).jpeg_quality
@@ -233,9 +238,11 @@ def _write_sequence(job: _Job, on_frame: Callable[[], object]) -> None:
         runner.release()
 
 
-def _runner(config: SequenceConfig) -> SequenceRunner:
+@contextmanager
+def _distribution_errors(config: SequenceConfig) -> Iterator[None]:
+    """Values from the user's distributions may be impossible together; those of the simulator's own may not."""
     try:
-        return SequenceRunner(config)
+        yield
     except ValueError as error:
         if not config.overrides:
             raise
