@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -137,7 +138,7 @@ def _drop_bar(mesh: MeshBuilder, shape: BikeShape) -> None:
         y = side * shape.grip_y
         points = [top, (top[0] + 0.02, y, z + 0.03), (x + 0.04, y, z + 0.02), (x + 0.05, y, z - 0.07),
                   (x - 0.03, y, z - 0.12), (x - 0.1, y, z - 0.12)]  # fmt: skip
-        for a, b in zip(points[:-1], points[1:]):
+        for a, b in pairwise(points):
             mesh.add(tube(a, b, 0.014, 5), DARK)
 
 
@@ -250,7 +251,7 @@ def _family(mesh: MeshBuilder, shape: BikeShape, rng: np.random.Generator) -> No
     mesh.add(extruded([(x - 0.15, z), (x + 0.2, z), (x + 0.22, z + 0.1), (x - 0.14, z + 0.12)], 0.14), DARK)
     mesh.add(
         hull(
-            [(x - 0.25, z + 0.3, z + 0.62, 0.12), (x - 0.2, z + 0.02, z + 0.65, 0.16), (x - 0.12, z, z + 0.6, 0.13)], 10
+            [(x - 0.25, z + 0.2, z + 0.42, 0.1), (x - 0.2, z + 0.02, z + 0.45, 0.15), (x - 0.12, z, z + 0.4, 0.13)], 10
         ),
         DARK,
     )

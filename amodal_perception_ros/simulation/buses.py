@@ -200,8 +200,8 @@ def _running_gear(mesh: MeshBuilder, form: BusShape, axles: tuple[float, ...]) -
 def _bonnet(mesh: MeshBuilder, form: BusShape) -> None:
     """A bonnet in front of the body, with round mudguards over the front wheels."""
     back, half = form.cab_back + 0.05, form.width / 2 - 0.32
-    levels = [(0.6, back, -0.08, half), (0.8, back, 0.0, half), (1.3, back, -0.02, half), (1.52, back, -0.2, half - 0.05),
-              (1.62, back, -0.5, half - 0.25)]  # fmt: skip
+    levels = [(0.6, back, -0.08, half), (0.8, back, 0.0, half), (1.3, back, -0.02, half),
+              (1.52, back, -0.2, half - 0.05), (1.62, back, -0.5, half - 0.25)]  # fmt: skip
     mesh.add_mixed(*Shell(levels, [], 0.2).part())
     mesh.add(box((0.0, 0, 1.05), (0.03, 1.1, 0.42)), DARK)
     mesh.add(box((0.08, 0, 0.62), (0.16, form.width - 0.25, 0.26)), DARK)

@@ -23,6 +23,7 @@ from amodal_perception_ros.simulation.vehicles import (
     hull,
 )  # fmt: skip
 
+ENGINE = Material((0.11, 0.11, 0.115), 0.4)
 CHROME = Material((0.5, 0.5, 0.52), 0.15)
 BOX = Material((0.7, 0.7, 0.7), 0.5, FRAME.kind, slot=2)
 
@@ -79,7 +80,8 @@ _SHAPES: dict[str, MotorcycleShape] = {
         (-0.78, 0.82),
         painted=(((-0.02, 0.74, 0.86, 0.1), (0.12, 0.7, 0.97, 0.16), (0.3, 0.7, 0.98, 0.17), (0.42, 0.76, 0.9, 0.1)),
                  ((-0.8, 0.78, 0.85, 0.04), (-0.62, 0.7, 0.84, 0.11), (-0.4, 0.66, 0.78, 0.12))),
-        seats=(((-0.7, 0.8, 0.88, 0.07), (-0.45, 0.77, 0.87, 0.13), (-0.2, 0.74, 0.81, 0.14), (0.0, 0.76, 0.83, 0.09)),),
+        seats=(((-0.7, 0.8, 0.88, 0.07), (-0.45, 0.77, 0.87, 0.13), (-0.2, 0.74, 0.81, 0.14), (0.0, 0.76, 0.83, 0.09)),
+               ),
         metal=(_ENGINE,)),
     "scooter": MotorcycleShape(
         (-0.62, 0.235), (0.66, 0.235), 0.11, (0.44, 0.9), (-0.36, 0.81), (0.3, 1.03), 0.32, (0.1, 0.29), (0.42, 1.04),
@@ -102,8 +104,8 @@ _SHAPES: dict[str, MotorcycleShape] = {
                  ((-0.1, 0.24, 0.4, 0.13), (0.05, 0.2, 0.7, 0.21), (0.3, 0.28, 0.86, 0.22), (0.5, 0.52, 1.0, 0.19),
                   (0.64, 0.68, 1.0, 0.15), (0.78, 0.74, 0.86, 0.05)),
                  ((-0.9, 0.93, 0.99, 0.03), (-0.72, 0.82, 0.98, 0.1), (-0.4, 0.7, 0.84, 0.13))),
-        seats=(((-0.72, 0.95, 1.02, 0.06), (-0.52, 0.88, 0.98, 0.11), (-0.42, 0.78, 0.9, 0.12), (-0.2, 0.76, 0.83, 0.13),
-                (0.0, 0.78, 0.85, 0.08)),)),
+        seats=(((-0.72, 0.95, 1.02, 0.06), (-0.52, 0.88, 0.98, 0.11), (-0.42, 0.78, 0.9, 0.12),
+                (-0.2, 0.76, 0.83, 0.13), (0.0, 0.78, 0.85, 0.08)),)),
     "enduro": MotorcycleShape(
         (-0.74, 0.33), (0.76, 0.36), 0.12, (0.46, 1.06), (-0.2, 0.92), (0.28, 1.17), 0.4, (-0.1, 0.4), (0.56, 1.02),
         (-0.86, 0.96),
@@ -120,13 +122,14 @@ _SHAPES: dict[str, MotorcycleShape] = {
                  ((0.02, 0.26, 0.5, 0.16), (0.25, 0.3, 0.9, 0.28), (0.5, 0.42, 1.12, 0.3), (0.66, 0.6, 1.14, 0.26),
                   (0.84, 0.74, 0.98, 0.1)),
                  ((-1.02, 0.72, 0.84, 0.08), (-0.8, 0.66, 0.86, 0.14), (-0.45, 0.62, 0.8, 0.15))),
-        seats=(((-0.85, 0.84, 0.92, 0.13), (-0.5, 0.82, 0.92, 0.17), (-0.38, 0.76, 0.88, 0.17), (-0.2, 0.74, 0.82, 0.17),
-                (0.02, 0.76, 0.84, 0.1)),),
+        seats=(((-0.85, 0.84, 0.92, 0.13), (-0.5, 0.82, 0.92, 0.17), (-0.38, 0.76, 0.88, 0.17),
+                (-0.2, 0.74, 0.82, 0.17), (0.02, 0.76, 0.84, 0.1)),),
         metal=(_ENGINE,)),
     "moped": MotorcycleShape(
         (-0.58, 0.29), (0.62, 0.29), 0.06, (0.4, 0.82), (-0.3, 0.8), (0.2, 1.0), 0.3, (-0.02, 0.27), (0.5, 0.84),
         (-0.7, 0.68),
-        painted=(((-0.1, 0.34, 0.46, 0.05), (0.12, 0.34, 0.52, 0.06), (0.3, 0.5, 0.68, 0.05), (0.38, 0.62, 0.78, 0.035)),
+        painted=(((-0.1, 0.34, 0.46, 0.05), (0.12, 0.34, 0.52, 0.06), (0.3, 0.5, 0.68, 0.05),
+                  (0.38, 0.62, 0.78, 0.035)),
                  ((-0.42, 0.46, 0.62, 0.07), (-0.25, 0.4, 0.64, 0.08), (-0.14, 0.36, 0.54, 0.06))),
         seats=(((-0.46, 0.73, 0.81, 0.1), (-0.3, 0.72, 0.8, 0.12), (-0.1, 0.72, 0.78, 0.05)),),
         dark=(((-0.72, 0.66, 0.69, 0.07), (-0.35, 0.67, 0.71, 0.08)),),
@@ -153,7 +156,7 @@ def build_motorcycle(rng: np.random.Generator, shape: str) -> Model:
     for x, radius in (form.rear, form.front):
         width = form.tyre * (0.75 if x > 0 else 1.0)
         add_spoked_wheel(mesh, x, radius, width, form.spokes, 0.005 if form.spokes > 6 else 0.014)
-    for bodies, material in ((form.painted, FRAME), (form.dark, DARK), (form.seats, SEAT), (form.metal, METAL)):
+    for bodies, material in ((form.painted, FRAME), (form.dark, DARK), (form.seats, SEAT), (form.metal, ENGINE)):
         for stations in bodies:
             mesh.add(hull(stations), material)
     _fork_and_swing_arm(mesh, form, cover=shape in ("scooter", "delivery"))
@@ -177,7 +180,7 @@ def _fork_and_swing_arm(mesh: MeshBuilder, form: MotorcycleShape, cover: bool) -
     mesh.add(arc(front, front_r, front_r + 0.03, form.tyre * 0.45, 0.4, 2.7), FRAME)
     mesh.add(arc(rear, rear_r, rear_r + 0.035, form.tyre * 0.55, 0.9, 3.4), DARK)
     mesh.add(capsule((0.1, -0.15, 0.28), (rear - 0.08, -0.2, rear_r + 0.08), 0.03, 0.048, 8), DARK if cover else CHROME)
-    if not cover:
+    if not cover and form.tyre > 0.1:
         mesh.add(box((-0.12, 0, 0.5), (0.4, 0.16, 0.4)), DARK)
 
 
@@ -231,7 +234,7 @@ def _plain(mesh: MeshBuilder, form: MotorcycleShape, rng: np.random.Generator) -
 def _cruiser(mesh: MeshBuilder, form: MotorcycleShape, rng: np.random.Generator) -> None:
     mesh.add(capsule((0.1, -0.17, 0.42), (-0.9, -0.22, 0.4), 0.04, 0.055, 8), CHROME)
     if rng.random() < 0.5:
-        _windscreen(mesh, (0.56, 0.96), (0.36, 1.4), 0.26)
+        _windscreen(mesh, (0.56, 0.96), (0.38, 1.3), 0.24)
     if rng.random() < 0.5:
         for side in (-1, 1):
             mesh.add(
@@ -256,7 +259,7 @@ def _sport(mesh: MeshBuilder, form: MotorcycleShape, rng: np.random.Generator) -
 
 
 def _tourer(mesh: MeshBuilder, form: MotorcycleShape, rng: np.random.Generator) -> None:
-    _windscreen(mesh, (0.72, 1.06), (0.46, 1.5), 0.26)
+    _windscreen(mesh, (0.72, 1.06), (0.48, 1.42), 0.24)
     for side in (-1, 1):
         mesh.add(
             hull(
@@ -280,7 +283,7 @@ def _delivery(mesh: MeshBuilder, form: MotorcycleShape, rng: np.random.Generator
     _top_box(mesh, -0.72, 0.8, (0.48, 0.5, float(rng.uniform(0.45, 0.55))), BOX)
     mesh.add(box((-0.7, 0, 0.78), (0.5, 0.3, 0.04)), METAL)
     if rng.random() < 0.6:
-        _windscreen(mesh, (0.48, 1.0), (0.34, 1.46), 0.27)
+        _windscreen(mesh, (0.48, 1.0), (0.36, 1.36), 0.24)
 
 
 _EXTRAS: dict[str, Callable[[MeshBuilder, MotorcycleShape, np.random.Generator], None]] = {

@@ -93,26 +93,31 @@ def _cab_details(mesh: MeshBuilder, half: float, sill: float, top: float, seams:
 
 def _chassis(mesh: MeshBuilder, rear: float, axles: Sequence[float], radius: float = 0.5, width: float = 2.45,
              front_axle: bool = True, start: float = -1.2, guards: bool = True) -> None:  # fmt: skip
-    """Rails, wheels (twin ones behind), tanks, side guards, rear bumper with lamps and plate."""
+    """Rails, wheels (twin ones behind), mudguards and side guards."""
     half, rail = width / 2, radius * 1.75
+    low, high = max(axles) + radius + 0.25, (AXLE - radius - 0.3 if front_axle else start)
     for side in (-1, 1):
         mesh.add(box((0.5 * (rear + start), side * 0.4, rail), (start - rear, 0.1, 0.24)), DARK)
         if front_axle:
             add_wheel(mesh, AXLE, side * (half - 0.17), radius, 0.3, side, spokes=0)
         for x in axles:
             add_wheel(mesh, x, side * (half - 0.3), radius, 0.56, side, spokes=0)
-        mesh.add(box((rear + 0.02, side * (half - 0.28), 0.8), (0.06, 0.42, 0.14)), TAILLIGHT)
-        mesh.add(box((rear + 0.015, side * (half - 0.6), 0.8), (0.06, 0.16, 0.13)), INDICATOR)
         mesh.add(box((max(axles) + radius + 0.12, side * (half - 0.3), 0.62), (0.02, 0.56, 0.5)), DARK)
         mesh.add(box((min(axles) - radius - 0.12, side * (half - 0.3), 0.55), (0.02, 0.56, 0.45)), DARK)
-        low, high = max(axles) + radius + 0.25, (AXLE - radius - 0.3 if front_axle else start)
-        if guards and high - low > 0.7:
-            for z in (0.5, 0.78):
-                mesh.add(box((0.5 * (low + high), side * (half - 0.06), z), (high - low, 0.04, 0.1)), METAL)
-    mesh.add(box((rear + 0.06, 0, 0.55), (0.1, width - 0.15, 0.12)), DARK)
-    mesh.add(box((rear, 0, 0.8), (0.02, 0.52, 0.12)), PLATE)
+        for z in (0.5, 0.78) if guards and high - low > 0.7 else ():
+            mesh.add(box((0.5 * (low + high), side * (half - 0.06), z), (high - low, 0.04, 0.1)), METAL)
     for x in (*axles, *((AXLE,) if front_axle else ())):
         mesh.add(box((x, 0, radius), (0.16, width - 0.6, 0.16)), DARK)
+
+
+def _rear_end(mesh: MeshBuilder, rear: float, width: float = 2.45) -> None:
+    """Rear bumper, lamps and plate."""
+    half = width / 2
+    mesh.add(box((rear + 0.06, 0, 0.55), (0.1, width - 0.15, 0.12)), DARK)
+    mesh.add(box((rear, 0, 0.8), (0.02, 0.52, 0.12)), PLATE)
+    for side in (-1, 1):
+        mesh.add(box((rear + 0.02, side * (half - 0.28), 0.8), (0.06, 0.42, 0.14)), TAILLIGHT)
+        mesh.add(box((rear + 0.015, side * (half - 0.6), 0.8), (0.06, 0.16, 0.13)), INDICATOR)
 
 
 def _tanks(mesh: MeshBuilder, x: float) -> None:
@@ -125,6 +130,7 @@ def _box(mesh: MeshBuilder, rng: np.random.Generator) -> None:
     rear = -2.05 - float(rng.uniform(4.6, 6.4))
     _cab(mesh, 2.75)
     _chassis(mesh, rear, [rear + 1.5])
+    _rear_end(mesh, rear)
     _tanks(mesh, -3.0)
     add_box_body(mesh, rear, -2.05, 1.05, float(rng.uniform(3.3, 3.75)), rng)
 
@@ -135,6 +141,7 @@ def _curtain_semi(mesh: MeshBuilder, rng: np.random.Generator) -> None:
     _chassis(mesh, -5.0, [-4.3], guards=False)
     _tanks(mesh, -3.1)
     _chassis(mesh, rear, [rear + 1.2, rear + 2.45, rear + 3.7], front_axle=False, start=-2.9)
+    _rear_end(mesh, rear)
     mesh.add(box((-6.0, 0.7, 0.6), (0.15, 0.1, 0.9)), METAL).add(box((-6.0, -0.7, 0.6), (0.15, 0.1, 0.9)), METAL)
     add_curtain_body(mesh, rear, -2.75, 1.15, 3.9)
 
@@ -143,6 +150,7 @@ def _tipper(mesh: MeshBuilder, rng: np.random.Generator) -> None:
     rear = -2.1 - float(rng.uniform(4.6, 5.6))
     _cab(mesh, 2.8)
     _chassis(mesh, rear + 0.25, [rear + 1.2, rear + 2.5])
+    _rear_end(mesh, rear + 0.25)
     _tanks(mesh, -2.75)
     add_tipper_body(mesh, rear, -2.0, 1.15, rng)
 
@@ -151,6 +159,7 @@ def _tanker(mesh: MeshBuilder, rng: np.random.Generator) -> None:
     rear = -2.15 - float(rng.uniform(5.4, 6.8))
     _cab(mesh, 2.8)
     _chassis(mesh, rear, [rear + 1.3, rear + 2.6])
+    _rear_end(mesh, rear)
     _tanks(mesh, -2.9)
     add_tank(mesh, rear + 0.1, -2.15, 1.05)
 
@@ -159,6 +168,7 @@ def _flatbed(mesh: MeshBuilder, rng: np.random.Generator) -> None:
     rear = -2.1 - float(rng.uniform(5.2, 6.8))
     _cab(mesh, 2.7)
     _chassis(mesh, rear, [rear + 1.6])
+    _rear_end(mesh, rear)
     _tanks(mesh, -3.0)
     add_flatbed(mesh, rear, -2.05, 1.05, rng)
 
@@ -167,6 +177,7 @@ def _refuse(mesh: MeshBuilder, rng: np.random.Generator) -> None:
     rear = -2.0 - float(rng.uniform(5.6, 6.4))
     _cab(mesh, 2.65)
     _chassis(mesh, rear + 0.5, [rear + 1.9, rear + 3.2])
+    _rear_end(mesh, rear + 0.5)
     _tanks(mesh, -2.8)
     add_refuse_body(mesh, rear, -2.05, 0.95)
     for side in (-1, 1):
@@ -177,6 +188,7 @@ def _mixer(mesh: MeshBuilder, rng: np.random.Generator) -> None:
     rear = -8.3 - float(rng.uniform(0, 0.5))
     _cab(mesh, 2.75)
     _chassis(mesh, rear + 0.5, [rear + 1.5, rear + 2.8])
+    _rear_end(mesh, rear + 0.5)
     _tanks(mesh, -2.75)
     add_mixer_drum(mesh, rear, -2.2)
 
@@ -185,6 +197,7 @@ def _fire_engine(mesh: MeshBuilder, rng: np.random.Generator) -> None:
     rear = -float(rng.uniform(7.2, 8.2))
     _cab(mesh, 2.85, 2.75, crew=True)
     _chassis(mesh, rear, [rear + 1.7], guards=False)
+    _rear_end(mesh, rear)
     add_fire_body(mesh, rear, -2.8)
     mesh.add(box((-0.75, 0, 2.92), (0.3, 1.5, 0.16)), BEACON)
 
@@ -193,6 +206,7 @@ def _car_transporter(mesh: MeshBuilder, rng: np.random.Generator) -> None:
     rear = -float(rng.uniform(8.6, 9.6))
     _cab(mesh, 2.6)
     _chassis(mesh, rear, [rear + 2.0, rear + 3.2])
+    _rear_end(mesh, rear)
     add_cars_on_decks(mesh, rear, rng)
 
 
@@ -200,6 +214,7 @@ def _container(mesh: MeshBuilder, rng: np.random.Generator) -> None:
     rear = -2.25 - 6.1
     _cab(mesh, 2.85)
     _chassis(mesh, rear, [rear + 1.2, rear + 2.5])
+    _rear_end(mesh, rear)
     _tanks(mesh, -2.9)
     add_container(mesh, rear, -2.25, 1.12)
 
@@ -209,6 +224,7 @@ def _dropside(mesh: MeshBuilder, rng: np.random.Generator) -> None:
     rear = -1.75 - float(rng.uniform(3.2, 4.2))
     _cab(mesh, 2.15, 1.72, 1.95, scale=0.74)
     _chassis(mesh, rear, [rear + 1.1], radius=0.37, width=1.98)
+    _rear_end(mesh, rear, 1.98)
     add_dropside(mesh, rear, -1.75, 0.82, bool(rng.random() < 0.5))
 
 

@@ -193,7 +193,8 @@ class Shell:
 def add_wheel_arch(mesh: MeshBuilder, x: float, radius: float, axle_z: float, half_width: float, top: float,
                    half_length: float) -> None:  # fmt: skip
     """Round off the rectangular wheel openings of a `Shell` on both sides and darken the space behind them."""
-    angle = np.linspace(0, np.pi, 11)
+    corner = float(np.arctan2(top - axle_z, half_length))
+    angle = np.sort(np.concatenate([np.linspace(0, np.pi, 9), [corner, np.pi - corner]]))
     circle = np.stack([x + radius * np.cos(angle), axle_z + radius * np.sin(angle)], 1)
     scale = np.minimum(half_length / np.maximum(np.abs(np.cos(angle)), 1e-6),
                        (top - axle_z) / np.maximum(np.sin(angle), 1e-6))  # fmt: skip
