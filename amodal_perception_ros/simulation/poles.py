@@ -74,7 +74,7 @@ def add_street_lamp(
         reach = 1.2
         site.add(moved(cylinder(0.09, height, 8, top=0.06), (0, 0, height / 2)), post, POLE)
         top = np.array([[0, 0, height - 0.05]])
-        site.add(tubes(top, (*top, reach, 0, 0.3), np.array([0.05]), np.array([0.035]), 6), post, POLE)
+        site.add(tubes(top, top + np.array([reach, 0, 0.3]), np.array([0.05]), np.array([0.035]), 6), post, POLE)
         height += 0.3
     site.boxes(DARK_STEEL, POLE, ((reach, 0, height + 0.01), (0.7, 0.26, 0.1)))
     site.boxes(STREET_LAMP, POLE, ((reach, 0, height - 0.05), (0.6, 0.2, 0.03)))
