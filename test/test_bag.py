@@ -22,6 +22,11 @@ def frames(count=FRAMES):
     return [make_sample(index, rig=rig).frame for index in range(count)]
 
 
+def samples(count=FRAMES):
+    rig = make_rig()
+    return [make_sample(index, rig=rig) for index in range(count)]
+
+
 @pytest.fixture(scope="module")
 def recorded(tmp_path_factory):
     return write_bag(frames(), tmp_path_factory.mktemp("bag") / "drive.mcap", jpeg_quality=95)
@@ -204,6 +209,50 @@ def test_the_carla_profile_is_the_bridges(carla):
     assert not odometry.twist.covariance.any()
     (_, _, cloud) = decoded(carla, f"{ego}/lidar")[0]
     assert (cloud.height, cloud.is_dense, cloud.point_step) == (1, False, 16)
+
+
+def test_inertial_and_satellite_readings_and_rings_are_the_samples(tmp_path):
+    given = samples()
+    path = write_bag(iter(given), tmp_path / "drive.mcap")
+    imu, gnss = decoded(path, "/imu/data"), decoded(path, "/gnss/fix")
+    assert (len(imu), len(gnss)) == (FRAMES, FRAMES)
+    for sample, (_, stamp, message) in zip(given, imu):
+        assert ns(message.header) == stamp == sample.imu.stamp_ns
+        assert message.header.frame_id == "base_link"
+        q, turn, force = message.orientation, message.angular_velocity, message.linear_acceleration
+        assert (q.x, q.y, q.z, q.w) == tuple(sample.imu.orientation)
+        assert (turn.x, turn.y, turn.z) == (0.01, -0.02, 0.5)
+        assert (force.x, force.y, force.z) == (0.1, 0.4, 9.81)
+    for sample, (_, _, message) in zip(given, gnss):
+        assert (message.latitude, message.longitude, message.altitude) == (sample.gnss.latitude, 7.8314, 270.25)
+        assert (message.status.status, message.status.service, message.position_covariance_type) == (0, 1, 2)
+        assert message.position_covariance.tolist() == [2.25, 0, 0, 0, 2.25, 0, 0, 0, 2.25]
+    for sample, (_, _, cloud) in zip(given, decoded(path, "/lidar/points")):
+        fields = [(f.name, f.offset, f.datatype) for f in cloud.fields]
+        assert fields == [("x", 0, 7), ("y", 4, 7), ("z", 8, 7), ("intensity", 12, 7), ("ring", 16, 4)]
+        assert (cloud.point_step, cloud.row_step) == (18, 18 * 200)
+        rows = cloud.data.reshape(-1, 18)
+        assert np.array_equal(rows[:, :16].copy().view("<f4"), sample.frame.lidar)
+        assert np.array_equal(rows[:, 16:].copy().view("<u2")[:, 0], sample.point_rings)
+
+
+def test_the_carla_profile_has_the_bridges_inertial_and_satellite_sensors(tmp_path):
+    path = write_bag(samples(2), tmp_path / "carla.mcap", "carla")
+    ego = "/carla/ego_vehicle"
+    (_, stamp, imu), _ = decoded(path, f"{ego}/imu")
+    (_, _, gnss), _ = decoded(path, f"{ego}/gnss")
+    assert stamp == ns(imu.header) == ns(gnss.header)
+    assert abs(stamp - 50_000_000) < 1000
+    assert (imu.header.frame_id, gnss.header.frame_id) == ("ego_vehicle/imu", "ego_vehicle/gnss")
+    # What the bridge does not fill stays as the message's default.
+    assert (gnss.status.status, gnss.status.service, gnss.position_covariance_type) == (0, 0, 0)
+    assert not gnss.position_covariance.any()
+    (_, _, cloud), _ = decoded(path, f"{ego}/lidar")
+    assert ([f.name for f in cloud.fields], cloud.point_step) == (["x", "y", "z", "intensity"], 16)
+    (_, _, tf), _ = decoded(path, "/tf")
+    mounted = {t.child_frame_id: matrix(t.transform) for t in tf.transforms if t.header.frame_id == "ego_vehicle"}
+    assert set(mounted) == {f"ego_vehicle/{n}" for n in ("rgb_front", "rgb_right", "lidar", "imu", "gnss")}
+    assert np.array_equal(mounted["ego_vehicle/imu"], np.eye(4))
 
 
 def test_other_mcap_tools_can_read_it(recorded):

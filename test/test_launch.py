@@ -10,7 +10,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from amodal_perception_ros.datasets.bag_messages import PROFILES
+from amodal_perception_ros.datasets.bag_profiles import PROFILES
 from amodal_perception_ros.ros.parameter_table import (
     DEFAULT_CAMERAS,
     PARAMETERS,

@@ -1,4 +1,4 @@
-"""Writes frames into a rosbag2 recording and opens recordings; plain Python, no ROS needed (library: rosbags)."""
+"""Writes samples into a rosbag2 recording and opens recordings; plain Python, no ROS needed (library: rosbags)."""
 
 from __future__ import annotations
 
@@ -14,9 +14,11 @@ from typing import Literal, NamedTuple
 from rosbags.interfaces import Connection, ConnectionExtRosbag2, QosDurability, QosReliability
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, Reader, StoragePlugin, Writer
 
-from amodal_perception_ros.datasets.bag_messages import PROFILES, jazzy, messages, qos
+from amodal_perception_ros.datasets.bag_messages import jazzy, messages, qos
+from amodal_perception_ros.datasets.bag_profiles import PROFILES
+from amodal_perception_ros.datasets.codecs import unwritable
 from amodal_perception_ros.errors import InputError
-from amodal_perception_ros.scene import SurroundFrame
+from amodal_perception_ros.scene import Sample, SurroundFrame, SurroundScene
 
 _METADATA_VERSION: Literal[8] = 8
 """Version of the rosbag2 metadata: 8 spells QoS in numbers as Humble and Iron do, 9 in words; Jazzy reads both."""
@@ -29,14 +31,14 @@ class BagError(InputError):
 
 
 def write_bag(
-    frames: Iterable[SurroundFrame], out: Path | str, profile: str = "default", jpeg_quality: int = 90
+    recorded: Iterable[Sample | SurroundFrame], out: Path | str, profile: str = "default", jpeg_quality: int = 90
 ) -> Path:
     """Write frames as a rosbag2 recording (MCAP, zstd chunks, ROS 2 Jazzy messages, definitions embedded).
 
     Topics and encodings of the profiles are in docs/data-format.md. Messages are logged at their sensor stamps.
 
     Args:
-        frames: in order of time.
+        recorded: in order of time; a sample's IMU, GNSS and rings are written beside what its frame holds.
         out: `NAME.mcap` makes this single file and replaces an older one; any other path makes a rosbag2 folder
             with metadata.yaml and must not exist.
         profile: "default" or "carla" (topics, frames and raw images of the CARLA ROS bridge).
@@ -46,7 +48,7 @@ def write_bag(
         The file or folder.
 
     Raises:
-        BagError: the folder exists, or there is no frame.
+        BagError: the folder exists, there is no frame, or the disk is full.
         ValueError: the profile is unknown.
     """
     out = Path(out)
@@ -55,27 +57,41 @@ def write_bag(
     single = out.suffix == ".mcap"
     if out.exists() and (not single or out.is_dir()):
         raise BagError(f"{out}: exists already; choose another name or one that ends in .mcap")
+    try:
+        _write_in_place(recorded, out, profile, jpeg_quality)
+    except OSError as error:
+        raise BagError(str(unwritable(out, error))) from error
+    return out
+
+
+def _write_in_place(recorded: Iterable[Sample | SurroundFrame], out: Path, profile: str, jpeg_quality: int) -> None:
+    """Write the recording in a folder beside its place, so that nothing half-written ever has the final name."""
+    single = out.suffix == ".mcap"
     out.parent.mkdir(parents=True, exist_ok=True)
-    # The recording grows in a folder beside its place, so that nothing half-written ever has the final name.
     with tempfile.TemporaryDirectory(prefix=".bag-", dir=out.parent) as folder:
         draft = Path(folder, out.stem if single else out.name)
-        if _write(frames, draft, profile, jpeg_quality) == 0:
+        if _write(map(_as_sample, recorded), draft, profile, jpeg_quality) == 0:
             raise BagError(f"{out}: no frames to write")
         if single:
             os.replace(draft / f"{draft.name}.mcap", out)
         else:
             shutil.move(draft, out)
-    return out
 
 
-def _write(frames: Iterable[SurroundFrame], folder: Path, profile: str, jpeg_quality: int) -> int:
+def _as_sample(recorded: Sample | SurroundFrame) -> Sample:
+    if isinstance(recorded, Sample):
+        return recorded
+    return Sample("", 0, recorded, SurroundScene(recorded.stamp_ns, {}))
+
+
+def _write(samples: Iterable[Sample], folder: Path, profile: str, jpeg_quality: int) -> int:
     """Write the recording and return its number of messages."""
     types, count = jazzy(), 0
     connections: dict[str, Connection] = {}
     writer = Writer(folder, version=_METADATA_VERSION, storage_plugin=StoragePlugin.MCAP)
     writer.set_compression(CompressionMode.STORAGE, CompressionFormat.ZSTD)
     with writer:
-        for outgoing in messages(frames, PROFILES[profile], jpeg_quality):
+        for outgoing in messages(samples, PROFILES[profile], jpeg_quality):
             connection = connections.get(outgoing.topic)
             if connection is None:
                 connection = connections[outgoing.topic] = writer.add_connection(

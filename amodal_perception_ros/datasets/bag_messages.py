@@ -1,9 +1,8 @@
-"""Turns frames into ROS 2 messages for a bag, under the topic names and encodings of a profile."""
+"""Turns samples into ROS 2 messages for a bag, under the topic names and encodings of a profile."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from functools import cache
 from itertools import chain
 from typing import Any, NamedTuple
@@ -14,12 +13,13 @@ from rosbags.typesys import Stores, get_typestore
 from rosbags.typesys.store import Typestore
 from scipy.spatial.transform import Rotation
 
+from amodal_perception_ros.datasets.bag_profiles import CARLA_STEP_NS, Profile
 from amodal_perception_ros.datasets.codecs import encode_jpeg
-from amodal_perception_ros.scene import Camera, SurroundFrame
+from amodal_perception_ros.scene import Camera, GnssFix, ImuReading, Sample, SurroundFrame
 
 _UNKNOWN_VARIANCE = 1e6
-_FLOAT32 = 7
-_CARLA_STEP_NS = 50_000_000
+_UINT16, _FLOAT32 = 4, 7
+_GPS = 1
 _FOREVER = QosTime(0, 0)
 
 
@@ -30,64 +30,6 @@ class Outgoing(NamedTuple):
     type: str
     stamp_ns: int
     message: Any
-
-
-@dataclass(frozen=True)
-class Profile:
-    """Names and encodings of a recording.
-
-    Attributes:
-        image, camera_info: topic patterns with "{}" for the camera's name.
-        lidar, odometry: topics.
-        camera_frame: pattern of the optical frame's name.
-        base_frame, odom_frame, lidar_frame: frame names.
-        compressed: JPEG in CompressedImage, else raw bgra8 in Image.
-        static_extrinsics: sensor transforms once on /tf_static, else every tick on /tf.
-        one_stamp: all sensors of a tick carry the frame's stamp, counted from the start of the recording (the
-            first frame is at 0.05 s) and cut to nanoseconds from a float, as the CARLA bridge does in synchronous mode.
-    """
-
-    image: str
-    camera_info: str
-    lidar: str
-    odometry: str
-    camera_frame: str
-    base_frame: str
-    odom_frame: str
-    lidar_frame: str
-    compressed: bool
-    static_extrinsics: bool
-    one_stamp: bool
-
-
-PROFILES: dict[str, Profile] = {
-    "default": Profile(
-        image="/{}/image/compressed",
-        camera_info="/{}/camera_info",
-        lidar="/lidar/points",
-        odometry="/odometry",
-        camera_frame="{}_optical",
-        base_frame="base_link",
-        odom_frame="odom",
-        lidar_frame="lidar",
-        compressed=True,
-        static_extrinsics=True,
-        one_stamp=False,
-    ),
-    "carla": Profile(
-        image="/carla/ego_vehicle/rgb_{}/image",
-        camera_info="/carla/ego_vehicle/rgb_{}/camera_info",
-        lidar="/carla/ego_vehicle/lidar",
-        odometry="/carla/ego_vehicle/odometry",
-        camera_frame="ego_vehicle/rgb_{}",
-        base_frame="ego_vehicle",
-        odom_frame="map",
-        lidar_frame="ego_vehicle/lidar",
-        compressed=False,
-        static_extrinsics=False,
-        one_stamp=True,
-    ),
-}
 
 
 @cache
@@ -112,25 +54,26 @@ def qos(topic: str) -> Qos:
     )
 
 
-def messages(frames: Iterable[SurroundFrame], profile: Profile, jpeg_quality: int) -> Iterator[Outgoing]:
-    """Yield the messages of frames in order of time within each frame."""
+def messages(samples: Iterable[Sample], profile: Profile, jpeg_quality: int) -> Iterator[Outgoing]:
+    """Yield the messages of samples in order of time within each frame."""
     previous: SurroundFrame | None = None
     start_ns = 0
-    for current, following in _with_next(frames):
+    for sample, following in _with_next(samples):
+        current = sample.frame
         if previous is None:
-            start_ns = current.stamp_ns - _CARLA_STEP_NS if profile.one_stamp else 0
-        builder = _Builder(profile, jpeg_quality, current, start_ns)
+            start_ns = current.stamp_ns - CARLA_STEP_NS if profile.one_stamp else 0
+        builder = _Builder(profile, jpeg_quality, sample, start_ns)
         batch = builder.build(_twist(previous, current, following), first=previous is None)
         yield from sorted(batch, key=lambda outgoing: outgoing.stamp_ns)
         previous = current
 
 
-def _with_next(frames: Iterable[SurroundFrame]) -> Iterator[tuple[SurroundFrame, SurroundFrame | None]]:
-    waiting: SurroundFrame | None = None
-    for frame in chain(frames, (None,)):
+def _with_next(samples: Iterable[Sample]) -> Iterator[tuple[Sample, SurroundFrame | None]]:
+    waiting: Sample | None = None
+    for sample in chain(samples, (None,)):
         if waiting is not None:
-            yield waiting, frame
-        waiting = frame
+            yield waiting, None if sample is None else sample.frame
+        waiting = sample
 
 
 def _twist(
@@ -153,8 +96,9 @@ def _twist(
 class _Builder:
     """Makes the messages of one frame."""
 
-    def __init__(self, profile: Profile, jpeg_quality: int, frame: SurroundFrame, start_ns: int) -> None:
-        self._profile, self._quality, self._frame, self._start_ns = profile, jpeg_quality, frame, start_ns
+    def __init__(self, profile: Profile, jpeg_quality: int, sample: Sample, start_ns: int) -> None:
+        self._profile, self._quality, self._start_ns = profile, jpeg_quality, start_ns
+        self._sample, self._frame = sample, sample.frame
         self._types = jazzy().types
 
     def build(self, twist: tuple[np.ndarray, np.ndarray] | None, first: bool) -> list[Outgoing]:
@@ -166,6 +110,10 @@ class _Builder:
             # Before everything else: the earliest stamp of the frame, so that no data precede their transform.
             earliest = min(stamp, self._stamp(self._lidar_stamp_ns), *map(self._stamp, frame.image_stamps_ns.values()))
             out.append(self._tf("/tf_static", earliest, self._extrinsics(earliest)))
+        if self._sample.imu is not None:
+            out.append(self._imu(self._stamp(self._sample.imu.stamp_ns), self._sample.imu))
+        if self._sample.gnss is not None:
+            out.append(self._gnss(self._stamp(self._sample.gnss.stamp_ns), self._sample.gnss))
         if frame.odom_from_base is not None:
             moving.append(self._transform(stamp, profile.odom_frame, profile.base_frame, frame.odom_from_base))
         if moving:
@@ -224,6 +172,9 @@ class _Builder:
         profile, rig = self._profile, self._frame.rig
         children = [(profile.camera_frame.format(c.name), c.base_from_camera) for c in rig.cameras]
         children.append((profile.lidar_frame, rig.base_from_lidar))
+        in_base = {profile.imu_frame: self._sample.imu, profile.gnss_frame: self._sample.gnss}
+        known = [name for name, reading in in_base.items() if reading is not None and name != profile.base_frame]
+        children += [(name, np.eye(4)) for name in known]
         return [self._transform(stamp_ns, profile.base_frame, child, matrix) for child, matrix in children]
 
     def _tf(self, topic: str, stamp_ns: int, transforms: list[Any]) -> Outgoing:
@@ -303,11 +254,55 @@ class _Builder:
         )
         return Outgoing(topic, type_, stamp_ns, message)
 
+    def _imu(self, stamp_ns: int, imu: ImuReading) -> Outgoing:
+        """Covariances are 0: not stated."""
+        type_ = "sensor_msgs/msg/Imu"
+        x, y, z, w = (float(v) for v in imu.orientation)
+        message = self._make(
+            type_,
+            header=self._header(stamp_ns, self._profile.imu_frame),
+            orientation=self._make("geometry_msgs/msg/Quaternion", x=x, y=y, z=z, w=w),
+            orientation_covariance=np.zeros(9),
+            angular_velocity=self._vector(imu.angular_velocity),
+            angular_velocity_covariance=np.zeros(9),
+            linear_acceleration=self._vector(imu.linear_acceleration),
+            linear_acceleration_covariance=np.zeros(9),
+        )
+        return Outgoing(self._profile.imu, type_, stamp_ns, message)
+
+    def _gnss(self, stamp_ns: int, gnss: GnssFix) -> Outgoing:
+        """A fix with diagonal covariance, or as the CARLA bridge leaves it: status 0, covariance of unknown kind."""
+        type_, stated = "sensor_msgs/msg/NavSatFix", self._profile.states_noise
+        message = self._make(
+            type_,
+            header=self._header(stamp_ns, self._profile.gnss_frame),
+            status=self._make("sensor_msgs/msg/NavSatStatus", status=0, service=_GPS if stated else 0),
+            latitude=gnss.latitude,
+            longitude=gnss.longitude,
+            altitude=gnss.altitude,
+            position_covariance=(np.eye(3) * gnss.stddev**2 if stated else np.zeros((3, 3))).ravel(),
+            position_covariance_type=2 if stated else 0,
+        )
+        return Outgoing(self._profile.gnss, type_, stamp_ns, message)
+
     def _cloud(self, stamp_ns: int, points: np.ndarray) -> Outgoing:
-        type_ = "sensor_msgs/msg/PointCloud2"
+        type_, rings = "sensor_msgs/msg/PointCloud2", self._sample.point_rings
+        columns = [(name, "<f4") for name in ("x", "y", "z", "intensity")]
+        if self._profile.rings and rings is not None:
+            columns.append(("ring", "<u2"))
+        record = np.dtype(columns)
+        records = np.empty(len(points), record)
+        for column, (name, _) in enumerate(columns):
+            records[name] = rings if name == "ring" else points[:, column]
         fields = [
-            self._make("sensor_msgs/msg/PointField", name=name, offset=4 * i, datatype=_FLOAT32, count=1)
-            for i, name in enumerate(("x", "y", "z", "intensity"))
+            self._make(
+                "sensor_msgs/msg/PointField",
+                name=name,
+                offset=record.fields[name][1],
+                datatype=_UINT16 if kind == "<u2" else _FLOAT32,
+                count=1,
+            )
+            for name, kind in columns
         ]
         message = self._make(
             type_,
@@ -316,9 +311,9 @@ class _Builder:
             width=len(points),
             fields=fields,
             is_bigendian=False,
-            point_step=16,
-            row_step=16 * len(points),
-            data=np.ascontiguousarray(points, "<f4").view(np.uint8).ravel(),
+            point_step=record.itemsize,
+            row_step=record.itemsize * len(points),
+            data=records.view(np.uint8).ravel(),
             is_dense=False,
         )
         return Outgoing(self._profile.lidar, type_, stamp_ns, message)
