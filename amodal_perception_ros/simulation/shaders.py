@@ -65,6 +65,7 @@ uniform sampler2D mirror, lamp_map; uniform vec2 screen, lamp_low;
 """
 
 _SCENE_MAIN = """
+#ifdef CLEAR
 vec3 surroundings(vec3 R) {
   float turn = R.x / (abs(R.x) + abs(R.y) + 1e-3) + (R.y > 0.0 ? 2.0 : 0.0);
   float house = floor(turn * 7.0), skyline = 0.08 + 0.5 * cell(vec2(house, 3.0)) * cell(vec2(house, 8.0));
@@ -78,6 +79,7 @@ vec3 surroundings(vec3 R) {
   }
   return mix(wall, open, smoothstep(skyline - 0.01, skyline + 0.01, R.z));
 }
+#endif
 void main() {
   vec3 albedo = C.rgb, emission = vec3(0.0); float rough = C.a, spec = 0.04, occlusion = A;
   vec3 V = normalize(P - eye); vec3 n = normalize(N); if (dot(n, V) > 0.0) n = -n;
@@ -123,8 +125,10 @@ void main() {
     for (int i = -1; i < 3; i++) seen += texture(mirror, at + vec2(0.0, float(i) * spread));
     image = mix(image, seen.rgb * 0.25, seen.a * 0.25 * mirroring);
     F *= 0.55 + 0.45 * puddle; c = mix(c, image, F * (0.3 + 0.7 * occlusion));
-#else
+#elif defined(CLEAR)
     c = mix(c, surroundings(R), F * occlusion);
+#else
+    c = mix(c, mix(0.3 * ambient, horizon, smoothstep(-0.1, 0.3, R.z)), F * occlusion);
 #endif
     c += pow(clamp(dot(R, sun), 0.0, 1.0), 2.0 / pow(max(rough, 0.06), 2.0)) * shadow * (1.0 - rough) * sun_color * 0.6;
   }
@@ -160,6 +164,7 @@ void main() {
 
 GROUND = (Kind.ASPHALT, Kind.MARKING, Kind.PAVING, Kind.GRASS)
 _GLOSSY = (Kind.PLAIN, Kind.PAINT, Kind.GLASS, Kind.FACADE, Kind.LAMP)
+_CLEAR = (Kind.PAINT, Kind.GLASS, Kind.FACADE)
 
 
 def scene_sources(kind: Kind, shadows: bool, lamps: bool, wet: bool) -> tuple[str, str]:
@@ -171,6 +176,7 @@ def scene_sources(kind: Kind, shadows: bool, lamps: bool, wet: bool) -> tuple[st
         "GROUND": kind in GROUND,
         "WET": wet and kind in (Kind.ASPHALT, Kind.MARKING, Kind.PAVING),
         "GLOSSY": kind in _GLOSSY or (wet and kind in (Kind.ASPHALT, Kind.MARKING, Kind.PAVING)),
+        "CLEAR": kind in _CLEAR,
         "LEAFY": kind == Kind.LEAF,
     }
     head = VERSION + "".join(f"#define {name}\n" for name, on in defines.items() if on)
