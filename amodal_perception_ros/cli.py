@@ -84,10 +84,7 @@ def _bag(args: argparse.Namespace) -> int:
     if args.frame:
         write_bag([read_rig_frame(args.frame)], args.out, profile=args.profile)
     else:
-        reader = read_sequence(args.data)
-        reader.require("calibration")
-        recorded = (reader.read(index, ("images", "lidar")) for index in range(len(reader)))
-        write_bag(recorded, args.out, profile=args.profile)
+        write_bag(read_sequence(args.data, parts=("images", "lidar")), args.out, profile=args.profile)
     print(f"wrote {args.out}")
     return 0
 

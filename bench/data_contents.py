@@ -6,7 +6,7 @@ import argparse
 from collections import Counter
 from pathlib import Path
 
-from amodal_perception_ros.datasets.amodal_synth_drive import read_sequences
+from amodal_perception_ros.datasets.amodal_synth_drive import readable_sequences
 from amodal_perception_ros.labels import BY_ID
 
 MIN_VISIBLE_PX = 20
@@ -23,7 +23,7 @@ def main() -> None:
     shown: Counter[str] = Counter()
     levels: Counter[int] = Counter()
     hidden: list[float] = []
-    for reader in read_sequences(args.data):
+    for reader in readable_sequences([args.data], parts=("truth",)):
         sequences += 1
         in_sequence: set[str] = set()
         for index in range(len(reader)):

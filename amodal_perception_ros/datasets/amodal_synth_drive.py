@@ -9,7 +9,7 @@ occupancy are this project's and documented as such.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 
 from amodal_perception_ros.datasets.codecs import DatasetError
@@ -30,13 +30,17 @@ __all__ = [
 
 
 def read_sequences(
-    path: Path | str, rig: Rig | None = None, on_error: Callable[[str, DatasetError], object] | None = None
+    path: Path | str,
+    rig: Rig | None = None,
+    parts: Collection[str] = PARTS,
+    on_error: Callable[[str, DatasetError], object] | None = None,
 ) -> list[SequenceReader]:
     """Return the sequences of a data set, sorted by name within each split.
 
     Args:
         path: folder of the data set or of one split of it, or FOLDER/NAME for a single sequence.
         rig: calibration for data sets that have none (the public AmodalSynthDrive); else the stored one is used.
+        parts: what the samples hold, any of `PARTS`; files of other parts are not touched.
         on_error: called with name and error for a sequence whose description cannot be read, which is then left out;
             None raises the error.
 
@@ -52,7 +56,7 @@ def read_sequences(
     readers = []
     for base, name in found:
         try:
-            readers.append(SequenceReader(base, name, rig))
+            readers.append(SequenceReader(base, name, rig, parts))
         except DatasetError as error:
             if on_error is None:
                 raise
@@ -60,9 +64,9 @@ def read_sequences(
     return readers
 
 
-def read_sequence(path: Path | str, rig: Rig | None = None) -> SequenceReader:
+def read_sequence(path: Path | str, rig: Rig | None = None, parts: Collection[str] = PARTS) -> SequenceReader:
     """Return the only sequence at a path (see `read_sequences`); raises DatasetError naming all where several are."""
-    readers = read_sequences(path, rig)
+    readers = read_sequences(path, rig, parts)
     if len(readers) > 1:
         names = ", ".join(reader.name for reader in readers[:5])
         raise DatasetError(
@@ -72,14 +76,16 @@ def read_sequence(path: Path | str, rig: Rig | None = None) -> SequenceReader:
 
 
 def readable_sequences(
-    paths: Iterable[Path | str], rig: Rig | None = None, with_files: bool = True
+    paths: Iterable[Path | str], rig: Rig | None = None, parts: Collection[str] = PARTS
 ) -> list[SequenceReader]:
-    """Return the sequences of some data sets that can be read; the others are named and counted on standard error.
+    """Return the sequences of some data sets whose files are all there and whole (see `SequenceReader.check`).
+
+    The others are named and counted on standard error.
 
     Args:
         paths: data sets, see `read_sequences`.
         rig: calibration for those without one.
-        with_files: also look whether every file is there and whole (`SequenceReader.check`), not at descriptions only.
+        parts: what the samples hold, any of `PARTS`.
 
     Raises:
         DatasetError: there is no sequence at one of the paths, or none of all can be read.
@@ -87,23 +93,18 @@ def readable_sequences(
     errors: list[tuple[str, DatasetError]] = []
     readers = []
     for path in paths:
-        for reader in read_sequences(path, rig, lambda name, error: errors.append((name, error))):
+        for reader in read_sequences(path, rig, parts, lambda name, error: errors.append((name, error))):
             try:
-                if with_files:
-                    reader.check()
+                reader.check()
                 readers.append(reader)
             except DatasetError as error:
                 errors.append((reader.name, error))
-    report_skipped(errors, len(readers) + len(errors))
-    return readers
-
-
-def report_skipped(errors: list[tuple[str, DatasetError]], total: int) -> None:
-    """Name on standard error the sequences that cannot be read, with the cause; raises DatasetError if all cannot."""
+    total = len(readers) + len(errors)
     for number, (name, error) in enumerate(errors, 1):
         print(f"skipped {number} of {total} sequences: {name}: {error}", file=sys.stderr, flush=True)
-    if errors and len(errors) == total:
+    if errors and not readers:
         raise DatasetError(f"none of {total} sequences can be read; the last one is {errors[-1][0]}: {errors[-1][1]}")
+    return readers
 
 
 def _bases(root: Path) -> list[Path]:

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from amodal_perception_ros.datasets.amodal_synth_drive import SequenceReader, SequenceWriter, read_sequences
+from amodal_perception_ros.datasets.amodal_synth_drive import SequenceReader, SequenceWriter, readable_sequences
 from amodal_perception_ros.datasets.clip_art import composite_sample, sample_cutouts
 from amodal_perception_ros.datasets.cutouts import Cutout, modal_scene
 from amodal_perception_ros.errors import InputError
@@ -114,7 +114,7 @@ def make_composites(
         raise InputError(f"objects per image {objects[0]}-{objects[1]}: expected 0 <= least <= largest")
     if any(Path(out).resolve() == Path(path).resolve() for path in data):
         raise InputError(f"{out}: composites cannot be written into the data they are made of")
-    readers = [reader for path in data for reader in read_sequences(path)]
+    readers = readable_sequences(data, parts=("images", "truth", "lidar"))
     donors, counts = Donors(readers), Counter[str]()
     with tqdm(total=sum(map(len, readers)), unit="frame", disable=not sys.stderr.isatty()) as bar:
         for reader in readers:

@@ -38,7 +38,7 @@ from amodal_perception_ros.scene import (
 )
 
 PARTS = ("images", "truth", "lidar", "boxes", "bev", "bev_image", "flow")
-"""What `SequenceReader.read` can read or leave out."""
+"""What a `SequenceReader` can read or leave out."""
 
 _PIECES = (
     "calibration",
@@ -65,6 +65,15 @@ _NOMINAL_PERIOD_NS = 100_000_000
 class SequenceReader:
     """One sequence as a list of samples: `reader[i]`, `len(reader)`, iteration.
 
+    `reader[i]` reads the files of `parts` only; other parts of the sample are empty or None. Stamps, odometry, IMU,
+    GNSS and the moving things are always there.
+
+    Args:
+        base: folder of the data set or split.
+        name: name of the sequence.
+        rig: calibration instead of the stored one.
+        parts: any of `PARTS`.
+
     Attributes:
         name: name of the sequence.
         missing: pieces that the sequence lacks (the public data set has no calibration, for example): any of
@@ -73,10 +82,16 @@ class SequenceReader:
             there (NaN depth, level 1 for occluded things, None, empty lists, stamps at 10 Hz); `require` raises
             instead.
         repairs: what was corrected or dropped while reading, by cause.
+
+    Raises:
+        DatasetError: the description of the sequence cannot be read.
+        ValueError: an unknown part.
     """
 
-    def __init__(self, base: Path, name: str, rig: Rig | None = None) -> None:
-        self.name, self.repairs = name, Counter[str]()
+    def __init__(self, base: Path, name: str, rig: Rig | None = None, parts: Collection[str] = PARTS) -> None:
+        if not set(parts) <= set(PARTS):
+            raise ValueError(f"unknown parts {sorted(set(parts) - set(PARTS))}; known are {PARTS}")
+        self.name, self.repairs, self._parts = name, Counter[str](), frozenset(parts)
         self.info: dict[str, Any] = {}
         self._layout, self._rig = Layout(base, name), rig
         marker = self._layout.marker()
@@ -118,25 +133,9 @@ class SequenceReader:
         return (self[i] for i in range(len(self)))
 
     def __getitem__(self, index: int) -> Sample:
-        return self.read(index)
-
-    def read(self, index: int, parts: Collection[str] = PARTS) -> Sample:
-        """Return a frame with some of its parts; the others are empty or None, and their files are not touched.
-
-        Stamps, odometry, IMU, GNSS and the moving things are always there.
-
-        Args:
-            index: number of the frame; negative ones count from the end.
-            parts: any of `PARTS`.
-
-        Raises:
-            DatasetError: a file is missing or wrong; the message names it.
-            ValueError: an unknown part.
-        """
-        if not set(parts) <= set(PARTS):
-            raise ValueError(f"unknown parts {sorted(set(parts) - set(PARTS))}; known are {PARTS}")
         index = self._checked(index)
         number, content, path = self._numbers[index], self._frame_content(index), self._frame_path(index)
+        parts = self._parts
         sweep = self._sweep(index, content) if "lidar" in parts else None
         above = "bev_image" in parts
         bev_image, bev_labels = self._layout.image(BEV_CAMERA, number), self._layout.bev_labels(number)

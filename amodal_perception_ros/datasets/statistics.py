@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from amodal_perception_ros.datasets.amodal_synth_drive import read_sequences
+from amodal_perception_ros.datasets.amodal_synth_drive import readable_sequences
 from amodal_perception_ros.labels import BY_ID, LABELS, SEGMENT_FACTOR, THINGS
 from amodal_perception_ros.masks import RoiMask
 from amodal_perception_ros.occlusion import occlusion_levels
@@ -193,8 +193,12 @@ def visible_levels(scene: CameraScene) -> np.ndarray:
 
 
 def dataset_statistics(path: Path | str) -> DatasetStatistics:
-    """Count the content of a data set; raises DatasetError where there is none."""
-    statistics, size, readers = DatasetStatistics(), 0, read_sequences(path)
+    """Count the content of a data set; sequences that cannot be read are named and left out.
+
+    Raises:
+        DatasetError: there is none, or none that can be read.
+    """
+    statistics, size, readers = DatasetStatistics(), 0, readable_sequences([path])
     with tqdm(total=sum(map(len, readers)), unit="frame", desc="counting", disable=not sys.stderr.isatty()) as bar:
         for reader in readers:
             statistics.sequences += 1

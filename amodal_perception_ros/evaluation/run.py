@@ -11,7 +11,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from amodal_perception_ros.datasets.amodal_synth_drive import SequenceReader, read_sequences
+from amodal_perception_ros.datasets.amodal_synth_drive import SequenceReader, read_sequences, readable_sequences
 from amodal_perception_ros.evaluation.baselines import BASELINES
 from amodal_perception_ros.evaluation.evaluator import Evaluator
 from amodal_perception_ros.evaluation.pairs import EvaluationError, Rules, decode
@@ -29,6 +29,8 @@ OURS = "ours"
 def evaluate(data: Sequence[Path], predict: Predictor, rules: Rules | None = None) -> dict[str, dict[str, Any]]:
     """Score a predictor and the baselines made from its visible masks on every frame of some data sets.
 
+    Sequences that cannot be read are named and left out.
+
     Args:
         data: data set or sequence directories.
         predict: called with each sample; must look at `sample.frame` only.
@@ -40,7 +42,7 @@ def evaluate(data: Sequence[Path], predict: Predictor, rules: Rules | None = Non
     Raises:
         EvaluationError: there are no frames, or a prediction cannot be scored.
     """
-    sequences = [sequence for path in data for sequence in read_sequences(path)]
+    sequences = readable_sequences(data, parts=("images", "truth", "lidar", "bev"))
     methods = {OURS: _Method(_as_predicted, rules), **{n: _Method(make, rules) for n, make in BASELINES.items()}}
     for sample in _samples(sequences):
         _add_frame(methods, sample, predict(sample))
@@ -51,7 +53,7 @@ def evaluate(data: Sequence[Path], predict: Predictor, rules: Rules | None = Non
 
 def stored_predictions(root: Path) -> Predictor:
     """Return a predictor that reads what another program wrote in the data set format, by sequence and frame."""
-    sequences = {sequence.name: sequence for sequence in read_sequences(root)}
+    sequences = {sequence.name: sequence for sequence in read_sequences(root, parts=("truth",))}
 
     def predict(sample: Sample) -> SurroundScene:
         sequence = sequences.get(sample.sequence)

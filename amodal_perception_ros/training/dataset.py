@@ -16,13 +16,16 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
-from amodal_perception_ros.datasets.amodal_synth_drive import SequenceReader, read_sequences
+from amodal_perception_ros.datasets.amodal_synth_drive import SequenceReader, readable_sequences
 from amodal_perception_ros.datasets.composites import CompositedSequence
 from amodal_perception_ros.errors import InputError
 from amodal_perception_ros.network.config import OUTPUT_STRIDE
 from amodal_perception_ros.network.losses import Targets
 from amodal_perception_ros.training.augment import Augmentation, augment
 from amodal_perception_ros.training.records import RECORD_FORMAT, SEED_STRIDES, ImageRecord, make_records
+
+_PARTS = ("images", "truth", "lidar")
+"""What training needs of a frame."""
 
 
 class Batch(NamedTuple):
@@ -41,7 +44,7 @@ class Split(NamedTuple):
 
 
 def split_sequences(data: Sequence[Path], validation: Sequence[Path], holdout: int) -> Split:
-    """Read the sequences and choose which of them validate.
+    """Read the sequences and choose which of them validate; those that cannot be read are named and left out.
 
     Args:
         data: data set folders for training.
@@ -51,8 +54,8 @@ def split_sequences(data: Sequence[Path], validation: Sequence[Path], holdout: i
     Raises:
         InputError: two sequences have one name, or none is left for training.
     """
-    train = sorted((reader for path in data for reader in read_sequences(path)), key=lambda reader: reader.name)
-    held = [reader for path in validation for reader in read_sequences(path)]
+    train = sorted(readable_sequences(data, parts=_PARTS), key=lambda reader: reader.name)
+    held = readable_sequences(validation, parts=_PARTS)
     if not validation:
         count = min(holdout, len(train) - 1)
         train, held = train[: len(train) - count], train[len(train) - count :]
