@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 
 from amodal_perception_ros.simulation.figures import Figure, Measures
@@ -9,7 +11,6 @@ from amodal_perception_ros.simulation.meshes import (
     Kind,
     Material,
     box,
-    capsule,
     cylinder,
     ellipsoid,
     moved,
@@ -47,13 +48,14 @@ def _tinted(figure: Figure) -> Material:
 def _backpack(builder: BodyBuilder, figure: Figure, m: Measures) -> None:
     h = m.height
     center = (-0.105 * h * np.sqrt(m.girth) - 0.01 * h, 0, m.shoulder - 0.12 * h)
-    builder.add(rounded_box(center, (0.09 * h, 0.16 * h, 0.25 * h), 0.035 * h), _tinted(figure), rigid("chest"))
-    builder.add(rounded_box((center[0] - 0.05 * h, 0, center[2] - 0.05 * h), (0.05 * h, 0.12 * h, 0.1 * h), 0.02 * h),
-                DARK, rigid("chest"))  # fmt: skip
+    builder.add(rounded_box(center, (0.09 * h, 0.16 * h, 0.25 * h), 0.03 * h, 1), _tinted(figure), rigid("chest"))
+    pocket = box((center[0] - 0.045 * h, 0, center[2] - 0.05 * h), (0.05 * h, 0.12 * h, 0.1 * h))
+    builder.add(pocket, DARK, rigid("chest"))
     for sign in (1, -1):
-        strap = capsule((0.075 * h, sign * 0.055 * h, m.shoulder - 0.12 * h),
-                        (0.0, sign * 0.06 * h, m.shoulder + 0.025 * h), 0.013 * h, segments=4)  # fmt: skip
-        builder.add(strap, DARK, rigid("chest"))
+        corners = [(0.072, 0.055, -0.13), (0.045, 0.06, 0.0), (-0.02, 0.06, 0.03)]
+        points = [np.array([x * h, sign * y * h, m.shoulder + z * h]) for x, y, z in corners]
+        for start, end in pairwise(points):
+            builder.add(tube(start, end, 0.014 * h, 4), DARK, rigid("chest"))
 
 
 def _handbag(builder: BodyBuilder, figure: Figure, m: Measures) -> None:
@@ -81,7 +83,7 @@ def _suitcase(builder: BodyBuilder, figure: Figure, m: Measures) -> None:
     hand, ground = SUITCASE_HANDLE * m.height / 1.75, rigid("ground")
     wheel = np.array([hand[0] - 0.5, hand[1], 0.05])
     axis = (hand - wheel) / np.linalg.norm(hand - wheel)
-    vertices, faces, uv = rounded_box((0, 0, 0), (0.6, 0.4, 0.24), 0.05)
+    vertices, faces, uv = rounded_box((0, 0, 0), (0.6, 0.4, 0.24), 0.05, 1)
     other = np.array([-axis[2], 0, axis[0]])
     turned = vertices[:, :1] * axis + vertices[:, 1:2] * np.array([0, 1.0, 0]) + vertices[:, 2:] * other
     builder.add((turned + wheel + 0.33 * axis + 0.06 * other, faces, uv), _tinted(figure), ground)
@@ -96,7 +98,8 @@ def _umbrella(builder: BodyBuilder, figure: Figure, m: Measures) -> None:
     h, hand, upright = m.height, builder.skeleton.joints["carried_right"], rigid("carried_right")
     top = hand + np.array([0, 0, 0.42 * h])
     builder.add(tube(hand - [0, 0, 0.08], top, 0.009, 4), METAL, upright)
-    profile = [(0.0, 0.0), (0.2, -0.03), (0.38, -0.1), (0.5, -0.2)]
+    wide = min(1.0, m.height / 1.6)
+    profile = [(0.0, 0.0), (0.22 * wide, -0.03), (0.4 * wide, -0.1), (0.52 * wide, -0.21)]
     vertices, faces, uv = revolve(profile, 10)
     inward = np.array([-0.02, 0.12, 0.02])
     builder.add((vertices + top + inward, faces[:, ::-1], uv), _tinted(figure), upright)
@@ -107,13 +110,18 @@ def _pram(builder: BodyBuilder, figure: Figure, m: Measures) -> None:
     ground, handle = rigid("ground"), PRAM_HANDLE
     for y in (-0.24, 0.24):
         for x, radius in ((0.62, 0.13), (1.12, 0.1)):
-            builder.add(moved(cylinder(radius, 0.04, 10, "y"), (x, y, radius)), DARK, ground)
+            builder.add(moved(cylinder(radius, 0.04, 8, "y"), (x, y, radius)), DARK, ground)
         side = np.array([0, y, 0])
         builder.add(
             tube(np.array([1.12, 0, 0.12]) + side, np.array([handle[0], 0, handle[2]]) + side, 0.014, 4), METAL, ground
         )
         builder.add(tube(np.array([0.62, 0, 0.13]) + side, np.array([0.95, 0, 0.55]) + side, 0.014, 4), METAL, ground)
     builder.add(tube((handle[0], -0.25, handle[2]), (handle[0], 0.25, handle[2]), 0.016, 4), DARK, ground)
-    builder.add(rounded_box((0.9, 0, 0.62), (0.72, 0.4, 0.24), 0.07), _tinted(figure), ground)
-    builder.add(ellipsoid((1.08, 0, 0.74), (0.26, 0.21, 0.26), 8, 6), _tinted(figure), ground)
-    builder.add(ellipsoid((0.84, 0, 0.74), (0.22, 0.16, 0.07), 8, 5), Material((0.55, 0.5, 0.45), 0.95), ground)
+    builder.add(rounded_box((0.9, 0, 0.62), (0.72, 0.4, 0.24), 0.07, 1), _tinted(figure), ground)
+    builder.add(ellipsoid((1.08, 0, 0.74), (0.26, 0.21, 0.26), 8, 5), _tinted(figure), ground)
+    builder.add(ellipsoid((0.84, 0, 0.74), (0.22, 0.16, 0.07), 6, 4), Material((0.55, 0.5, 0.45), 0.95), ground)
+
+
+def room_for(figure: Figure) -> float | None:
+    """Return how far ahead (or behind, if negative) belongings on wheels reach from the person [m]; None without."""
+    return {"pram": 0.85, "suitcase": -0.6}.get(figure.carry)

@@ -97,8 +97,7 @@ def _torso_look(figure: Figure, rows: np.ndarray, sectors: np.ndarray) -> tuple[
     """Return materials and their numbers per face: hem, stripes, blocks, open jackets, vests."""
     materials = [TOP, BOTTOM, WHITE, HIGH_VISIBILITY, REFLECTIVE, SKIN]
     which = np.zeros(len(rows), np.int64)
-    tucked = figure.top in ("tshirt", "shirt", "suit") and figure.bottom != "dress"
-    which[rows < (1 if tucked else 0)] = 0 if figure.bottom == "dress" else 1
+    which[rows < 1] = 0 if figure.bottom == "dress" else 1
     front = (sectors == 0) | (sectors == _RING - 1)
     if figure.top in ("suit", "jacket", "coat"):
         which[front & (rows >= (4 if figure.top == "suit" else 3))] = 2 if figure.top == "suit" else 1
@@ -116,7 +115,7 @@ def _torso_look(figure: Figure, rows: np.ndarray, sectors: np.ndarray) -> tuple[
 def _add_hem(builder: BodyBuilder, figure: Figure, m: Measures) -> None:
     """Skirts, dresses, coats, and the lower edge of jackets and shirts worn outside."""
     h, leg = m.height, m.hip - m.ankle
-    lengths = {"coat": 0.62, "jacket": 0.12, "sweater": 0.08, "high_visibility": 0.12, "suit": 0.17}
+    lengths = {"coat": 0.62, "jacket": 0.12, "sweater": 0.06, "high_visibility": 0.12, "suit": 0.17}
     layers = []
     if figure.bottom in ("skirt", "dress"):
         length = 0.42 + 0.4 * ((m.height * 1000) % 1.0)
@@ -159,13 +158,13 @@ def _add_leg(builder: BodyBuilder, figure: Figure, m: Measures, side: str, y: fl
 
 def _add_foot(builder: BodyBuilder, figure: Figure, m: Measures, side: str, y: float) -> None:
     """A shoe lofted from heel to toe."""
-    h, angle = m.height, np.linspace(0, 2 * np.pi, 8, endpoint=False)
+    h, angle = m.height, np.linspace(0, 2 * np.pi, 7, endpoint=False)
     stations = [(-0.042, 0.018, 0.018, 0.02), (-0.03, 0.026, 0.026, 0.03), (0.015, 0.027, 0.024, 0.026),
                 (0.07, 0.03, 0.014, 0.016), (0.098, 0.024, 0.011, 0.012), (0.108, 0.01, 0.008, 0.008)]  # fmt: skip
     sections = []
     for x, half, middle, up in stations:
         rise = np.maximum(middle * h + up * h * np.sin(angle), 0.0)
-        sections.append(np.stack([np.full(8, x * h), y + half * h * np.cos(angle), rise], -1))
+        sections.append(np.stack([np.full(7, x * h), y + half * h * np.cos(angle), rise], -1))
     shoe = Material((0.6, 0.6, 0.58), 0.8) if figure.phone and figure.age != "elderly" else SHOE
     builder.add(rings(np.stack(sections)), shoe, rigid(f"foot_{side}"))
 
@@ -174,20 +173,21 @@ def _add_arm(builder: BodyBuilder, figure: Figure, m: Measures, side: str) -> No
     h, joints = m.height, builder.skeleton.joints
     shoulder, elbow, wrist = (joints[f"{bone}_{side}"] for bone in ("upper", "fore", "carried"))
     wrist = elbow + (wrist - elbow) * (m.forearm / (m.forearm + 0.045 * h))
-    along = np.array([-0.12, 0.12, 0.6, 1.0, 1.35, 1.98])
+    along = np.array([-0.07, -0.03, 0.1, 0.6, 1.0, 1.35, 1.98])
     center = np.where(along[:, None] <= 1, shoulder + along[:, None] * (elbow - shoulder),
                       elbow + (along[:, None] - 1) * (wrist - elbow))  # fmt: skip
     sleeve = BULK[figure.top] if figure.bottom != "dress" else 1.0
-    radius = np.array([0.024, 0.034, 0.03, 0.026, 0.026, 0.018]) * h * np.sqrt(m.girth) * sleeve
+    radius = np.array([0.012, 0.026, 0.033, 0.03, 0.026, 0.026, 0.018]) * h * np.sqrt(m.girth) * sleeve
     if figure.top in ("jacket", "coat", "suit"):
         radius[-1] = 0.024 * h
+    center[0] += (0.0, -np.sign(shoulder[1]) * 0.01 * h, 0.0)
     levels = np.column_stack([center[:, 2], center[:, 0], center[:, 1], radius, radius])[::-1]
-    rows, _ = _rows_and_sectors(len(levels), 7)
+    rows, _ = _rows_and_sectors(len(levels), 6)
     bare = {"tshirt": 3, "high_visibility": 0}.get(figure.top, 3 if figure.bottom == "dress" else 0)
     look = np.where((rows >= 0) & (rows < bare), 1, 0)
     binding = chain((f"upper_{side}", f"fore_{side}"), (float(elbow[2]),), 0.025 * h)
-    builder.add_mixed(loft(levels, 7), [TOP, SKIN], look, binding)
-    hand = ellipsoid(wrist + np.array([0.004 * h, 0, -0.035 * h]), (0.022 * h, 0.014 * h, 0.045 * h), 6, 5)
+    builder.add_mixed(loft(levels, 6), [TOP, SKIN], look, binding)
+    hand = ellipsoid(wrist + np.array([0.004 * h, 0, -0.035 * h]), (0.022 * h, 0.014 * h, 0.045 * h), 5, 5)
     builder.add(hand, SKIN, rigid(f"fore_{side}"))
 
 

@@ -26,7 +26,7 @@ def use_crossing(crowd: Crowd, crossing: Crossing, signal: Signal | None) -> Non
         walked = np.clip((crowd.times - arrival) * speed + before, 0, before)
         walked = np.where(crowd.times > start, before + (crowd.times - start) * speed, walked)
         track = Track.along(points, walked)
-        if duration > 0 and crowd.walkable.is_free(track, NARROW):
+        if duration > 0 and crowd.is_free(person, track, NARROW):
             crowd.put(person, track)
             return
 
@@ -74,7 +74,7 @@ def step_out(crowd: Crowd, gap: Gap) -> None:
         ways = [np.concatenate([ways[0], far]) for far in _far_sides(crowd, edge, ahead)] + ways
     for points in ways:
         track = Track.along(points, np.maximum(crowd.times - delay, 0) * speed)
-        if crowd.walkable.is_free(track, NARROW, PERSONAL):
+        if crowd.is_free(person, track, NARROW, PERSONAL):
             crowd.put(person, track)
             return
 

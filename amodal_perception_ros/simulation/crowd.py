@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 
 from amodal_perception_ros.simulation import poses
+from amodal_perception_ros.simulation.belongings import room_for
 from amodal_perception_ros.simulation.distributions import Distributions
 from amodal_perception_ros.simulation.figures import draw_palette
 from amodal_perception_ros.simulation.things import PERSON, Population, Thing
-from amodal_perception_ros.simulation.walkable import NARROW, PERSONAL, Track, Walkable
+from amodal_perception_ros.simulation.walkable import NARROW, PERSONAL, STATIC, Track, Walkable
 from amodal_perception_ros.simulation.walkers import Walker
 
 REACH = 60.0
@@ -62,11 +63,18 @@ class Crowd:
         entry = person.figure.age if person.figure.age in ("elderly", "child") else "adult"
         return float(np.clip(self.draw(f"speed.{entry}"), 0.4, MAX_SPEED - 0.4))
 
+    def is_free(self, person: Walker, track: Track, static: float = STATIC, personal: float = PERSONAL) -> bool:
+        """Whether there is room for somebody and what he pushes or pulls, and nobody would be faster than allowed."""
+        steps = np.hypot(*np.diff(track.positions, axis=0).T)
+        if (steps > MAX_SPEED * np.diff(self.times)).any():
+            return False
+        return all(self.walkable.is_free(part, static, personal) for part in _parts(person, track))
+
     def stand(self, person: Walker, position: np.ndarray, yaw: float, pose: str | None = None,
               personal: float = PERSONAL) -> bool:  # fmt: skip
         """Let somebody stand where there is room; whether there is."""
         track = Track.standing(position, yaw, len(self.times))
-        if not self.walkable.is_free(track, NARROW, personal):
+        if not self.is_free(person, track, NARROW, personal):
             return False
         self.put(person, track, pose)
         return True
@@ -86,7 +94,8 @@ class Crowd:
         thing.velocity[-1] = thing.velocity[-2] if len(self.times) > 1 else 0.0
         start = person.stride * rng.random()
         thing.phase[:] = np.where(track.moving, person.walking_phase(track.walked + start), still)
-        self.walkable.place(track)
+        for part in _parts(person, track):
+            self.walkable.place(part)
         self.things.append(thing)
 
     def _heights(self, track: Track) -> np.ndarray:
@@ -96,3 +105,9 @@ class Crowd:
         return 0.5 * height(track.positions) + 0.25 * (
             height(track.positions + ahead) + height(track.positions - ahead)
         )
+
+
+def _parts(person: Walker, track: Track) -> list[Track]:
+    """Return the tracks of a person and of the middle of his pram or suitcase."""
+    ahead = room_for(person.figure)
+    return [track] if ahead is None else [track, track.beside(0.0, ahead)]

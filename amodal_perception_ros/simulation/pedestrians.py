@@ -145,7 +145,7 @@ def _walk_along(crowd: Crowd, walks: list[tuple[Walk, np.ndarray]]) -> None:
             continue
         leader = Track.along(points, speed * crowd.times + 0.5)
         tracks = _formation(crowd, leader, len(members))
-        if all(crowd.walkable.is_free(track) for track in tracks):
+        if all(crowd.is_free(member, track) for member, track in zip(members, tracks)):
             for member, track in zip(members, tracks):
                 crowd.put(member, track)
             return

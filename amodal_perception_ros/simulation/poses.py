@@ -67,8 +67,8 @@ class Poser:
         self.pose.turns[f"fore_{side}"] = rotation("z", -sign * 0.15) @ turn @ rotation("y", -swing - bend)
 
     def _reach(self, bones: tuple[str, str, str], target: np.ndarray, towards: np.ndarray) -> None:
-        joints, placed = self.skeleton.joints, self.skeleton.placed(self.pose)
-        start, rest = placed[bones[0]], [joints[bone] for bone in bones]
+        start = self.skeleton.joint(self.pose, bones[0])
+        rest = [self.skeleton.joints[bone] for bone in bones]
         first, second = (float(np.linalg.norm(rest[k + 1] - rest[k])) for k in (0, 1))
         span = target - start
         distance = float(np.clip(np.linalg.norm(span), abs(first - second) + 0.01, (first + second) * _REACH))
@@ -93,7 +93,8 @@ def _frame(direction: np.ndarray, pole: np.ndarray) -> np.ndarray:
     x = direction / np.linalg.norm(direction)
     y = pole - x * (pole @ x)
     y /= np.linalg.norm(y)
-    return np.stack([x, y, np.cross(x, y)], 1)
+    z = np.array([x[1] * y[2] - x[2] * y[1], x[2] * y[0] - x[0] * y[2], x[0] * y[1] - x[1] * y[0]])
+    return np.stack([x, y, z], 1)
 
 
 def walking(figure: Figure, skeleton: Skeleton, cycle: float) -> Pose:

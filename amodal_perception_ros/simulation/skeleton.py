@@ -18,18 +18,15 @@ _LIMBS = [f"{bone}_{side}" for side in SIDES for bone in ("thigh", "shin", "foot
 BONES = ("ground", "pelvis", "chest", "head", *_LIMBS)
 """`ground` never moves; `carried_*` hang at the wrists and stay upright."""
 
-_PARENTS = {"chest": "pelvis", "head": "chest", "thigh": "pelvis", "shin": "thigh", "foot": "shin", "upper": "chest",
-            "fore": "upper", "carried": "fore"}  # fmt: skip
+_PARENTS: dict[str, str | None] = {"ground": None, "pelvis": None, "chest": "pelvis", "head": "chest"}
+for _side in SIDES:
+    _PARENTS |= {f"thigh_{_side}": "pelvis", f"shin_{_side}": f"thigh_{_side}", f"foot_{_side}": f"shin_{_side}",
+                 f"upper_{_side}": "chest", f"fore_{_side}": f"upper_{_side}", f"carried_{_side}": f"fore_{_side}"
+                 }  # fmt: skip
 INDEX = {bone: k for k, bone in enumerate(BONES)}
 
 Weights = Callable[[np.ndarray], np.ndarray]
 """(n, 3) rest positions -> (n, bones) shares that sum to one."""
-
-
-def _parent(bone: str) -> str | None:
-    name, _, side = bone.partition("_")
-    parent = _PARENTS.get(name)
-    return parent if parent is None or parent in INDEX else f"{parent}_{side}"
 
 
 @dataclass(eq=False)
@@ -51,24 +48,20 @@ class Skeleton:
 
     joints: dict[str, np.ndarray]
 
-    def placed(self, pose: Pose) -> dict[str, np.ndarray]:
-        """Return the joint positions in a pose."""
-        out: dict[str, np.ndarray] = {}
-        for bone in BONES:
-            parent = _parent(bone)
-            if parent is None:
-                out[bone] = pose.root if bone == "pelvis" else self.joints[bone]
-            else:
-                out[bone] = out[parent] + pose.turns.get(parent, np.eye(3)) @ (self.joints[bone] - self.joints[parent])
-        return out
+    def joint(self, pose: Pose, bone: str) -> np.ndarray:
+        """Return the (3,) position of a bone's upper end in a pose."""
+        parent = _PARENTS[bone]
+        if parent is None:
+            return pose.root if bone == "pelvis" else self.joints[bone]
+        arm = self.joints[bone] - self.joints[parent]
+        return self.joint(pose, parent) + (pose.turns[parent] @ arm if parent in pose.turns else arm)
 
     def matrices(self, pose: Pose) -> np.ndarray:
         """Return the (bones, 3, 4) transforms that take rest positions to posed ones."""
-        placed = self.placed(pose)
         out = np.zeros((len(BONES), 3, 4))
         for k, bone in enumerate(BONES):
             turn = pose.turns.get(bone, np.eye(3))
-            out[k, :, :3], out[k, :, 3] = turn, placed[bone] - turn @ self.joints[bone]
+            out[k, :, :3], out[k, :, 3] = turn, self.joint(pose, bone) - turn @ self.joints[bone]
         return out
 
 
@@ -79,16 +72,33 @@ class Body:
     skeleton: Skeleton
     rest: Model
     weights: np.ndarray
+    _first: np.ndarray = field(init=False)
+    _corner: np.ndarray = field(init=False)
+
+    def __post_init__(self) -> None:
+        vertices = self.rest.vertices
+        keys = np.concatenate([vertices["position"], vertices["normal"], self.weights.astype(np.float32)], 1)
+        # Corners that share position, normal and weights are moved once.
+        rows = np.ascontiguousarray(keys).view(np.dtype((np.void, keys.dtype.itemsize * keys.shape[1]))).ravel()
+        _, first, corner = np.unique(rows, return_index=True, return_inverse=True)
+        object.__setattr__(self, "_first", first)
+        object.__setattr__(self, "_corner", corner)
 
     def posed(self, pose: Pose) -> Model:
         """Return the model in a pose: the same triangles as `rest`, moved."""
-        blended = (self.weights @ self.skeleton.matrices(pose).reshape(len(BONES), 12)).reshape(-1, 3, 4)
-        vertices = self.rest.vertices.copy()
-        position = np.einsum("nij,nj->ni", blended[:, :, :3], self.rest.vertices["position"]) + blended[:, :, 3]
-        normal = np.einsum("nij,nj->ni", blended[:, :, :3], self.rest.vertices["normal"])
-        vertices["position"] = position
-        vertices["normal"] = normal / (np.linalg.norm(normal, axis=1, keepdims=True) + 1e-9)
+        vertices, rest = self.rest.vertices.copy(), self.rest.vertices[self._first]
+        matrices = self.skeleton.matrices(pose).reshape(len(BONES), 12)
+        blended = (self.weights[self._first] @ matrices).reshape(-1, 3, 4)
+        position = _turned(blended, rest["position"]) + blended[:, :, 3]
+        normal = _turned(blended, rest["normal"])
+        normal /= np.linalg.norm(normal, axis=1, keepdims=True) + 1e-9
+        vertices["position"], vertices["normal"] = position[self._corner], normal[self._corner]
         return Model(vertices, self.rest.ranges, vertices["position"].min(0), vertices["position"].max(0))
+
+
+def _turned(matrices: np.ndarray, vectors: np.ndarray) -> np.ndarray:
+    """Return each of (n, 3) vectors turned by its own of (n, 3, >= 3) matrices."""
+    return sum((matrices[:, :, k] * vectors[:, k, None] for k in range(3)), np.zeros(3))
 
 
 class BodyBuilder:
