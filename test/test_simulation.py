@@ -34,6 +34,7 @@ def digest(config):
         h.update(sample.frame.lidar.tobytes() + sample.bev.visible.tobytes() + sample.bev.semantic.tobytes())
         h.update(sample.frame.odom_from_base.tobytes() + b"".join(f.tobytes() for f in sample.flow.values()))
         h.update(sample.point_segments.tobytes() + sample.point_rings.tobytes() + repr(sorted(sample.moving)).encode())
+        h.update(sample.bev_image.tobytes() + sample.bev_labels.tobytes())
         h.update(sample.imu.orientation.tobytes() + sample.imu.angular_velocity.tobytes())
         h.update(sample.imu.linear_acceleration.tobytes() + repr(sample.gnss).encode())
     return h.hexdigest()
@@ -258,9 +259,40 @@ def test_bev_holds_every_object_and_marks_what_was_reached(samples):
         assert np.abs(np.array(bev.origin) + 40 - ego).max() <= 0.2
 
 
+def test_picture_and_labels_from_above_show_the_area_of_the_grid(samples):
+    for sample in samples:
+        bev = sample.bev
+        assert sample.bev_image.shape == (400, 400, 3)
+        assert sample.bev_image.dtype == np.uint8
+        assert sample.bev_image.std() > 10
+        assert sample.bev_labels.shape == (400, 400)
+        assert sample.bev_labels.dtype == np.uint16
+        classes = sample.bev_labels[::-1] // 1000
+        ground = np.isin(classes, (7, 8, 22)) & np.isin(bev.semantic, (7, 8, 22))
+        assert (classes == bev.semantic)[ground].mean() > 0.99
+        roofs = classes == 11
+        assert (bev.semantic[roofs] == 11).mean() > 0.9
+        things = np.unique(sample.bev_labels[sample.bev_labels % 1000 > 0])
+        boxes = {o.class_id * 1000 + o.track_id: o for o in sample.objects}
+        assert len(things) > 10
+        for thing in things.tolist():
+            rows, columns = np.nonzero(sample.bev_labels[::-1] == thing)
+            center = np.array(bev.origin) + 0.2 * (np.array([columns.mean(), rows.mean()]) + 0.5)
+            assert np.linalg.norm(center - boxes[thing].center[:2]) < 0.6 * np.linalg.norm(boxes[thing].size[:2]) + 0.2
+
+
+def test_moving_things_are_those_with_a_speed(samples):
+    for sample in samples:
+        speed = {o.track_id: np.linalg.norm(o.velocity) for o in sample.objects}
+        assert sample.moving == {track for track, value in speed.items() if value > 0.2}
+        assert 0 < len(sample.moving) < len(speed)
+
+
 def test_without_bird_s_eye_truth_nothing_else_changes(samples):
     bare = next(simulate(replace(CONFIG, bev=False)))
     assert bare.bev is None
+    assert bare.bev_image is None
+    assert bare.bev_labels is None
     assert (bare.frame.lidar == samples[0].frame.lidar).all()
     for name, scene in samples[0].truth.cameras.items():
         assert (bare.frame.images[name] == samples[0].frame.images[name]).all()

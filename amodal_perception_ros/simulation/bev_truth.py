@@ -1,4 +1,4 @@
-"""True bird's-eye-view occupancy around the ego vehicle, and which cells the sensors reached."""
+"""True bird's-eye-view occupancy around the ego vehicle, which cells the sensors reached, and the view from above."""
 
 from __future__ import annotations
 
@@ -11,10 +11,13 @@ from amodal_perception_ros.scene import BevOccupancy, CameraScene, Evidence, Sou
 from amodal_perception_ros.simulation.drawing import Item, SceneRenderer
 from amodal_perception_ros.simulation.meshes import Material, MeshBuilder, Model
 from amodal_perception_ros.simulation.town import Footprint
-from amodal_perception_ros.simulation.view import View
+from amodal_perception_ros.simulation.view import SEEN_FROM_ABOVE, View
 
 EXTENT, RESOLUTION = 80.0, 0.2
 """Side of the square grid and of its cells [m]."""
+
+PICTURE_SIZE = 400
+"""Pixels of a side of the picture from above."""
 
 Z_MIN, Z_MAX = 0.2, 2.5
 LOW_RAY = 0.5
@@ -89,7 +92,7 @@ class BevTruth:
             lidar_points: (n, 3) in odom [m].
         """
         count = round(EXTENT / RESOLUTION)
-        low = np.round((np.asarray(ego) - EXTENT / 2) / RESOLUTION) * RESOLUTION
+        low = _low_corner(ego)
         near = [item for item in things if np.abs(item.matrix[:2, 3] - ego).max() < EXTENT / 2 + 8]
         layers = self._renderer.above(
             low,
@@ -121,6 +124,25 @@ class BevTruth:
             Z_MAX,
             tuple(Source(name, SourceStatus.OK, 0) for name in names),
         )
+
+    def picture(self, ego: np.ndarray, things: Sequence[Item]) -> tuple[np.ndarray, np.ndarray]:
+        """Return the RGB picture and the segments of the grid's area as seen from straight above.
+
+        Both have `PICTURE_SIZE` rows and columns, row 0 at the greatest y: (h, w, 3) uint8 and (h, w) uint16.
+
+        Args:
+            ego: (2,) position of base_link [m].
+            things: things in reach.
+        """
+        low, cell = _low_corner(ego), EXTENT / PICTURE_SIZE
+        everything = [*self._renderer.tiles, *things]
+        (segments,) = self._renderer.above(low, cell, PICTURE_SIZE, [everything], [SEEN_FROM_ABOVE])
+        return self._renderer.picture_above(low, cell, PICTURE_SIZE), segments[::-1].copy()
+
+
+def _low_corner(ego: np.ndarray) -> np.ndarray:
+    """Lower-left corner of the area around an (2,) ego position, snapped to the cells [m]."""
+    return np.round((np.asarray(ego) - EXTENT / 2) / RESOLUTION) * RESOLUTION
 
 
 def _pooled(segments: np.ndarray) -> np.ndarray:

@@ -30,7 +30,13 @@ class Item:
 
 
 class SceneRenderer(Protocol):
-    """Draws the frames of a sequence; `begin` hands over a frame, `release` frees everything."""
+    """Draws the frames of a sequence; `begin` hands over a frame, `release` frees everything.
+
+    Attributes:
+        tiles: the static town as items.
+    """
+
+    tiles: list[Item]
 
     def begin(self, center: np.ndarray, things: Sequence[Item], footprints: np.ndarray, lamps: np.ndarray) -> None:
         """Prepare a frame: the (2,) ego position [m], everything movable, contact shadows and lights."""
@@ -50,6 +56,9 @@ class SceneRenderer(Protocol):
     def above(self, low: np.ndarray, cell: float, count: int, layers: Sequence[Sequence[Item]],
               bands: Sequence[tuple[float, float]]) -> list[np.ndarray]:  # fmt: skip
         """Return per layer the (count, count) uint16 segments seen from straight above within a height band."""
+
+    def picture_above(self, low: np.ndarray, cell: float, count: int) -> np.ndarray:
+        """Return a (count, count, 3) uint8 RGB picture of a square from straight above, row 0 at its greatest y."""
 
     def release(self) -> None:
         """Free the memory of the renderer."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import moderngl
 import numpy as np
@@ -13,9 +14,9 @@ from amodal_perception_ros.simulation.camera_look import CameraLook
 from amodal_perception_ros.simulation.drawing import Item
 from amodal_perception_ros.simulation.graphics import read_frame, set_uniforms
 from amodal_perception_ros.simulation.meshes import Kind, Model
-from amodal_perception_ros.simulation.shadows import Shadows
+from amodal_perception_ros.simulation.shadows import Shadows, distance
 from amodal_perception_ros.simulation.truth_renderer import TruthRenderer
-from amodal_perception_ros.simulation.view import View
+from amodal_perception_ros.simulation.view import SEEN_FROM_ABOVE, TopView, View
 from amodal_perception_ros.simulation.weather import Weather
 
 SUN_MAP, NOISE_MAP, CONTACT, MIRROR, LAMP_MAP, PICTURE = range(6)
@@ -54,6 +55,7 @@ class Renderer(TruthRenderer):
             self._targets()
             self._noise()
             self._constants()
+        self._above_picture: moderngl.Framebuffer | None = None
         self._ground = 0.0
 
     # Set-up -----------------------------------------------------------------------------------------------
@@ -152,6 +154,34 @@ class Renderer(TruthRenderer):
             self._resolve.render()
             return read_frame(self._output, 3, "f4")
 
+    def picture_above(self, low: np.ndarray, cell: float, count: int) -> np.ndarray:
+        """Return a (count, count, 3) uint8 RGB picture of a square from straight above, row 0 at its greatest y.
+
+        It shows the light and the wetness of the weather, but neither haze nor rain drops.
+
+        Args:
+            low: (2,) lower-left corner of the square in odom [m].
+            cell: size of a pixel [m].
+            count: pixels per side.
+        """
+        with self.context as c:
+            if self._above_picture is None or self._above_picture.width != count:
+                texture = c.texture((count, count), 4, dtype="f4")
+                self._above_picture = c.framebuffer([texture], c.depth_renderbuffer((count, count)))
+                self._above_film = Film(count, count, CameraLook(), replace(self.weather, rain=0.0))
+            self._mirror_frame.clear(0, 0, 0, 0)
+            self._above_picture.use()
+            self._above_picture.clear(0, 0, 0, 1, depth=1.0)
+            self._set_fog(0.0)
+            self._draw_colour(TopView(low, cell * count, SEEN_FROM_ABOVE), ground=True)
+            self._set_fog(self.weather.fog)
+            light = read_frame(self._above_picture, 3, "f4")
+        return self._above_film.develop(light, 0, "above")
+
+    def _set_fog(self, extinction: float) -> None:
+        for program in self._colour.values():
+            set_uniforms(program, fog=extinction)
+
     def _draw_sky(self, view: View) -> None:
         k = view.camera.intrinsics
         half = (self.width / 2 / k[0, 0], self.height / 2 / k[1, 1])
@@ -161,7 +191,7 @@ class Renderer(TruthRenderer):
         self._sky.render()
         self.context.depth_func = "<"
 
-    def _draw_colour(self, view: View, ground: bool) -> None:
+    def _draw_colour(self, view: View | TopView, ground: bool) -> None:
         """Draw all surfaces into the current frame; without the ground for its own mirror image."""
         self.context.enable_only(moderngl.DEPTH_TEST)
         self._shadows.use(SUN_MAP, CONTACT)
@@ -169,7 +199,10 @@ class Renderer(TruthRenderer):
         self._mirror.use(MIRROR)
         self._lamp_map.use(LAMP_MAP)
         by_kind: dict[int, list[tuple[Item, int, int]]] = {}
-        for item in (*self.things, *self.tiles):
+        front_to_back = sorted(
+            (*self.things, *self.tiles), key=lambda item: distance(item, view.odom_from_camera[:3, 3])
+        )
+        for item in front_to_back:
             if view.sees(item.model.low, item.model.high, item.matrix):
                 for kind, first, count in item.model.ranges:
                     if ground or kind not in shaders.GROUND:

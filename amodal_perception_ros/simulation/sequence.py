@@ -15,6 +15,7 @@ from amodal_perception_ros.simulation.inertial import draw_datum, gnss_fixes, im
 from amodal_perception_ros.simulation.lidar import LidarSensor, Sweep, draw_lidar
 from amodal_perception_ros.simulation.lights import lamps_around
 from amodal_perception_ros.simulation.meshes import Model
+from amodal_perception_ros.simulation.occlusion_design import design_occlusion
 from amodal_perception_ros.simulation.renderer import Renderer
 from amodal_perception_ros.simulation.rig import draw_rig
 from amodal_perception_ros.simulation.things import BIKE, PERSON, RIDER, Thing
@@ -58,9 +59,7 @@ def _pose_matrix(pose: np.ndarray) -> np.ndarray:
     return np.array([[c, -s, 0, x], [s, c, 0, y], [0, 0, 1, z], [0, 0, 0, 1.0]])
 
 
-def make_renderer(
-    config: SequenceConfig, weather: Weather, look: CameraLook, tiles: Sequence[Model]
-) -> SceneRenderer:
+def make_renderer(config: SequenceConfig, weather: Weather, look: CameraLook, tiles: Sequence[Model]) -> SceneRenderer:
     """Return the renderer that `config.renderer` asks for.
 
     Raises:
@@ -83,12 +82,12 @@ class SequenceRunner:
         self.weather = draw_weather(config)
         self.look = draw_camera_look(config)
         self.rig = draw_rig(config)
-        rows = self.traffic.ego if len(self.traffic.ego) > config.frames else [*self.traffic.ego, self.traffic.ego[-1]]
-        self.poses = np.array([_pose_matrix(pose) for pose in rows])
+        self.poses = np.array([_pose_matrix(pose) for pose in self.traffic.ego])
         self.stamps = [FIRST_STAMP_NS + round(k * 1e9 / config.rate_hz) for k in range(config.frames)]
         self._imu = imu_readings(config, self.poses, self.stamps)
         self._gnss = gnss_fixes(config, draw_datum(config), self.poses[:-1, :3, 3], self.stamps)
         self.lidar = LidarSensor(draw_lidar(config), self.town.tiles, self.weather.fog, self.weather.wet)
+        self.design = design_occlusion(self.traffic.population, self.traffic.ego, self.lidar.caster)
         self.renderer = make_renderer(config, self.weather, self.look, self.town.tiles)
         self.bev = BevTruth(self.renderer, self.town.tiles, self.town.footprints) if config.bev else None
         self._last_seen: dict[int, int] = {}
@@ -148,6 +147,7 @@ class SequenceRunner:
             sample.bev = self.bev.grid(
                 stamp, odom_from_base[:2, 3], items, views, list(scenes.values()), odom_from_lidar[:3, 3], points
             )
+            sample.bev_image, sample.bev_labels = self.bev.picture(odom_from_base[:2, 3], items)
         return sample
 
     def sweep(self, index: int, items: list[Item]) -> Sweep:
@@ -185,7 +185,6 @@ class SequenceRunner:
 
 def _item(thing: Thing, index: int) -> Item:
     look = (thing.track_id * 0.6180339887) % 1.0
-    following = min(index + 1, len(thing.poses) - 1)
     return Item(
         thing.model(index),
         thing.matrix(index),
@@ -193,8 +192,8 @@ def _item(thing: Thing, index: int) -> Item:
         thing.segment,
         thing.lights,
         look,
-        next_matrix=thing.matrix(following),
-        next_model=thing.model(following),
+        next_matrix=thing.matrix(index + 1),
+        next_model=thing.model(index + 1),
     )
 
 

@@ -13,7 +13,7 @@ from amodal_perception_ros.simulation.drawing import Item
 from amodal_perception_ros.simulation.flow import FlowPass
 from amodal_perception_ros.simulation.graphics import Graphics, read_frame, set_uniforms
 from amodal_perception_ros.simulation.meshes import Model
-from amodal_perception_ros.simulation.view import View, box_corners
+from amodal_perception_ros.simulation.view import TopView, View, box_corners
 
 
 class TruthRenderer:
@@ -119,11 +119,12 @@ class TruthRenderer:
             frame.use()
             c.enable_only(moderngl.DEPTH_TEST)
             for items, band in zip(layers, bands):
-                projection = projection_from_above(low, cell * count, band)
-                set_uniforms(self._truth, view_projection=projection.T, depth_row=(0.0, 0.0, 1.0, 0.0))
+                view = TopView(low, cell * count, band)
+                set_uniforms(self._truth, view_projection=view.projection.T, depth_row=(0.0, 0.0, 1.0, 0.0))
                 frame.clear(0, 0, 0, 0, depth=1.0)
                 for item in items:
-                    self._draw_truth(item)
+                    if view.sees(item.model.low, item.model.high, item.matrix):
+                        self._draw_truth(item)
                 out.append(read_frame(frame, 2, "f4")[::-1, :, 0].astype(np.uint16))
             return out
 
@@ -135,17 +136,3 @@ class TruthRenderer:
     def _draw_truth(self, item: Item) -> None:
         set_uniforms(self._truth, model=item.matrix.T, segment=float(item.segment))
         self.graphics.array(self._truth, item.model).render()
-
-
-def projection_from_above(low: np.ndarray, side: float, band: tuple[float, float]) -> np.ndarray:
-    """Return the (4, 4) clip_from_odom of a square seen from above: x right, y up.
-
-    Args:
-        low: (2,) lower-left corner [m].
-        side: length of the square [m].
-        band: (z_min, z_max) that is drawn [m].
-    """
-    half, middle, span = side / 2, 0.5 * (band[0] + band[1]), 0.5 * (band[1] - band[0])
-    projection = np.diag([1 / half, 1 / half, -1 / span, 1.0])
-    projection[:3, 3] = [-(low[0] + half) / half, -(low[1] + half) / half, middle / span]
-    return projection

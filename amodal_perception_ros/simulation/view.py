@@ -1,4 +1,4 @@
-"""A camera placed in the world: projection, culling and the rectangle an object may cover."""
+"""A camera placed in the world: projection, culling and the rectangle an object may cover; the view from above."""
 
 from __future__ import annotations
 
@@ -10,6 +10,12 @@ from amodal_perception_ros.scene import Camera
 
 NEAR, FAR = 0.15, 450.0
 """Clipping planes of the cameras [m]."""
+
+EYE_HEIGHT = 150.0
+"""Where the view from above has its eye [m]."""
+
+SEEN_FROM_ABOVE = (-20.0, 200.0)
+"""Heights that the picture from above and its labels show [m]."""
 
 
 @dataclass(eq=False)
@@ -41,10 +47,7 @@ class View:
 
     def sees(self, low: np.ndarray, high: np.ndarray, matrix: np.ndarray) -> bool:
         """Whether a box [m] in its own frame may lie in the picture (conservative)."""
-        clip = np.concatenate([box_corners(low, high), np.ones((8, 1))], 1) @ (self.projection @ matrix).T
-        w = clip[:, 3:]
-        outside = np.concatenate([clip[:, :3] > w, clip[:, :3] < -w], 1)
-        return not outside.all(0).any()
+        return _may_show(self.projection @ matrix, low, high)
 
     def rectangle(self, points: np.ndarray, matrix: np.ndarray) -> tuple[int, int, int, int] | None:
         """Return (left, top, right, bottom) [px] that holds all (n, 3) points; None outside the picture.
@@ -63,6 +66,43 @@ class View:
         left, top = max(0, int(np.floor(u.min())) - 1), max(0, int(np.floor(v.min())) - 1)
         right, bottom = min(w, int(np.ceil(u.max())) + 1), min(h, int(np.ceil(v.max())) + 1)
         return (left, top, right, bottom) if left < right and top < bottom else None
+
+
+@dataclass(eq=False)
+class TopView:
+    """A square seen from straight above without perspective: x to the right, y upwards.
+
+    Attributes:
+        low: (2,) its lower-left corner in odom [m].
+        side: its length [m].
+        band: (z_min, z_max) that is seen [m].
+        odom_from_camera: (4, 4) pose of an eye `EYE_HEIGHT` above the middle, for reflections.
+        projection: (4, 4) clip_from_odom.
+    """
+
+    low: np.ndarray
+    side: float
+    band: tuple[float, float]
+    odom_from_camera: np.ndarray = field(init=False)
+    projection: np.ndarray = field(init=False)
+
+    def __post_init__(self) -> None:
+        half, middle, span = self.side / 2, 0.5 * (self.band[0] + self.band[1]), 0.5 * (self.band[1] - self.band[0])
+        center = np.asarray(self.low, float)[:2] + half
+        self.projection = np.diag([1 / half, 1 / half, -1 / span, 1.0])
+        self.projection[:3, 3] = [*(-center / half), middle / span]
+        self.odom_from_camera = camera_pose(np.array([*center, EYE_HEIGHT]), np.pi / 2, -np.pi / 2)
+
+    def sees(self, low: np.ndarray, high: np.ndarray, matrix: np.ndarray) -> bool:
+        """Whether a box [m] in its own frame may lie in the picture (conservative)."""
+        return _may_show(self.projection @ matrix, low, high)
+
+
+def _may_show(clip_from_model: np.ndarray, low: np.ndarray, high: np.ndarray) -> bool:
+    clip = np.concatenate([box_corners(low, high), np.ones((8, 1))], 1) @ clip_from_model.T
+    w = clip[:, 3:]
+    outside = np.concatenate([clip[:, :3] > w, clip[:, :3] < -w], 1)
+    return not outside.all(0).any()
 
 
 def box_corners(low: np.ndarray, high: np.ndarray) -> np.ndarray:
