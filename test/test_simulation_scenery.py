@@ -4,10 +4,21 @@ import numpy as np
 import pytest
 
 from amodal_perception_ros.labels import BY_NAME
-from amodal_perception_ros.simulation import scenery
+from amodal_perception_ros.simulation.buildings import BUILDING_FAMILIES, add_building
 from amodal_perception_ros.simulation.distributions import Distributions
-from amodal_perception_ros.simulation.foliage import foliage
+from amodal_perception_ros.simulation.enclosures import add_fence, add_wall
+from amodal_perception_ros.simulation.foliage import SEASONS, foliage
 from amodal_perception_ros.simulation.meshes import Kind, MeshBuilder, box, boxes
+from amodal_perception_ros.simulation.poles import (
+    LAMP_STYLES,
+    LIGHT_STYLES,
+    add_sign,
+    add_street_lamp,
+    add_traffic_light,
+)
+from amodal_perception_ros.simulation.props import PROPS
+from amodal_perception_ros.simulation.shrubs import add_bush, add_hedge
+from amodal_perception_ros.simulation.trees import SPECIES, add_tree
 
 SEEDS = range(12)
 BUILDING, WALL, FENCE, POLE = (BY_NAME[name].id for name in ("building", "wall", "fence", "pole"))
@@ -53,9 +64,9 @@ def classes(model):
 # Props ----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", scenery.PROPS)
+@pytest.mark.parametrize("name", PROPS)
 def test_props_stand_within_their_footprint_and_classes(name):
-    prop = scenery.PROPS[name]
+    prop = PROPS[name]
     for seed in SEEDS:
         model, (length, width) = built(prop.add, np.random.default_rng(seed), 0.0, 0.0, 0.0, 0.0)
         check_sound(model, 400)
@@ -67,9 +78,9 @@ def test_props_stand_within_their_footprint_and_classes(name):
         assert model.low[2] < 0.05, "it floats"
 
 
-@pytest.mark.parametrize("name", scenery.PROPS)
+@pytest.mark.parametrize("name", PROPS)
 def test_props_are_put_where_they_are_wanted(name):
-    add = scenery.PROPS[name].add
+    add = PROPS[name].add
     plain, _ = built(add, np.random.default_rng(4), 0.0, 0.0, 0.0, 0.0)
     moved, _ = built(add, np.random.default_rng(4), 30.0, -7.0, 0.5, np.pi / 2)
     x, y, z = corners(plain).T
@@ -81,7 +92,7 @@ def test_the_hue_of_props_does_not_tell_their_class():
     for name in ("cabinet", "litter bin", "construction fence", "container"):
         colors = []
         for seed in range(60):
-            model, _ = built(scenery.PROPS[name].add, np.random.default_rng(seed), 0.0, 0.0, 0.0, 0.0)
+            model, _ = built(PROPS[name].add, np.random.default_rng(seed), 0.0, 0.0, 0.0, 0.0)
             values, which = np.unique(model.vertices["color"][::3, :3], axis=0, return_inverse=True)
             a, b, c = model.triangles.astype(float).transpose(1, 0, 2)
             area = np.bincount(which.ravel(), np.linalg.norm(np.cross(b - a, c - a), axis=1))
@@ -103,12 +114,12 @@ def sizes(family):
         yield tuple(float(rng.uniform(*ends)) for ends in ranges)
 
 
-@pytest.mark.parametrize("name", scenery.BUILDING_FAMILIES)
+@pytest.mark.parametrize("name", BUILDING_FAMILIES)
 def test_buildings_keep_to_their_ground_size(name):
-    for seed, (width, depth, height) in enumerate(sizes(scenery.BUILDING_FAMILIES[name])):
+    for seed, (width, depth, height) in enumerate(sizes(BUILDING_FAMILIES[name])):
         for k in range(4):
             arguments = (np.random.default_rng([seed, k]), np.zeros(2), (width, depth), 0.0, 0.0, height)
-            model, _ = built(scenery.add_building, *arguments, family=name)
+            model, _ = built(add_building, *arguments, family=name)
             check_sound(model, 600)
             assert classes(model) == ({BUILDING, WALL} if name == "villa" else {BUILDING})
             over = np.abs(corners(model)[:, :2]) - 0.5 * np.array([width, depth])
@@ -121,29 +132,29 @@ def test_buildings_keep_to_their_ground_size(name):
 
 def test_buildings_of_no_family_suit_their_size():
     """A size that only halls have gives a hall; an odd size gives what suits anywhere."""
-    hall, _ = built(scenery.add_building, np.random.default_rng(1), np.zeros(2), (58.0, 38.0), 0.0, 0.0, 9.0)
-    wanted, _ = built(scenery.add_building, np.random.default_rng(1), np.zeros(2), (58.0, 38.0), 0.0, 0.0, 9.0)
+    hall, _ = built(add_building, np.random.default_rng(1), np.zeros(2), (58.0, 38.0), 0.0, 0.0, 9.0)
+    wanted, _ = built(add_building, np.random.default_rng(1), np.zeros(2), (58.0, 38.0), 0.0, 0.0, 9.0)
     assert hall.vertices.tobytes() == wanted.vertices.tobytes()
     assert int(Kind.ROOF) in {kind for kind, _, _ in hall.ranges}
-    odd, _ = built(scenery.add_building, np.random.default_rng(1), np.zeros(2), (5.0, 40.0), 0.0, 0.0, 12.0)
+    odd, _ = built(add_building, np.random.default_rng(1), np.zeros(2), (5.0, 40.0), 0.0, 0.0, 12.0)
     check_sound(odd, 600)
 
 
 def test_unknown_families_are_named():
     with pytest.raises(ValueError, match=r"no building family 'castle'.*tenement"):
-        scenery.add_building(MeshBuilder(), np.random.default_rng(0), np.zeros(2), (9, 9), 0.0, 0.0, 5.0, "castle")
+        add_building(MeshBuilder(), np.random.default_rng(0), np.zeros(2), (9, 9), 0.0, 0.0, 5.0, "castle")
     with pytest.raises(ValueError, match=r"no tree 'cactus' in 'summer'.*broad"):
-        scenery.add_tree(MeshBuilder(), np.random.default_rng(0), 0.0, 0.0, 0.0, 100, "cactus")
+        add_tree(MeshBuilder(), np.random.default_rng(0), 0.0, 0.0, 0.0, 100, "cactus")
 
 
 # Plants ---------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("season", scenery.SEASONS)
-@pytest.mark.parametrize("family", scenery.SPECIES)
+@pytest.mark.parametrize("season", SEASONS)
+@pytest.mark.parametrize("family", SPECIES)
 def test_trees(family, season):
     for seed in SEEDS:
-        model, radius = built(scenery.add_tree, np.random.default_rng(seed), 0.0, 0.0, 0.0, 900, family, season)
+        model, radius = built(add_tree, np.random.default_rng(seed), 0.0, 0.0, 0.0, 900, family, season)
         check_sound(model, 2500)
         assert classes(model) == {VEGETATION}
         low = corners(model)[corners(model)[:, 2] < 0.4]
@@ -153,7 +164,7 @@ def test_trees(family, season):
 
 
 def leaf_cards_of(family, season):
-    model, _ = built(scenery.add_tree, np.random.default_rng(3), 0.0, 0.0, 0.0, 300, family, season)
+    model, _ = built(add_tree, np.random.default_rng(3), 0.0, 0.0, 0.0, 300, family, season)
     return sum(count for kind, _, count in model.ranges if kind == Kind.LEAF)
 
 
@@ -172,16 +183,24 @@ def test_seasons_have_their_colours():
     assert redder_than_green("autumn") > 0.6
 
 
-@pytest.mark.parametrize("add", [scenery.add_wall, scenery.add_fence, scenery.add_hedge])
+def test_bushes():
+    for seed in SEEDS:
+        model, radius = built(add_bush, np.random.default_rng(seed), 0.0, 0.0, 0.0, SEASONS[seed % 4])
+        check_sound(model, 500)
+        assert classes(model) == {VEGETATION}
+        assert np.hypot(*corners(model)[:, :2].T).max() < radius + 0.25
+
+
+@pytest.mark.parametrize("add", [add_wall, add_fence, add_hedge])
 def test_enclosures_run_between_their_ends(add):
     for seed in range(30):
         length = 3.0 + seed
         end = np.array([length * 0.6, length * 0.8])
         model, thickness = built(add, np.random.default_rng(seed), np.zeros(2), end, 0.0)
-        check_sound(model, 6000 if add is scenery.add_hedge else 2500)
+        check_sound(model, 6000 if add is add_hedge else 2500)
         along = corners(model)[:, :2] @ (0.6, 0.8)
         across = corners(model)[:, :2] @ (-0.8, 0.6)
-        slack = 0.25 if add is scenery.add_hedge else 0.01
+        slack = 0.25 if add is add_hedge else 0.01
         assert along.min() > -slack
         assert along.max() < length + slack
         assert along.max() - along.min() > length - 0.3
@@ -192,9 +211,9 @@ def test_enclosures_run_between_their_ends(add):
 # Posts ----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("style", range(scenery.LAMP_STYLES))
+@pytest.mark.parametrize("style", range(LAMP_STYLES))
 def test_street_lamps_shine_from_their_lamp(style):
-    model, light = built(scenery.add_street_lamp, 2.0, 3.0, 0.1, np.pi / 2, 7.0, style)
+    model, light = built(add_street_lamp, 2.0, 3.0, 0.1, np.pi / 2, 7.0, style)
     check_sound(model, 400)
     assert classes(model) == {POLE}
     assert light[0] == pytest.approx(2.0, abs=1e-9)
@@ -207,7 +226,7 @@ def test_street_lamps_shine_from_their_lamp(style):
 
 def test_signs_have_a_post_and_a_plate_that_looks_the_right_way():
     for seed in range(40):
-        model, _ = built(scenery.add_sign, np.random.default_rng(seed), 0.0, 0.0, 0.0, 0.0)
+        model, _ = built(add_sign, np.random.default_rng(seed), 0.0, 0.0, 0.0, 0.0)
         check_sound(model, 400)
         assert classes(model) == {POLE, SIGN}
         plate = corners(model)[model.vertices["cls"] == SIGN]
@@ -215,10 +234,10 @@ def test_signs_have_a_post_and_a_plate_that_looks_the_right_way():
         assert plate[:, 2].min() > 1.0
 
 
-@pytest.mark.parametrize("style", range(scenery.LIGHT_STYLES))
+@pytest.mark.parametrize("style", range(LIGHT_STYLES))
 def test_traffic_lights_show_one_colour(style):
     for green in (True, False):
-        model, _ = built(scenery.add_traffic_light, 0.0, 0.0, 0.0, 0.0, green, style)
+        model, _ = built(add_traffic_light, 0.0, 0.0, 0.0, 0.0, green, style)
         check_sound(model, 1200)
         assert classes(model) == {POLE, LIGHT}
         kind = np.zeros(len(model.vertices), int)
@@ -235,12 +254,12 @@ def test_traffic_lights_show_one_colour(style):
 def test_equal_seeds_build_equal_things():
     def everything():
         mesh, rng = MeshBuilder(), np.random.default_rng(11)
-        for k, prop in enumerate(scenery.PROPS.values()):
+        for k, prop in enumerate(PROPS.values()):
             prop.add(mesh, rng, 10.0 * k, 0.0, 0.0, 0.3 * k)
-        for k, name in enumerate(scenery.BUILDING_FAMILIES):
-            scenery.add_building(mesh, rng, np.array([60.0 * k, 50.0]), (20.0, 12.0), 0.0, 0.0, 8.0, name)
-        for k, name in enumerate(scenery.SPECIES):
-            scenery.add_tree(mesh, rng, 10.0 * k, 90.0, 0.0, 200, name, scenery.SEASONS[k % 4])
+        for k, name in enumerate(BUILDING_FAMILIES):
+            add_building(mesh, rng, np.array([60.0 * k, 50.0]), (20.0, 12.0), 0.0, 0.0, 8.0, name)
+        for k, name in enumerate(SPECIES):
+            add_tree(mesh, rng, 10.0 * k, 90.0, 0.0, 200, name, SEASONS[k % 4])
         return mesh.bake().vertices.tobytes()
 
     assert everything() == everything()
@@ -248,11 +267,11 @@ def test_equal_seeds_build_equal_things():
 
 def test_distributions_name_what_there_is():
     distributions = Distributions()
-    assert set(distributions.weights("scenery.season")) == set(scenery.SEASONS)
+    assert set(distributions.weights("scenery.season")) == set(SEASONS)
     for place in ("street", "garden"):
-        assert set(distributions.weights(f"scenery.{place}_trees")) <= set(scenery.SPECIES)
+        assert set(distributions.weights(f"scenery.{place}_trees")) <= set(SPECIES)
     for district in ("city", "suburb", "industrial"):
-        assert set(distributions.weights(f"scenery.{district}_buildings")) <= set(scenery.BUILDING_FAMILIES)
+        assert set(distributions.weights(f"scenery.{district}_buildings")) <= set(BUILDING_FAMILIES)
 
 
 def test_many_boxes_are_as_many_single_ones():

@@ -202,11 +202,12 @@ def add_door(body: Body, rng: np.random.Generator, x: float, canopy: bool = True
 
 
 def add_balconies(body: Body, rng: np.random.Generator, most: int = 12) -> None:
-    """Add columns of balconies to the front, from the second storey up; at most `most`."""
+    """Add columns of balconies to the front, from the second storey up; at most `most` in all."""
     step, width = float(rng.uniform(3.6, 5.6)), float(rng.uniform(1.8, 3.0))
     columns = np.arange(body.x0 + 0.6 + width / 2, body.x1 - width / 2, step)
+    columns = rng.permutation(columns)[: most // max(1, body.floors - 1)]
     depth = float(rng.uniform(0.7, 1.05))
-    places = [(x, body.z0 + k * body.floor) for k in range(1, body.floors) for x in columns][:most]
+    places = [(x, body.z0 + k * body.floor) for k in range(1, body.floors) for x in columns]
     if not places:
         return
     rail = (DARK_STEEL, metal(rng), GLASS, paint(rng))[int(rng.integers(4))]
@@ -261,9 +262,26 @@ def add_gate(body: Body, rng: np.random.Generator, x: float, width: float, heigh
     body.site.boxes(frame, BUILDING, ((x, y, low + height + 0.08), (width + 0.3, 0.1, 0.16)), *jambs)
 
 
-def add_panes(body: Body, material: Material, z: float, height: float, y: float, x0: float, x1: float) -> None:
-    """Add a strip of glass in the plane y, from height z, between x0 and x1."""
-    body.site.add(quad([(x0, y, z), (x1, y, z), (x1, y, z + height), (x0, y, z + height)]), material, BUILDING)
+def add_panes(body: Body, z: float, height: float, x0: float, x1: float) -> None:
+    """Add a strip of glass to the front, from height z, between x0 and x1."""
+    y = body.y0 - 0.03
+    body.site.add(quad([(x0, y, z), (x1, y, z), (x1, y, z + height), (x0, y, z + height)]), GLASS, BUILDING)
+
+
+def add_show_windows(body: Body, frame: Material, height: float, x0: float, x1: float) -> None:
+    """Add shop windows to the front, from the ground up to a height, between x0 and x1."""
+    y, count = body.y0 - 0.03, max(1, round((x1 - x0) / 2.4))
+    corners = [(x0, y, body.z0), (x1, y, body.z0), (x1, y, body.z0 + height), (x0, y, body.z0 + height)]
+    glazed = Material(frame.color, 0.6, Kind.FACADE, WIDE)
+    body.site.add(quad(corners, [(0, 0), (count, 0), (count, 0.94), (0, 0.94)]), glazed, BUILDING)
+
+
+def door_place(body: Body, rng: np.random.Generator, cell: float, style: int) -> float:
+    """Return an x for the door: between two windows, or in the middle of one that is wider than a door."""
+    count = max(1, round((body.x1 - body.x0) / cell))
+    inner = max(1, count - 1)
+    place = int(rng.integers(count)) + 0.5 if style in (WIDE, BAND) or count == 1 else 1 + int(rng.integers(inner))
+    return body.x0 + (body.x1 - body.x0) * place / count
 
 
 def add_cornices(body: Body, material: Material, heights: tuple[float, ...], out: float = 0.1) -> None:

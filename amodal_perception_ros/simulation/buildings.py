@@ -1,6 +1,6 @@
 """Eleven families of buildings; `BUILDING_FAMILIES` lists them with the sizes that suit them.
 
-Nothing below 2.5 m leaves the ground size by more than 0.15 m; eaves, balconies and awnings above by at most 1.2 m. All
+Nothing below 1.9 m leaves the ground size by more than 0.15 m; eaves, balconies and awnings above by at most 1.2 m. All
 parts are of class building, but for the garden wall of a villa. Most windows are drawn by `Kind.FACADE` (lit at night).
 """
 
@@ -114,7 +114,7 @@ def _tenement(site: Site, rng: np.random.Generator, size: Size) -> None:
         parts.add_balconies(body, rng)
     elif rng.random() < 0.35 and body.floors > 2:
         parts.add_bays(body, rng, facade, cell)
-    parts.add_door(body, rng, float(rng.uniform(-0.35, 0.35)) * size[0], canopy=not shops)
+    parts.add_door(body, rng, parts.door_place(body, rng, cell, parts.WIDE if shops else style), canopy=not shops)
     kind = rng.random()
     if kind < 0.35:
         parts.add_mansard(body, rng, parts.roof_tiles(rng), rng.random() < 0.7)
@@ -129,7 +129,7 @@ def _tenement(site: Site, rng: np.random.Generator, size: Size) -> None:
 
 def _row_houses(site: Site, rng: np.random.Generator, size: Size) -> None:
     """Narrow houses of one kind side by side, each with its own colour and door, under roofs of one pitch."""
-    count = max(1, round(size[0] / float(rng.uniform(4.5, 6.5))))
+    count = min(6, max(1, round(size[0] / float(rng.uniform(4.5, 6.5)))))
     unit, floors = size[0] / count, max(1, round(size[2] / 2.9))
     style, cell = int(rng.choice([parts.NARROW, parts.WIDE, parts.TALL])), unit / int(rng.integers(1, 3))
     rise, door = size[1] * float(rng.uniform(0.3, 0.45)), float(rng.choice([-0.3, 0.3]))
@@ -173,7 +173,8 @@ def _house(body: Body, rng: np.random.Generator, hip: float, across: bool) -> No
     style = int(rng.choice([parts.NARROW, parts.WIDE, parts.TALL], p=[0.5, 0.3, 0.2]))
     color = any_of(rng, BRICK_COLORS if style == parts.TALL else FACADE_COLORS)
     facade = tinted(color, 0.85, Kind.FACADE, style)
-    parts.add_walls(body, facade, float(rng.uniform(2.4, 3.4)))
+    cell = float(rng.uniform(2.4, 3.4))
+    parts.add_walls(body, facade, cell)
     span = (body.x1 - body.x0) if across else (body.y1 - body.y0)
     rise = span / 2 * float(rng.uniform(0.5, 1.05))
     gable = wood(rng) if rng.random() < 0.3 else facade
@@ -181,7 +182,7 @@ def _house(body: Body, rng: np.random.Generator, hip: float, across: bool) -> No
         body, rise, parts.roof_tiles(rng), gable, across and not hip, hip, float(rng.uniform(0.3, 0.6))
     )
     parts.add_chimneys(body, rng, int(rng.integers(0, 2)) or 1, body.top + rise + 0.4)
-    parts.add_door(body, rng, body.middle[0] + float(rng.uniform(-0.3, 0.3)) * (body.x1 - body.x0))
+    parts.add_door(body, rng, parts.door_place(body, rng, cell, style))
     if rng.random() < 0.5:
         body.site.boxes(tinted(color * 0.6), BUILDING,
                         ((*body.middle, 0.25), (body.x1 - body.x0 + 0.1, body.y1 - body.y0 + 0.1, 0.5)))  # fmt: skip
@@ -206,21 +207,24 @@ def _villa(site: Site, rng: np.random.Generator, size: Size) -> None:
 
 
 def _office(site: Site, rng: np.random.Generator, size: Size) -> None:
-    """A modern block: bands of windows or a curtain wall, columns or fins, a lobby of glass."""
-    body, curtain = _body(site, size, 3.5, 0.1), rng.random() < 0.5
+    """A modern block: bands of windows, a curtain wall of small panes or all glass; fins, a lobby, a canopy."""
+    body, kind = _body(site, size, 3.5, 0.1), str(rng.choice(["bands", "curtain", "glass"], p=[0.4, 0.35, 0.25]))
     grey = rng.uniform(0.1, 0.65)
     color = np.clip(grey * rng.uniform(0.85, 1.15, 3), 0, 0.8) if rng.random() < 0.7 else any_of(rng, FACADE_COLORS)
-    facade = tinted(color * (0.35 if curtain else 1.0), 0.5, Kind.FACADE, parts.BAND)
-    parts.add_walls(body, facade, 1.5 if curtain else float(rng.uniform(2.5, 5.0)), rise=2.0 if curtain else 1.0)
-    parts.add_panes(body, GLASS, 0.3, body.floor - 0.8, body.y0 - 0.03, body.x0 + 0.6, body.x1 - 0.6)
+    facade = tinted(color * (0.35 if kind == "curtain" else 1.0), 0.5, Kind.FACADE, parts.BAND)
+    if kind == "curtain":
+        parts.add_walls(body, facade, 1.5, rise=2.0)
+    else:
+        parts.add_walls(body, GLASS if kind == "glass" else facade, float(rng.uniform(2.5, 5.0)))
+    parts.add_show_windows(body, facade, body.floor - 0.2, body.x0 + 0.3, body.x1 - 0.3)
     fin = tinted(np.clip(color * rng.uniform(0.4, 1.8), 0.03, 0.75))
     count = int(np.clip((body.x1 - body.x0) / float(rng.choice([1.5, 3.0, 6.0])), 2, 16))
     low = body.z0 + (body.floor if rng.random() < 0.6 else 0.0)
     fins = [((x, body.y0 - 0.06, 0.5 * (low + body.top)), (0.18, 0.16, body.top - low))
             for x in np.linspace(body.x0 + 0.1, body.x1 - 0.1, count + 1)]  # fmt: skip
     site.boxes(fin, BUILDING, *fins)
-    if not curtain:
-        parts.add_cornices(body, fin, tuple(body.z0 + k * body.floor for k in range(1, min(body.floors, 8))), 0.04)
+    if kind != "curtain":
+        parts.add_cornices(body, fin, tuple(body.z0 + k * body.floor for k in range(1, min(body.floors, 9))), 0.04)
     site.boxes(fin, BUILDING, ((float(rng.uniform(-0.2, 0.2)) * size[0], body.y0 - 0.45, 3.0), (5.0, 1.0, 0.22)))
     parts.add_flat_roof(body, rng, 3, fin)
 
@@ -254,7 +258,7 @@ def _hall(site: Site, rng: np.random.Generator, size: Size) -> None:
     pale = tinted(np.array(skin.color) * 0.5 + rng.uniform(0.1, 0.35), 0.6)
     parts.add_siding(body, pale)
     if body.top > 4.5:
-        parts.add_panes(body, GLASS, body.top - 1.5, 0.9, body.y0 - 0.03, body.x0 + 0.5, body.x1 - 0.5)
+        parts.add_panes(body, body.top - 1.5, 0.9, body.x0 + 0.5, body.x1 - 0.5)
     site.boxes(skin, BUILDING, ((0, body.y0 - 0.01, body.top - 0.25), (body.x1 - body.x0, 0.1, 0.5)))
     x = body.x0 + 2.6
     while x < body.x1 - 2.4:
@@ -294,7 +298,7 @@ def _supermarket(site: Site, rng: np.random.Generator, size: Size) -> None:
     x0, x1 = sorted(rng.uniform(-0.45, 0.45, 2) * size[0])
     if x1 - x0 < 0.5 * size[0]:
         x0, x1 = -0.42 * size[0], 0.3 * size[0]
-    parts.add_panes(body, GLASS, 0.35, min(2.6, body.top - 1.6), body.y0 - 0.03, x0, x1)
+    parts.add_show_windows(body, plaster, 3.2, x0, x1)
     posts = np.linspace(x0, x1, max(3, round((x1 - x0) / 2.2)))
     site.boxes(metal(rng), BUILDING, *(((x, body.y0 - 0.05, 1.6), (0.1, 0.1, 2.9)) for x in posts))
     band = paint(rng, 0.5)
@@ -347,28 +351,24 @@ def _church(site: Site, rng: np.random.Generator, size: Size) -> None:
     """A nave with tall windows and a steep roof, and a tower with a spire at one end."""
     width, depth, height = size
     stone = any_of(rng, FACADE_COLORS if rng.random() < 0.5 else BRICK_COLORS)
-    skin = tinted(stone, 0.9, Kind.BRICK)
-    foot = min(5.0, depth * 0.5, width * 0.35)
+    skin = tinted(stone, 0.9, Kind.FACADE, parts.TALL if rng.random() < 0.5 else parts.NARROW)
+    gable, tiles, foot = tinted(stone, 0.9), parts.roof_tiles(rng), min(5.0, depth * 0.5, width * 0.35)
     side = float(rng.choice([-1, 1]))
     x0, x1 = (-width / 2 + foot, width / 2) if side < 0 else (-width / 2, width / 2 - foot)
     nave = Body(site, x0, -depth / 2 + 0.3, x1, depth / 2 - 0.3, 0.0, 1, height)
-    for body in (nave, Body(site, side * width / 2 - (foot if side > 0 else 0), -foot / 2,
-                            side * width / 2 + (foot if side < 0 else 0), foot / 2, 0.0, 1, height * 2.1)):  # fmt: skip
-        wide, deep = body.x1 - body.x0, body.y1 - body.y0
-        site.boxes(skin, BUILDING, ((*body.middle, body.top / 2), (wide, deep, body.top)))
-        if body is nave:
-            parts.add_pitched_roof(body, depth * 0.55, parts.roof_tiles(rng), skin)
-        else:
-            parts.add_pitched_roof(
-                body, foot * float(rng.uniform(1.0, 2.4)), parts.roof_tiles(rng), skin, hip=1.0, eaves=0.2
-            )
-            site.boxes(DARK_STEEL, BUILDING, ((body.middle[0], body.y0 - 0.02, body.top - 2.2), (1.2, 0.06, 2.2)))
-            parts.add_door(body, rng, body.middle[0], canopy=False)
+    left = -width / 2 if side < 0 else width / 2 - foot
+    tower = Body(site, left, -foot / 2, left + foot, foot / 2, 0.0, 1, height * 2.1)
+    for body in (nave, tower):
+        parts.add_walls(body, skin, 3.0, blank=(0, 1, 2, 3))
+    parts.add_pitched_roof(nave, depth * 0.55, tiles, gable)
+    parts.add_pitched_roof(tower, foot * float(rng.uniform(1.0, 2.4)), tiles, gable, hip=1.0, eaves=0.2)
+    site.boxes(DARK_STEEL, BUILDING, ((tower.middle[0], tower.y0 - 0.02, tower.top - 2.2), (1.2, 0.06, 2.2)))
+    parts.add_door(tower, rng, tower.middle[0], canopy=False)
     panes = np.arange(x0 + 1.6, x1 - 1.2, 3.2)
     site.boxes(GLASS, BUILDING, *(((x, nave.y0 - 0.02, height * 0.52), (1.1, 0.08, height * 0.55)) for x in panes))
-    site.boxes(
-        skin, BUILDING, *(((x + 1.6, nave.y0 - 0.2, height * 0.35), (0.5, 0.4, height * 0.7)) for x in panes[:-1])
-    )
+    buttresses = [((x + 1.6, nave.y0 - 0.15, height * 0.35), (0.5, 0.3, height * 0.7)) for x in panes[:-1]]
+    if buttresses:
+        site.boxes(gable, BUILDING, *buttresses)
 
 
 BUILDING_FAMILIES: dict[str, Family] = {

@@ -48,10 +48,11 @@ def add_fence(mesh: MeshBuilder, rng: np.random.Generator, start: np.ndarray, en
 
 def _upright(site: Site, length: float, height: float, material: Material, step: float, width: float) -> None:
     """Upright slats and two rails behind them; slats of long fences are wider apart."""
-    step = max(step, length / 130)
-    site.boxes(material, FENCE, *(((x, -0.03, height / 2 + 0.04), (width, 0.02, height - 0.08))
-                                  for x in np.arange(-length / 2 + step / 2, length / 2, step)))  # fmt: skip
-    site.boxes(material, FENCE, *(((0, 0, share * height), (length, 0.035, 0.06)) for share in (0.2, 0.85)))
+    count = int(np.clip(length / step, 1, 130))
+    middles = ((np.arange(count) + 0.5) / count - 0.5) * length
+    slats = [((x, -0.03, height / 2 + 0.04), (width, 0.02, height - 0.08)) for x in middles]
+    rails = [((0, 0, share * height), (length, 0.035, 0.06)) for share in (0.2, 0.85)]
+    site.boxes(material, FENCE, *slats, *rails)
 
 
 def _rails(site: Site, length: float, height: float, material: Material) -> None:

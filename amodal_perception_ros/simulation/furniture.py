@@ -20,7 +20,7 @@ from amodal_perception_ros.simulation.materials import (
     wood,
 )
 from amodal_perception_ros.simulation.meshes import MeshBuilder, cylinder, moved, quad, revolve
-from amodal_perception_ros.simulation.trees import add_leaves
+from amodal_perception_ros.simulation.shrubs import add_leaves
 
 Footprint = tuple[float, float]
 

@@ -77,20 +77,35 @@ def add_container(mesh: MeshBuilder, rng: np.random.Generator, x: float, y: floa
     """Add a shipping or site container with ribbed sides, of 10, 20 or 40 feet."""
     site, skin = Site(mesh, x, y, z, yaw), paint(rng, 0.6)
     length, width, height = float(rng.choice([2.99, 6.06, 12.19], p=[0.25, 0.6, 0.15])), 2.44, 2.59
-    inner, low = tinted(np.array(skin.color) * 0.75, 0.7), 0.12
-    site.boxes(inner, BUILDING, ((0, 0, (height + low) / 2), (length - 0.1, width - 0.12, height - low)))
-    ribs = np.arange(-length / 2 + 0.3, length / 2 - 0.2, 0.42)
-    sides = [((r, s * (width / 2 - 0.05), height / 2), (0.2, 0.05, height - 0.4)) for r in ribs for s in (-1, 1)]
+    inner, low = tinted(np.array(skin.color) * 0.85, 0.7), 0.12
+    roof = (0, 0, height - 0.05), (length - 0.1, width - 0.1, 0.06)
+    ends = [((s * (length / 2 - 0.08), 0, height / 2), (0.06, width - 0.1, height - 0.2)) for s in (-1, 1)]
+    site.boxes(inner, BUILDING, roof, *ends)
+    for s in (-1, 1):
+        site.add(_corrugated(length - 0.1, s * (width / 2 - 0.01), -0.06 * s, low, height - 0.1), skin, BUILDING, True)
     corners = [((s * (length / 2 - 0.08), t * (width / 2 - 0.08), height / 2), (0.16, 0.16, height))
                for s in (-1, 1) for t in (-1, 1)]  # fmt: skip
     rails = [((0, t * (width / 2 - 0.04), v), (length, 0.08, 0.16)) for t in (-1, 1) for v in (low, height - 0.08)]
-    site.boxes(skin, BUILDING, *sides[:40], *corners, *rails)
-    bars = [((length / 2 - 0.04, t, height / 2), (0.05, 0.04, height - 0.5)) for t in (-0.85, -0.3, 0.3, 0.85)]
+    site.boxes(skin, BUILDING, *corners, *rails)
+    bars = [((length / 2 - 0.04, t, height / 2), (0.05, 0.04, height - 0.5)) for t in (-0.6, 0.6)]
     site.boxes(metal(rng), BUILDING, *bars)
     if rng.random() < 0.4 and length > 4:
         site.boxes(GLASS, BUILDING, ((0.5, -width / 2 + 0.02, 1.55), (1.2, 0.04, 0.9)))
         site.boxes(inner, BUILDING, ((-1.4, -width / 2 + 0.02, 1.1), (0.9, 0.04, 2.0)))
     return length, width
+
+
+def _corrugated(length: float, y: float, depth: float, low: float, high: float) -> Part:
+    """A wall along x of trapezoid ribs between the planes y and y + depth."""
+    ribs = max(6, min(13, round(length / 0.4)))
+    share = (np.arange(ribs)[:, None] + np.array([0.0, 0.4, 0.5, 0.9])).ravel() / ribs
+    x = np.append(share, 1.0) * length - length / 2
+    planes = np.append(np.tile([y, y, y + depth, y + depth], ribs), y)
+    rows = [np.stack([x, planes, np.full(len(x), z)], -1) for z in (low, high)]
+    k, n = np.arange(len(x) - 1)[:, None], len(x)
+    faces = np.concatenate([np.hstack([k, k + 1, k + 1 + n]), np.hstack([k, k + 1 + n, k + n])])
+    vertices = np.concatenate(rows)
+    return vertices, faces, vertices[:, [0, 2]].copy()
 
 
 def add_skip(mesh: MeshBuilder, rng: np.random.Generator, x: float, y: float, z: float, yaw: float) -> Footprint:
@@ -246,7 +261,7 @@ def add_market_stall(
     site, canopy, stripe = Site(mesh, x, y, z, yaw), paint(rng, 0.95), paint(rng, 0.95)
     length, width = float(rng.uniform(2.4, 3.8)), float(rng.uniform(1.8, 2.4))
     a, b, eaves, ridge = length / 2, width / 2, float(rng.uniform(2.0, 2.25)), float(rng.uniform(2.5, 2.9))
-    site.boxes(metal(rng), POLE, *(((s * (a - 0.1), t * (b - 0.1), eaves / 2), (0.05, 0.05, eaves + 0.1))
+    site.boxes(metal(rng), POLE, *(((s * (a - 0.1), t * (b - 0.1), eaves / 2), (0.05, 0.05, eaves))
                                    for s in (-1, 1) for t in (-1, 1)))  # fmt: skip
     count = 7
     for k in range(count):
@@ -270,8 +285,8 @@ def add_pallets(mesh: MeshBuilder, rng: np.random.Generator, x: float, y: float,
     count = int(rng.integers(1, 9))
     for k in range(count):
         low = 0.144 * k
-        blocks = [((0, s * 0.35, low + 0.06), (1.2, 0.1, 0.09)) for s in (-1, 0, 1)]
-        site.boxes(plank, WALL, *blocks, ((0, 0, low + 0.124), (1.2, 0.8, 0.03)))
+        blocks = [((0, s * 0.35, low + 0.045), (1.2, 0.1, 0.09)) for s in (-1, 0, 1)]
+        site.boxes(plank, WALL, *blocks, ((0, 0, low + 0.11), (1.2, 0.8, 0.04)))
     if rng.random() < 0.6 and count < 5:
         goods = float(rng.uniform(0.5, 1.3))
         site.boxes(paint(rng, 0.35), WALL, ((0, 0, 0.144 * count + goods / 2), (1.1, 0.74, goods)))

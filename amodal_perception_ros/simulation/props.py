@@ -6,7 +6,7 @@ at (x, y). Its front (opening, panel, seat) looks to local -y, like that of buil
 
 Classes follow the definitions of Cityscapes: stops, sheds, stalls, containers and scaffolds are buildings; solid
 upright bodies that are no buildings are walls; slats, rails, lattices and barriers are fences; thin posts are poles;
-commercial panels are no traffic signs. Street furniture that Cityscapes leaves unlabelled takes the class nearest in shape.
+commercial panels are no traffic signs. Furniture that Cityscapes leaves unlabelled takes the class nearest in shape.
 
 | class | props |
 |---|---|

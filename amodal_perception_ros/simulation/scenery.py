@@ -5,6 +5,7 @@ Front sides look to local -y. Colours of posts, fences, signs and props vary so 
 
 from amodal_perception_ros.simulation.buildings import BUILDING_FAMILIES, Family, add_building
 from amodal_perception_ros.simulation.enclosures import add_fence, add_wall
+from amodal_perception_ros.simulation.foliage import SEASONS
 from amodal_perception_ros.simulation.furniture import add_bollard
 from amodal_perception_ros.simulation.materials import BUILDING, FENCE, LIGHT, POLE, SIGN, VEGETATION, WALL
 from amodal_perception_ros.simulation.poles import (
@@ -15,7 +16,8 @@ from amodal_perception_ros.simulation.poles import (
     add_traffic_light,
 )
 from amodal_perception_ros.simulation.props import PROPS, Prop
-from amodal_perception_ros.simulation.trees import SEASONS, SPECIES, add_bush, add_hedge, add_tree
+from amodal_perception_ros.simulation.shrubs import add_bush, add_hedge
+from amodal_perception_ros.simulation.trees import SPECIES, add_tree
 
 __all__ = [
     "BUILDING",
