@@ -8,7 +8,7 @@ import numpy as np
 
 from amodal_perception_ros.simulation.boxes import overlap, widened
 from amodal_perception_ros.simulation.corridors import Corridors
-from amodal_perception_ros.simulation.drivers import Drivers
+from amodal_perception_ros.simulation.drivers import BRAKING, Drivers
 from amodal_perception_ros.simulation.driving import Driving, People
 from amodal_perception_ros.simulation.right_of_way import RightOfWay
 from amodal_perception_ros.simulation.things import Population, Thing
@@ -120,9 +120,11 @@ class _Draw:
     def _row(self, route: int, s: float, desired: float, length: float, width: float, wheelbase: float
              ) -> dict[str, float]:  # fmt: skip
         rng = self.population.rng
+        way = max(0.0, self.right_of_way.next_line(route, s) - length / 2 - 1.0)
         spare = max(0.0, (self.corridors.routes[route].width - width) / 2 - 0.2)
         return {
-            "route": route, "s": s, "speed": 0.7 * desired, "desired": desired, "length": length, "width": width,
+            "route": route, "s": s, "speed": min(0.7 * desired, np.sqrt(2 * BRAKING * way)), "desired": desired,
+            "length": length, "width": width,
             "wheelbase": wheelbase, "offset": float(np.clip(rng.normal(0, 0.1), -0.6 * spare, 0.6 * spare)),
             "sway": min(0.06, 0.4 * spare), "phase": float(rng.uniform(0, 2 * np.pi)), "present": True,
         }  # fmt: skip

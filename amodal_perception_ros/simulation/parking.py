@@ -7,7 +7,7 @@ from collections import defaultdict
 import numpy as np
 from scipy.spatial import cKDTree
 
-from amodal_perception_ros.simulation.boxes import outline, overlap, widened
+from amodal_perception_ros.simulation.boxes import outline, overlap
 from amodal_perception_ros.simulation.corridors import Corridors
 from amodal_perception_ros.simulation.fleet import Look
 from amodal_perception_ros.simulation.things import Gap, Population
@@ -108,7 +108,7 @@ class _Parking:
         for road, half in zip(self._roads, (1.35, 0.5)):
             if road.query(ring)[0].min() < half:
                 return False
-        if overlap(widened(box, 0.1, 0.1), self._boxes).any():
+        if overlap(box, self._boxes).any():
             return False
         if self.population.add(*look, (float(box[0]), float(box[1]), height, float(box[2]))) is None:
             return False
@@ -133,30 +133,31 @@ class _Parking:
         population, rng = self.population, self.population.rng
         count = rng.poisson(walk.path.length / population.draw("parking.rack_spacing"))
         for s in rng.uniform(0, walk.path.length, count):
-            kind = population.draw("parking.rack")
             x, y = walk.path.at(float(s))
             if not self._is_near(x, y):
                 continue
             heading = float(walk.path.heading(float(s)))
             left = np.array([-np.sin(heading), np.cos(heading)])
             side = 1 if self._toward(x, y) @ left > 0 else -1
+            kind = population.draw("parking.rack")
             turn = 0.0 if walk.width < 1.0 else side * np.pi / 2 + float(rng.uniform(-0.6, 0.6))
-            slant, step = heading + turn, 2.2 if walk.width < 1.0 else 1.05 if kind == "motorcycle" else 0.7
-            for k in range(population.draw(f"parking.rack_{kind}s")):
-                x, y = walk.path.at(float(s) + k * step, side * walk.width / 2)
-                self._lean(kind, x, y, slant + float(rng.normal(0, 0.05)))
+            place = float(s)
+            for _ in range(population.draw(f"parking.rack_{kind}s")):
+                look = population.fleet.parked(rng, kind)
+                length, width = (look[1][0].high - look[1][0].low)[:2] + 0.06
+                step = float(width / abs(np.sin(turn)) if turn else length)
+                x, y = walk.path.at(place + 0.5 * step, side * walk.width / 2)
+                self._lean(look, np.array([x, y, heading + turn + float(rng.normal(0, 0.03)), length, width]))
+                place += step
 
-    def _lean(self, kind: str, x: float, y: float, yaw: float) -> None:
-        look = self.population.fleet.parked(self.population.rng, kind)
-        length, width = (look[1][0].high - look[1][0].low)[:2]
-        # The handlebars of neighbours stand over and under each other.
-        box = np.array([x, y, yaw, length, 0.5 * width])
+    def _lean(self, look: Look, box: np.ndarray) -> None:
+        """Put a two-wheeler on the sidewalk where nothing stands and nobody crosses the road."""
         if self._obstacles.query(outline(box))[0].min() < 0.3:
             return
         for crossing in self.population.town.ways.crossings:
-            if abs(crossing.path.local(np.array([x, y]))[1]) < crossing.width / 2 + 1.5:
+            if abs(crossing.path.local(box[:2])[1]) < crossing.width / 2 + 1.5:
                 return
-        self._add(look, box, float(self.population.town.ground_height(np.array([x, y]))))
+        self._add(look, box, float(self.population.town.ground_height(box[:2])))
 
 
 def _lines(corridors: Corridors, bicycles: bool) -> cKDTree:

@@ -73,16 +73,21 @@ class RightOfWay:
         self._asked: dict[tuple[int, int], float] = {}
 
     def in_block(self, route: int, s: float, margin: float) -> bool:
-        """Whether an arc length lies in a block of the route, or closer to one than a margin [m]."""
-        middles = [(0.5 * (b.start + b.end), 0.5 * (b.end - b.start)) for b in self.blocks[route]]
+        """Whether an arc length lies in a block of the route or before it behind its line, or within a margin [m]."""
         length = self.corridors.length[route]
-        for middle, half in middles:
-            away = abs(s - middle)
+        for block in self.blocks[route]:
+            first = min(block.line, block.start)
+            away = abs(s - 0.5 * (first + block.end))
             if self.corridors.closed[route]:
                 away = min(away % length, -away % length)
-            if away < half + margin:
+            if away < 0.5 * (block.end - first) + margin:
                 return True
         return False
+
+    def next_line(self, route: int, s: float) -> float:
+        """Return the way from an arc length to the next line before a block [m]; inf without one."""
+        way = self.corridors.ahead(np.int64(route), np.float64(s), self._places[0, route])
+        return float(np.where(way > 0, way, np.inf).min(initial=np.inf))
 
     def halts(self, drivers: Drivers, view: View, time: float) -> np.ndarray:
         """Return (n,) way from every driver's front to where he has to stop [m], inf where he may go on.
