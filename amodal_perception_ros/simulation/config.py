@@ -14,7 +14,7 @@ from amodal_perception_ros.simulation.distributions import Distributions
 MAX_SEED = 2**31 - 1
 
 WEATHERS = ("day", "overcast", "dusk", "night", "fog", "rain")
-LAYOUTS = ("straight", "crossing")
+LAYOUTS = ("straight", "curve", "crossing", "roundabout", "parking_lot", "suburban", "industrial")
 RENDERERS = ("auto", "opengl", "raycast")
 
 
