@@ -97,11 +97,11 @@ def readable_sequences(
             try:
                 reader.check()
                 readers.append(reader)
-            except DatasetError as error:
-                errors.append((reader.name, error))
+            except DatasetError as damage:
+                errors.append((reader.name, damage))
     total = len(readers) + len(errors)
-    for number, (name, error) in enumerate(errors, 1):
-        print(f"skipped {number} of {total} sequences: {name}: {error}", file=sys.stderr, flush=True)
+    for number, (name, cause) in enumerate(errors, 1):
+        print(f"skipped {number} of {total} sequences: {name}: {cause}", file=sys.stderr, flush=True)
     if errors and not readers:
         raise DatasetError(f"none of {total} sequences can be read; the last one is {errors[-1][0]}: {errors[-1][1]}")
     return readers

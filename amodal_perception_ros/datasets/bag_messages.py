@@ -290,19 +290,19 @@ class _Builder:
         columns = [(name, "<f4") for name in ("x", "y", "z", "intensity")]
         if self._profile.rings and rings is not None:
             columns.append(("ring", "<u2"))
-        record = np.dtype(columns)
-        records = np.empty(len(points), record)
+        records = np.empty(len(points), np.dtype(columns))
+        step = records.itemsize
         for column, (name, _) in enumerate(columns):
             records[name] = rings if name == "ring" else points[:, column]
         fields = [
             self._make(
                 "sensor_msgs/msg/PointField",
                 name=name,
-                offset=record.fields[name][1],
+                offset=4 * column,
                 datatype=_UINT16 if kind == "<u2" else _FLOAT32,
                 count=1,
             )
-            for name, kind in columns
+            for column, (name, kind) in enumerate(columns)
         ]
         message = self._make(
             type_,
@@ -311,8 +311,8 @@ class _Builder:
             width=len(points),
             fields=fields,
             is_bigendian=False,
-            point_step=record.itemsize,
-            row_step=record.itemsize * len(points),
+            point_step=step,
+            row_step=step * len(points),
             data=records.view(np.uint8).ravel(),
             is_dense=False,
         )

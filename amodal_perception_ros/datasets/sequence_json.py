@@ -143,7 +143,9 @@ def _bev_to_json(bev: BevOccupancy) -> dict[str, Any]:
     }
 
 
-def bev_from_json(path: Path, item: dict[str, Any], grids: tuple[np.ndarray, ...]) -> BevOccupancy:
+def bev_from_json(
+    path: Path, item: dict[str, Any], grids: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+) -> BevOccupancy:
     """Return the grid whose geometry is under "bev" of a frame's description and whose cells `codecs.read_bev` gave.
 
     Raises:
