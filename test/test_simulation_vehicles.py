@@ -12,6 +12,8 @@ from embreex.rtcore_scene import EmbreeScene
 from amodal_perception_ros.simulation.bikes import BIKE_MOUNTS, BIKE_SHAPES, build_bike
 from amodal_perception_ros.simulation.buses import BUS_SHAPES, build_bus
 from amodal_perception_ros.simulation.cars import CAR_SHAPES, build_car
+from amodal_perception_ros.simulation.distributions import Distributions
+from amodal_perception_ros.simulation.liveries import BRIGHTEST, PAINTS, draw_livery
 from amodal_perception_ros.simulation.meshes import Kind, MeshBuilder, Model
 from amodal_perception_ros.simulation.motorcycles import MOTORCYCLE_MOUNTS, MOTORCYCLE_SHAPES, build_motorcycle
 from amodal_perception_ros.simulation.trucks import TRUCK_SHAPES, build_truck
@@ -209,3 +211,33 @@ def test_the_front_and_the_rear_of_a_shell_are_painted() -> None:
         glass = vertices[faces[which == 1]].reshape(-1, 3)
         assert np.allclose(glass[:, 0], x)
         assert np.ptp(glass[:, 1]) == pytest.approx(1.8)
+
+
+def test_every_paint_of_the_distributions_is_known() -> None:
+    assert set(Distributions().weights("vehicles.paint")) == set(PAINTS)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_liveries_follow_their_distributions(family: str) -> None:
+    red = Distributions(
+        {
+            "vehicles": {
+                "paint": {"choice": {"red": 1}},
+                "paint_brightness": 1.0,
+                f"second_{family}": {"choice": {"shade": 1}},
+            }
+        }
+    )
+    palette = draw_livery(np.random.default_rng(0), red, family)
+    assert palette.shape == (4, 3)
+    assert palette[0].tolist() == list(PAINTS["red"])
+    assert palette[1].tolist() == [0.5 * value for value in PAINTS["red"]]
+    bright = Distributions({"vehicles": {"paint_brightness": 9.0}})
+    assert draw_livery(np.random.default_rng(0), bright, family)[:2].max() <= BRIGHTEST
+
+
+def test_the_paint_does_not_give_away_the_class() -> None:
+    """Mean main paint of 3000 vehicles per kind: all from one distribution, so equal up to sampling error (0.004)."""
+    rng, distributions = np.random.default_rng(1), Distributions()
+    means = [np.mean([draw_livery(rng, distributions, family)[0] for _ in range(3000)], axis=0) for family in FAMILIES]
+    assert np.ptp(means, axis=0).max() < 0.03

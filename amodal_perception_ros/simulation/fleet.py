@@ -8,10 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from amodal_perception_ros.labels import BY_NAME
-from amodal_perception_ros.simulation import bikes, buses, cars, motorcycles, trucks, vehicles
+from amodal_perception_ros.simulation import bikes, buses, cars, motorcycles, trucks
 from amodal_perception_ros.simulation.distributions import Distributions
 from amodal_perception_ros.simulation.figures import draw_palette
-from amodal_perception_ros.simulation.meshes import PALETTE_SIZE, Model
+from amodal_perception_ros.simulation.liveries import draw_livery
+from amodal_perception_ros.simulation.meshes import Model
 from amodal_perception_ros.simulation.riders import draw_rider
 
 PERSON, RIDER, CAR = BY_NAME["person"].id, BY_NAME["rider"].id, BY_NAME["car"].id
@@ -31,20 +32,22 @@ class Fleet:
     Attributes:
         vehicles: per kind ("car", "truck", "bus", "bike", "motorcycle") its models.
         riders: for "bike" and "motorcycle" who rides each of them, as poses of one body.
+        distributions: for the colours.
     """
 
     vehicles: dict[str, list[Model]]
     riders: dict[str, list[tuple[Model, ...]]]
+    distributions: Distributions
 
     def parked(self, rng: np.random.Generator, kind: str) -> Look:
         """Draw a vehicle without a rider."""
         models = self.vehicles[kind]
-        return CLASSES[kind], (models[int(rng.integers(len(models)))],), _PALETTES[kind](rng)
+        return CLASSES[kind], (models[int(rng.integers(len(models)))],), draw_livery(rng, self.distributions, kind)
 
     def pick(self, rng: np.random.Generator, kind: str) -> list[Look]:
         """Draw a vehicle, and with two wheels its rider."""
         k = int(rng.integers(len(self.vehicles[kind])))
-        out: list[Look] = [(CLASSES[kind], (self.vehicles[kind][k],), _PALETTES[kind](rng))]
+        out: list[Look] = [(CLASSES[kind], (self.vehicles[kind][k],), draw_livery(rng, self.distributions, kind))]
         if kind in self.riders:
             out.append((RIDER, self.riders[kind][k], draw_palette(rng)))
         return out
@@ -69,6 +72,7 @@ def build_fleet(rng: np.random.Generator, distributions: Distributions) -> Fleet
             kind: [draw_rider(rng, distributions, mounts[shape]) for shape in chosen[kind]]
             for kind, mounts in (("bike", bikes.BIKE_MOUNTS), ("motorcycle", motorcycles.MOTORCYCLE_MOUNTS))
         },
+        distributions=distributions,
     )
 
 
@@ -79,31 +83,3 @@ def _draw_shapes(rng: np.random.Generator, distributions: Distributions, kind: s
     share = np.array([weights[shape] for shape in known])
     count = min(int(distributions.draw(rng, f"fleet.{kind}_models")), len(known))
     return [known[k] for k in rng.choice(len(known), count, replace=False, p=share / share.sum())]
-
-
-def car_palette(rng: np.random.Generator) -> np.ndarray:
-    """Draw the colours of a car."""
-    weights = vehicles.PAINT_WEIGHTS / vehicles.PAINT_WEIGHTS.sum()
-    paint = vehicles.PAINT_COLORS[rng.choice(len(weights), p=weights)] * rng.uniform(0.8, 1.2)
-    return _palette(paint, paint)
-
-
-def cargo_palette(rng: np.random.Generator) -> np.ndarray:
-    """Draw the colours of a truck: cab and body."""
-    return _palette(car_palette(rng)[0], vehicles.CARGO_COLORS[rng.integers(len(vehicles.CARGO_COLORS))])
-
-
-def bus_palette(rng: np.random.Generator) -> np.ndarray:
-    """Draw the colours of a bus: body and skirt."""
-    a, b = vehicles.BUS_COLORS[rng.choice(len(vehicles.BUS_COLORS), 2, replace=False)]
-    return _palette(a, b * 0.5)
-
-
-def _palette(*colors: np.ndarray) -> np.ndarray:
-    out = np.full((PALETTE_SIZE, 3), 0.3)
-    out[: len(colors)] = np.clip(colors, 0, 0.9)
-    return out
-
-
-_PALETTES = {"car": car_palette, "truck": cargo_palette, "bus": bus_palette, "bike": car_palette,
-             "motorcycle": car_palette}  # fmt: skip
