@@ -2,6 +2,9 @@
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 
 from amodal_perception_ros.occlusion import Layer, occlusion_order
 from amodal_perception_ros.scene import Camera
@@ -160,6 +163,54 @@ def test_majority_decides_a_mutual_pair():
 def test_levels_stop_at_seven():
     stack = [layer(26001 + k, 0, 0, [[k + 1.0]]) for k in range(10)]
     assert occlusion_order(stack)[1] == [0, 1, 2, 3, 4, 5, 6, 7, 7, 7]
+
+
+@st.composite
+def random_layers(draw):
+    """Up to seven things on 12 x 9 pixels: rectangles with depths in whole metres and holes."""
+    layers = []
+    for k in range(draw(st.integers(2, 7))):
+        width, height = draw(st.integers(1, 8)), draw(st.integers(1, 6))
+        depth = draw(arrays(np.float32, (height, width), elements=st.sampled_from([0, 2, 3, 4, 5, 9])))
+        depth[0, 0] = depth[0, 0] or 4
+        layers.append(Layer(26001 + k, draw(st.integers(0, 6)), draw(st.integers(0, 4)), depth))
+    return layers
+
+
+@given(random_layers())
+def test_order_and_levels_of_random_layers_satisfy_their_definition(layers):
+    """Worked out pixel by pixel: who is nearer on most of the shared pixels, who can reach whom, and the levels."""
+    count = len(layers)
+    depth = np.zeros((count, 12, 16))
+    for k, item in enumerate(layers):
+        height, width = item.depth.shape
+        depth[k, item.top : item.top + height, item.left : item.left + width] = item.depth
+    median = np.array([np.median(d[d > 0]) for d in depth])
+    majority, shared = np.zeros((count, count), bool), np.zeros((count, count), int)
+    for i in range(count):
+        for j in range(count):
+            both = (depth[i] > 0) & (depth[j] > 0)
+            shared[i, j] = both.sum()
+            lead = (depth[i] < depth[j])[both].sum() - (depth[i] > depth[j])[both].sum()
+            tie = (median[i], i) < (median[j], j)
+            majority[i, j] = i != j and shared[i, j] > 0 and (lead > 0 or (lead == 0 and tie))
+    reach = majority.copy()
+    for k in range(count):
+        reach |= reach[:, [k]] & reach[[k]]
+    order, levels = occlusion_order(layers)
+    edges = {}
+    for a, b, overlap, cyclic in zip(order.occluder_ids, order.occludee_ids, order.overlap_px, order.in_cycle):
+        i, j = int(a) - 26001, int(b) - 26001
+        assert overlap == shared[i, j] > 0
+        assert cyclic == (reach[i, j] and reach[j, i])
+        assert (median[i], i) < (median[j], j) if cyclic else majority[i, j]
+        edges[i, j] = cyclic
+    for i in range(count):
+        for j in range(i):
+            assert ((i, j) in edges) + ((j, i) in edges) == (shared[i, j] > 0)
+    for j in range(count):
+        fronts = [levels[i] for i in range(count) if (i, j) in edges]
+        assert levels[j] == (max(fronts) + 1 if fronts else 0)
 
 
 def test_nothing_in_sight_gives_an_empty_order():
