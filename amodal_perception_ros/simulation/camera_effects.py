@@ -52,13 +52,14 @@ class Film:
         if self.weather.rain > 0:
             light = add_streaks(light, self.weather.rain, rng)
         if look.glare > 0:
-            light = (1 - look.glare) * light + look.glare * _scattered(light)
+            light = (1 - look.glare) * light + look.glare * scattered(light)
         light = self._bent(light, camera)
         if look.softness > 0:
             light = cv2.GaussianBlur(light, (0, 0), look.softness)
         signal = light * (self._vignette * np.float32(self.exposure(light)))
-        signal = self._with_noise(np.minimum(signal, look.headroom), rng)
-        return self._processed(signal)
+        gain = self.weather.gain
+        shot, read = look.shot_noise * float(np.sqrt(gain)), look.read_noise * gain
+        return self._processed(add_noise(np.minimum(signal, look.headroom), shot, read, rng))
 
     def exposure(self, light: np.ndarray) -> float:
         """Return the factor on the light that an automatic exposure chooses, within one stop of the weather's."""
@@ -93,15 +94,6 @@ class Film:
             out.append(cv2.convertMaps(x.astype(np.float32), y.astype(np.float32), cv2.CV_16SC2))
         return out
 
-    def _with_noise(self, signal: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Photons arrive at random (variance grows with the signal), and reading adds a constant variance."""
-        shot = self.look.shot_noise**2 * self.weather.gain
-        read = (self.look.read_noise * self.weather.gain) ** 2
-        if shot == 0 and read == 0:
-            return signal
-        noise = rng.standard_normal(signal.shape, np.float32)
-        return signal + noise * np.sqrt(np.float32(shot) * signal + np.float32(read))
-
     def _processed(self, signal: np.ndarray) -> np.ndarray:
         look = self.look
         signal = np.clip(signal * np.array(look.white_balance, np.float32), 0, look.headroom)
@@ -114,6 +106,17 @@ class Film:
             picture = cv2.addWeighted(picture, 1 + look.sharpening, cv2.GaussianBlur(picture, (0, 0), 1.0),
                                       -look.sharpening, 0.0)  # fmt: skip
         return np.clip(picture * 255 + 0.5, 0, 255).astype(np.uint8)
+
+
+def add_noise(signal: np.ndarray, shot: float, read: float, rng: np.random.Generator) -> np.ndarray:
+    """Return a float32 signal with a sensor's noise: its variance is shot^2 * signal + read^2.
+
+    Photons arrive at random, so that their variance grows with their number; reading them out adds a constant.
+    """
+    if shot == 0 and read == 0:
+        return signal
+    noise = rng.standard_normal(signal.shape, np.float32)
+    return signal + noise * np.sqrt(np.float32(shot**2) * signal + np.float32(read**2))
 
 
 def tone_curve(look: CameraLook) -> np.ndarray:
@@ -131,8 +134,8 @@ def _filmic(x: np.ndarray) -> np.ndarray:
     return x * (2.51 * x + 0.03) / (x * (2.43 * x + 0.59) + 0.14)
 
 
-def _scattered(light: np.ndarray) -> np.ndarray:
-    """The light that a lens spreads around its sources: half near (16 px of 288 rows), half far; its sum is kept."""
+def scattered(light: np.ndarray) -> np.ndarray:
+    """Return (h, w, 3) light as a lens spreads it: half near (2 % of the height), half far (10 %); its sum is kept."""
     height, width = light.shape[:2]
     small = (max(1, round(width / _GLARE_CELL)), max(1, round(height / _GLARE_CELL)))
     coarse = cv2.resize(light, small, interpolation=cv2.INTER_AREA)
