@@ -71,26 +71,37 @@ class RayCaster:
             self._cast_item(index, item, np.asarray(origin, float), directions, hits)
         return hits
 
-    def _cast_item(self, index: int, item: Item, origin: np.ndarray, directions: np.ndarray, hits: Hits) -> None:
-        """Cast the rays that may hit one item in its own frame, and keep the nearer hits."""
+    def alone(self, origin: np.ndarray, directions: np.ndarray, item: Item) -> tuple[np.ndarray, np.ndarray]:
+        """Return (m,) the rays that meet an item without anything else, and (m,) their ranges [m]."""
+        rays, hit = self._meet(item, np.asarray(origin, float), directions)
+        return rays, hit["tfar"].astype(np.float64)
+
+    def _meet(self, item: Item, origin: np.ndarray, directions: np.ndarray) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        """Cast the rays that may hit one item in its own frame; return those that do, and what they hit."""
         turn = item.matrix[:3, :3]
         middle = turn @ (0.5 * (item.model.low + item.model.high)) + item.matrix[:3, 3] - origin
         radius = 0.5 * float(np.linalg.norm(item.model.high - item.model.low))
         along = directions @ middle
         near = np.flatnonzero((along > -radius) & (along**2 > middle @ middle - radius**2))
-        if not near.size:
-            return
-        tree, segment = self._scene(item.model)
         rays = np.ascontiguousarray(directions[near] @ turn, np.float32)
         start = ((origin - item.matrix[:3, 3]) @ turn).astype(np.float32)
+        tree, _ = self._scene(item.model)
         hit = tree.run(np.broadcast_to(start, rays.shape).copy(), rays, output=1)
-        closer = (hit["geomID"] >= 0) & (hit["tfar"] < hits.distance[near])
-        chosen, triangle = near[closer], hit["primID"][closer].astype(np.int64)
+        met = hit["geomID"] >= 0
+        cosine = _cosine(hit["Ng"], rays)[met]
+        return near[met], {"tfar": hit["tfar"][met], "primID": hit["primID"][met].astype(np.int64), "cosine": cosine}
+
+    def _cast_item(self, index: int, item: Item, origin: np.ndarray, directions: np.ndarray, hits: Hits) -> None:
+        """Keep an item's hits where they are nearer than those so far."""
+        rays, hit = self._meet(item, origin, directions)
+        closer = hit["tfar"] < hits.distance[rays]
+        chosen, triangle = rays[closer], hit["primID"][closer]
+        _, segment = self._scene(item.model)
         hits.distance[chosen] = hit["tfar"][closer]
         hits.owner[chosen] = index
         hits.triangle[chosen] = triangle
         hits.segment[chosen] = np.where(segment[triangle] > 0, segment[triangle], item.segment)
-        hits.cosine[chosen] = _cosine(hit["Ng"], rays)[closer]
+        hits.cosine[chosen] = hit["cosine"][closer]
 
     def _scene(self, model: Model) -> tuple[EmbreeScene, np.ndarray]:
         known = self._scenes.get(id(model))

@@ -107,10 +107,11 @@ class Population:
     def add(self, class_id: int, models: tuple[Model, ...], palette: np.ndarray,
             pose: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)) -> Thing | None:  # fmt: skip
         """Add a thing standing at (x, y, z, yaw); None when the sequence has no track id left."""
-        if len(self.things) >= MAX_INSTANCE_NUMBER:
+        number = 1 + max((thing.track_id for thing in self.things), default=0)
+        if number > MAX_INSTANCE_NUMBER:
             return None
         poses = np.tile(np.array(pose, float), (self.rows, 1))
-        thing = Thing(class_id, len(self.things) + 1, models, palette, poses, np.zeros((self.rows, 3)),
+        thing = Thing(class_id, number, models, palette, poses, np.zeros((self.rows, 3)),
                       np.zeros(self.rows, np.int64))  # fmt: skip
         self.things.append(thing)
         return thing

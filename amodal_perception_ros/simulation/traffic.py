@@ -32,16 +32,21 @@ class Traffic:
     """All things of a sequence and the ego path. Rows: one per frame, and one more after the last frame.
 
     Attributes:
-        things: with their poses at every row.
+        population: the things with their poses at every row.
         ego: (frames + 1, 4) x, y, z, yaw of base_link in odom; yaw is continuous [m, rad].
         ego_speed: (frames + 1,) [m/s].
         times: (frames + 1,) [s].
     """
 
-    things: list[Thing]
+    population: Population
     ego: np.ndarray
     ego_speed: np.ndarray
     times: np.ndarray
+
+    @property
+    def things(self) -> list[Thing]:
+        """All things."""
+        return self.population.things
 
 
 @dataclass(eq=False)
@@ -73,10 +78,10 @@ def build_traffic(config: SequenceConfig, town: Town) -> Traffic:
     _place(vehicles, record)
     hurt = _touched(positions, record)
     lost = {walker.track_id for walker, touched in zip(walkers, hurt) if touched}
-    things = [thing for thing in population.things if thing.track_id not in lost]
+    population.things = [thing for thing in population.things if thing.track_id not in lost]
     boxes, speed = np.stack(record.boxes)[:, 0], np.stack(record.speed)[:, 0]
     ego = np.column_stack([boxes[:, :2], np.zeros(len(times)), np.unwrap(boxes[:, 2])])
-    return Traffic(things, ego, speed, times)
+    return Traffic(population, ego, speed, times)
 
 
 def _middle(driving: Driving, config: SequenceConfig) -> np.ndarray:
