@@ -121,8 +121,8 @@ void main() {
 #ifdef WET
     vec3 image = clear_sky(vec3(R.xy, abs(R.z)));
     vec2 at = gl_FragCoord.xy / screen + ripple * grain * vec2(0.006, 0.03);
-    float spread = 0.035 * grain; vec4 seen = vec4(0.0);
-    for (int i = -1; i < 3; i++) seen += texture(mirror, at + vec2(0.0, float(i) * spread));
+    float spread = 0.03 * grain, jitter = cell(gl_FragCoord.xy); vec4 seen = vec4(0.0);
+    for (int i = -1; i < 3; i++) seen += texture(mirror, at + vec2(0.0, (float(i) + jitter - 0.5) * spread));
     image = mix(image, seen.rgb * 0.25, seen.a * 0.25 * mirroring);
     F *= 0.55 + 0.45 * puddle; c = mix(c, image, F * (0.3 + 0.7 * occlusion));
 #elif defined(CLEAR)

@@ -26,9 +26,11 @@ SURFACE: dict[Kind, str] = {
   float inside = min(border.x, border.y);
   if (chosen < 0.05 + 0.22 * wear && inside > 0.0)
     albedo *= inside < 0.04 ? 0.45 : (chosen < 0.1 ? 0.62 : 0.82 + 2.0 * (chosen - 0.1));
-  float line = abs(vn(P.xy * 0.31 + 13.0) - 0.5), where = vn(P.xy * 0.11 + 3.0);
-  albedo *= 1.0 - 0.5 * smoothstep(0.008, 0.003, line) * smoothstep(0.62 - 0.25 * wear, 0.7 - 0.25 * wear, where);
-  albedo *= 1.0 - 0.4 * wear * smoothstep(0.014, 0.0, abs(vn(P.xy * 1.7) - 0.5)) * smoothstep(0.5, 0.65, 1.0 - where);
+  vec2 bent = P.xy + 0.5 * vec2(mid, vn(P.xy * 1.1 + 31.0)) + 0.12 * vn(P.xy * 9.0);
+  float line = abs(vn(bent * 0.23 + 13.0) - 0.5), where = vn(P.xy * 0.17 + 3.0);
+  float seal = smoothstep(0.007, 0.004, line) * smoothstep(0.66 - 0.2 * wear, 0.72 - 0.2 * wear, where);
+  albedo *= 1.0 - 0.4 * seal * smoothstep(0.3, 0.5, mid);
+  albedo *= 1.0 - 0.4 * wear * smoothstep(0.02, 0.0, abs(vn(bent * 1.3) - 0.5)) * smoothstep(0.5, 0.65, 1.0 - where);
   albedo *= 1.0 - 0.5 * smoothstep(0.68, 0.85, vn(P.xy * 0.8 + 21.0)) * smoothstep(0.5, 0.7, vn(P.xy * 4.0));
   vec2 lid = floor(P.xy / 13.0), to_lid = P.xy - 13.0 * (lid + 0.15 + 0.7 * vec2(cell(lid), cell(lid + 31.0)));
   float r = length(to_lid);
