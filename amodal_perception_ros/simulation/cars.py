@@ -134,7 +134,7 @@ def _ends(mesh: MeshBuilder, shape: CarShape) -> None:
 def _sides(mesh: MeshBuilder, shape: CarShape) -> None:
     """Mirrors, door seams along the body's curve and handles."""
     half, belt = shape.length / 2, shape.hood[2][1]
-    levels = np.linspace(shape.clearance + 0.1, belt - 0.06, 4)
+    levels = shape.clearance + (belt - shape.clearance) * np.array([0.12, 0.22, 0.5, 0.7, 0.86, 0.94])
     x_mirror = half * (shape.roof[-1][0] - 0.09)
     for side in (-1, 1):
         y = side * shape.width / 2
@@ -147,7 +147,9 @@ def _sides(mesh: MeshBuilder, shape: CarShape) -> None:
         mesh.add(hull(shell, 8, 3.0, y + side * 0.08), TWO_TONE)
         mesh.add(box((x_mirror, y - side * 0.04, z - 0.03), (0.06, 0.16, 0.03)), DARK)
         for x in shape.pillars:
-            points = [(x * half, side * side_half_width(shape, x * half, level), float(level)) for level in levels]
+            points = [
+                (x * half, side * (side_half_width(shape, x * half, level) + 0.003), float(level)) for level in levels
+            ]
             for low, high in pairwise(points):
                 mesh.add(tube(low, high, 0.007, 3), SEAM)
         for x in shape.pillars[:-1]:
@@ -173,17 +175,17 @@ def _roof_box(mesh: MeshBuilder, shape: CarShape, rng: np.random.Generator) -> N
         mesh.add(
             hull(
                 [
-                    (-1.1, z + 0.02, z + 0.2, 0.2),
-                    (-0.9, z, z + 0.3, 0.36),
-                    (0.2, z, z + 0.32, 0.36),
-                    (0.8, z + 0.02, z + 0.16, 0.26),
+                    (-1.8, z + 0.02, z + 0.2, 0.2),
+                    (-1.6, z, z + 0.3, 0.36),
+                    (-0.5, z, z + 0.32, 0.36),
+                    (0.1, z + 0.02, z + 0.16, 0.26),
                 ],
                 10,
                 4.0,
             ),
             DARK,
         )
-        for x in (-0.6, 0.1):
+        for x in (-1.3, -0.5):
             mesh.add(box((x, 0, z), (0.05, shape.width * 0.68, 0.03)), METAL)
 
 

@@ -132,7 +132,8 @@ _SHAPES: dict[str, MotorcycleShape] = {
                   (0.38, 0.62, 0.78, 0.035)),
                  ((-0.42, 0.46, 0.62, 0.07), (-0.25, 0.4, 0.64, 0.08), (-0.14, 0.36, 0.54, 0.06))),
         seats=(((-0.46, 0.73, 0.81, 0.1), (-0.3, 0.72, 0.8, 0.12), (-0.1, 0.72, 0.78, 0.05)),),
-        dark=(((-0.72, 0.66, 0.69, 0.07), (-0.35, 0.67, 0.71, 0.08)),),
+        dark=(((-0.72, 0.66, 0.69, 0.07), (-0.35, 0.67, 0.71, 0.08)),
+              ((-0.36, 0.55, 0.74, 0.03), (-0.2, 0.5, 0.74, 0.03))),
         metal=(((-0.2, 0.2, 0.34, 0.08), (-0.05, 0.18, 0.36, 0.1), (0.12, 0.22, 0.34, 0.07)),), spokes=16),
     "delivery": MotorcycleShape(
         (-0.62, 0.24), (0.66, 0.24), 0.11, (0.44, 0.92), (-0.28, 0.81), (0.3, 1.05), 0.33, (0.1, 0.29), (0.43, 1.02),
@@ -177,11 +178,33 @@ def _fork_and_swing_arm(mesh: MeshBuilder, form: MotorcycleShape, cover: bool) -
         mesh.add(box((form.peg[0], side * 0.2, form.peg[1]), (0.06, 0.1, 0.025)), DARK)
         shock = (rear + 0.22, side * (form.tyre * 0.5 + 0.05), min(form.tail[1], form.saddle[1]) - 0.1)
         mesh.add(tube((rear + 0.04, side * (form.tyre * 0.5 + 0.05), rear_r + 0.05), shock, 0.022, 6), DARK)
+    for side in (-1, 1):
+        mesh.add(
+            tube(
+                (front, side * form.tyre * 0.42, front_r),
+                (front - 0.02, side * form.tyre * 0.42, front_r * 2 + 0.02),
+                0.012,
+                4,
+            ),
+            DARK,
+        )
     mesh.add(arc(front, front_r, front_r + 0.03, form.tyre * 0.45, 0.4, 2.7), FRAME)
     mesh.add(arc(rear, rear_r, rear_r + 0.035, form.tyre * 0.55, 0.9, 3.4), DARK)
     mesh.add(capsule((0.1, -0.15, 0.28), (rear - 0.08, -0.2, rear_r + 0.08), 0.03, 0.048, 8), DARK if cover else CHROME)
     if not cover and form.tyre > 0.1:
-        mesh.add(box((-0.12, 0, 0.5), (0.4, 0.16, 0.4)), DARK)
+        up = form.saddle[1] - 0.82
+        mesh.add(
+            hull(
+                [
+                    (-0.5, 0.56 + up, 0.74 + up, 0.06),
+                    (-0.3, 0.42, 0.76 + up, 0.1),
+                    (0.16, 0.42, 0.8 + up, 0.11),
+                    (0.4, 0.68 + up, 0.9 + up, 0.05),
+                ]
+            ),
+            DARK,
+        )
+        mesh.add(tube((form.head[0] - 0.05, 0, form.head[1] - 0.12), (0.2, 0, 0.4), 0.035, 6), DARK)
 
 
 def _controls(mesh: MeshBuilder, form: MotorcycleShape) -> None:
@@ -223,12 +246,13 @@ def _top_box(mesh: MeshBuilder, x: float, low: float, size: tuple[float, float, 
     profile = [(x - half, low), (x + half, low), (x + half, low + height * 0.9), (x + half * 0.8, low + height),
                (x - half * 0.8, low + height), (x - half, low + height * 0.9)]  # fmt: skip
     mesh.add(extruded(profile, width / 2), material)
+    mesh.add(box((x + 0.05, 0, low - 0.04), (length * 0.7, 0.2, 0.08)), METAL)
     mesh.add(box((x, 0, low + height * 0.55), (length + 0.01, width + 0.01, 0.02)), DARK)
 
 
 def _plain(mesh: MeshBuilder, form: MotorcycleShape, rng: np.random.Generator) -> None:
     if rng.random() < 0.3:
-        _top_box(mesh, form.tail[0] + 0.02, form.tail[1] + 0.06, (0.4, 0.42, 0.3), DARK)
+        _top_box(mesh, form.tail[0] + 0.06, form.tail[1] + 0.07, (0.36, 0.4, 0.28), DARK)
 
 
 def _cruiser(mesh: MeshBuilder, form: MotorcycleShape, rng: np.random.Generator) -> None:
@@ -281,7 +305,6 @@ def _tourer(mesh: MeshBuilder, form: MotorcycleShape, rng: np.random.Generator) 
 
 def _delivery(mesh: MeshBuilder, form: MotorcycleShape, rng: np.random.Generator) -> None:
     _top_box(mesh, -0.72, 0.8, (0.48, 0.5, float(rng.uniform(0.45, 0.55))), BOX)
-    mesh.add(box((-0.7, 0, 0.78), (0.5, 0.3, 0.04)), METAL)
     if rng.random() < 0.6:
         _windscreen(mesh, (0.48, 1.0), (0.36, 1.36), 0.24)
 
