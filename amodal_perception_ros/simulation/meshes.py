@@ -114,22 +114,27 @@ class MeshBuilder:
             crease_degrees: edges flatter than this are shaded smoothly.
             occlusion: bake ambient occlusion of the model on itself and on the ground z = 0.
         """
-        triangles, corners = [], []
-        for (vertices, faces, uv), materials, which, cls, flat in self.parts:
-            solid = _has_area(vertices, faces)
-            faces, which = faces[solid], which[solid]
-            corner = np.zeros((len(faces), 3), VERTEX)
-            corner["position"] = vertices[faces]
-            corner["uv"] = uv[faces]
-            look = np.array([(*m.color, m.roughness) for m in materials], np.float32)
-            corner["color"] = look[which][:, None]
-            corner["slot"] = np.array([m.slot for m in materials], np.float32)[which][:, None]
-            corner["cls"] = cls
-            corner["ao"] = 1.0
-            corner["normal"] = smooth_normals(vertices, faces, 0.0 if flat else crease_degrees)
-            corners.append(corner)
-            triangles.append(np.array([int(m.kind) for m in materials])[which])
-        return _sorted_model(np.concatenate(corners), np.concatenate(triangles), occlusion)
+        counts = [len(part[0]) for part, *_ in self.parts]
+        offsets = np.cumsum([0, *counts[:-1]])
+        vertices = np.concatenate([part[0] for part, *_ in self.parts])
+        faces = np.concatenate([part[1] + k for (part, *_), k in zip(self.parts, offsets)])
+        uv = np.concatenate([part[2] for part, *_ in self.parts])
+        materials = [material for _, some, *_ in self.parts for material in some]
+        before = np.cumsum([0, *(len(some) for _, some, *_ in self.parts[:-1])])
+        which = np.concatenate([which + k for (_, _, which, *_), k in zip(self.parts, before)])
+        owner = np.repeat(np.arange(len(self.parts)), [len(which) for _, _, which, *_ in self.parts])
+        a, b, c = (vertices[faces[:, k]] for k in range(3))
+        scaled = _cross(b - a, c - a)
+        solid = (scaled**2).sum(1) > 1e-20
+        faces, which, owner, scaled = faces[solid], which[solid], owner[solid], scaled[solid]
+        corner = np.zeros((len(faces), 3), VERTEX)
+        corner["position"], corner["uv"], corner["ao"] = vertices[faces], uv[faces], 1.0
+        corner["color"] = np.array([(*m.color, m.roughness) for m in materials], np.float32)[which][:, None]
+        corner["slot"] = np.array([m.slot for m in materials], np.float32)[which][:, None]
+        corner["cls"] = np.array([cls for *_, cls, _ in self.parts], np.float32)[owner][:, None]
+        group = np.where([flat for *_, flat in self.parts], -1, np.arange(len(self.parts)))[owner]
+        corner["normal"] = corner_normals(vertices, faces, scaled, group, crease_degrees)
+        return _sorted_model(corner, np.array([int(m.kind) for m in materials])[which], occlusion)
 
 
 def _sorted_model(corners: np.ndarray, kinds: np.ndarray, occlusion: bool) -> Model:
@@ -142,32 +147,46 @@ def _sorted_model(corners: np.ndarray, kinds: np.ndarray, occlusion: bool) -> Mo
     return Model(flat, ranges, flat["position"].min(0), flat["position"].max(0))
 
 
-def smooth_normals(vertices: np.ndarray, faces: np.ndarray, crease_degrees: float) -> np.ndarray:
-    """Return (m, 3, 3) unit normals per face corner, averaged over faces that meet below the crease angle."""
-    corners = vertices[faces]
-    scaled = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+def corner_normals(
+    vertices: np.ndarray, faces: np.ndarray, scaled: np.ndarray, group: np.ndarray, crease_degrees: float
+) -> np.ndarray:
+    """Return (m, 3, 3) unit normals per face corner, averaged over faces that meet below the crease angle.
+
+    Args:
+        vertices: (n, 3) positions.
+        faces: (m, 3) indices.
+        scaled: (m, 3) face normals, as long as twice the face's area.
+        group: (m,) number of the surface a face belongs to, or -1 for flat shading; only faces of one surface are
+            averaged.
+        crease_degrees: no averaging over sharper edges.
+    """
     flat = scaled / (np.linalg.norm(scaled, axis=1, keepdims=True) + 1e-12)
-    if crease_degrees <= 0:
-        return np.repeat(flat[:, None], 3, 1)
-    index = _welded(vertices)[faces]
-    summed = np.stack(
-        [np.bincount(index.ravel(), np.repeat(scaled[:, axis], 3), index.max() + 1) for axis in range(3)], 1
-    )
-    summed = summed / (np.linalg.norm(summed, axis=1, keepdims=True) + 1e-12)
-    smooth = summed[index]
-    keep = (smooth * flat[:, None]).sum(-1, keepdims=True) > np.cos(np.radians(crease_degrees))
-    return np.where(keep, smooth, flat[:, None])
+    out = np.repeat(flat[:, None], 3, 1)
+    smooth = np.flatnonzero(group >= 0)
+    if crease_degrees <= 0 or not len(smooth):
+        return out
+    _, place = np.unique(_places(vertices[faces[smooth]].reshape(-1, 3)), return_inverse=True)
+    key = place.ravel() * (int(group.max()) + 1) + np.repeat(group[smooth], 3)
+    index = np.unique(key, return_inverse=True)[1].ravel()
+    summed = np.stack([np.bincount(index, np.repeat(scaled[smooth, axis], 3)) for axis in range(3)], 1)
+    summed /= np.linalg.norm(summed, axis=1, keepdims=True) + 1e-12
+    averaged = summed[index].reshape(-1, 3, 3)
+    keep = (averaged * flat[smooth, None]).sum(-1, keepdims=True) > np.cos(np.radians(crease_degrees))
+    out[smooth] = np.where(keep, averaged, out[smooth])
+    return out
 
 
-def _has_area(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
-    corners = vertices[faces]
-    return (np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]) ** 2).sum(1) > 1e-20
+def _cross(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """The cross product of (n, 3) vectors (np.cross is several times slower)."""
+    x, y, z = a.T
+    u, v, w = b.T
+    return np.stack([y * w - z * v, z * u - x * w, x * v - y * u], 1)
 
 
-def _welded(vertices: np.ndarray) -> np.ndarray:
-    grid = np.round(vertices * 1000).astype(np.int64) + (1 << 20)
-    key = (grid[:, 0] << 42) | (grid[:, 1] << 21) | grid[:, 2]
-    return np.unique(key, return_inverse=True)[1].ravel()
+def _places(points: np.ndarray) -> np.ndarray:
+    """One number per millimetre cell of (n, 3) points, within 1 km of the origin."""
+    grid = np.round(points * 1000).astype(np.int64) + (1 << 20)
+    return (grid[:, 0] << 42) | (grid[:, 1] << 21) | grid[:, 2]
 
 
 def ambient_occlusion(vertices: np.ndarray, rays: int = 14, reach: float = 1.2) -> np.ndarray:
