@@ -90,8 +90,8 @@ def _suitcase(builder: BodyBuilder, figure: Figure, m: Measures) -> None:
     for dy in (-0.1, 0.1):
         side = np.array([0, dy, 0])
         builder.add(tube(wheel + 0.6 * axis + side, hand + side, 0.009, 4), METAL, ground)
-        builder.add(moved(cylinder(0.045, 0.03, 8, "y"), wheel + 1.4 * side), DARK, ground)
-    builder.add(tube(hand - [0, 0.11, 0], hand + np.array([0, 0.11, 0]), 0.014, 4), DARK, ground)
+        builder.add(moved(cylinder(0.045, 0.03, 6, "y"), wheel + 1.4 * side), DARK, ground)
+    builder.add(tube(hand - [0, 0.11, 0], hand + np.array([0, 0.11, 0]), 0.014, 3), DARK, ground)
 
 
 def _umbrella(builder: BodyBuilder, figure: Figure, m: Measures) -> None:
@@ -110,15 +110,15 @@ def _pram(builder: BodyBuilder, figure: Figure, m: Measures) -> None:
     ground, handle = rigid("ground"), PRAM_HANDLE
     for y in (-0.24, 0.24):
         for x, radius in ((0.62, 0.13), (1.12, 0.1)):
-            builder.add(moved(cylinder(radius, 0.04, 8, "y"), (x, y, radius)), DARK, ground)
+            builder.add(moved(cylinder(radius, 0.04, 7, "y"), (x, y, radius)), DARK, ground)
         side = np.array([0, y, 0])
         builder.add(
-            tube(np.array([1.12, 0, 0.12]) + side, np.array([handle[0], 0, handle[2]]) + side, 0.014, 4), METAL, ground
+            tube(np.array([1.12, 0, 0.12]) + side, np.array([handle[0], 0, handle[2]]) + side, 0.014, 3), METAL, ground
         )
-        builder.add(tube(np.array([0.62, 0, 0.13]) + side, np.array([0.95, 0, 0.55]) + side, 0.014, 4), METAL, ground)
-    builder.add(tube((handle[0], -0.25, handle[2]), (handle[0], 0.25, handle[2]), 0.016, 4), DARK, ground)
+        builder.add(tube(np.array([0.62, 0, 0.13]) + side, np.array([0.95, 0, 0.55]) + side, 0.014, 3), METAL, ground)
+    builder.add(tube((handle[0], -0.25, handle[2]), (handle[0], 0.25, handle[2]), 0.016, 3), DARK, ground)
     builder.add(rounded_box((0.9, 0, 0.62), (0.72, 0.4, 0.24), 0.07, 1), _tinted(figure), ground)
-    builder.add(ellipsoid((1.08, 0, 0.74), (0.26, 0.21, 0.26), 8, 5), _tinted(figure), ground)
+    builder.add(ellipsoid((1.08, 0, 0.74), (0.26, 0.21, 0.26), 7, 4), _tinted(figure), ground)
     builder.add(ellipsoid((0.84, 0, 0.74), (0.22, 0.16, 0.07), 6, 4), Material((0.55, 0.5, 0.45), 0.95), ground)
 
 

@@ -25,7 +25,7 @@ BULK = {"tshirt": 1.0, "shirt": 1.03, "sweater": 1.08, "jacket": 1.14, "coat": 1
         "high_visibility": 1.12}  # fmt: skip
 """Width of the upper clothing against the bare torso."""
 
-_RING = 12
+_RING = 10
 
 _MAN = ((-0.05, 0, 0.05, 0.076), (0.0, -0.004, 0.064, 0.095), (0.05, -0.002, 0.062, 0.093), (0.11, 0, 0.058, 0.086),
         (0.2, 0.002, 0.066, 0.1), (0.255, -0.002, 0.062, 0.107), (0.29, -0.006, 0.05, 0.102),
@@ -132,7 +132,7 @@ def _add_hem(builder: BodyBuilder, figure: Figure, m: Measures) -> None:
             1,
         )
         binding = hanging(m.hip + 0.02 * h, min(low, m.hip - 0.3 * leg), 0.09 * h)
-        builder.add(loft(levels, 10, 0.9), material, binding)
+        builder.add(loft(levels, 9, 0.9), material, binding)
 
 
 def _add_leg(builder: BodyBuilder, figure: Figure, m: Measures, side: str, y: float) -> None:
@@ -206,7 +206,7 @@ def _add_head(builder: BodyBuilder, figure: Figure, m: Measures) -> None:
     builder.add(head_part(m, 1.0), SKIN, neck)
     x0 = -0.008 * m.height
     nose = np.array([x0 + 0.44 * d, 0, m.chin + 0.42 * d])
-    builder.add(ellipsoid(nose, (0.07 * d, 0.05 * d, 0.1 * d), 5, 4), SKIN, binding)
+    builder.add(ellipsoid(nose, (0.07 * d, 0.05 * d, 0.1 * d), 4, 4), SKIN, binding)
     for sign in (1, -1):
         builder.add(
             box((x0 + 0.38 * d, sign * 0.14 * d, m.chin + 0.53 * d), (0.05 * d, 0.1 * d, 0.045 * d)), FACE, binding
@@ -217,12 +217,12 @@ def _add_head(builder: BodyBuilder, figure: Figure, m: Measures) -> None:
     _add_shell(builder, m, 1.09, 0.05, HAIR, low_back=1 if figure.hair == "long" else 3, low_front=6)
     if figure.hair == "bun":
         builder.add(
-            ellipsoid((x0 - 0.45 * d, 0, m.chin + 0.8 * d), (0.17 * d, 0.17 * d, 0.16 * d), 7, 5), HAIR, binding
+            ellipsoid((x0 - 0.45 * d, 0, m.chin + 0.8 * d), (0.17 * d, 0.17 * d, 0.16 * d), 6, 5), HAIR, binding
         )
     if figure.hair == "long":
         levels = np.array([(m.chin + z * d, x0 + x * d, 0, a * d, b * d) for z, x, a, b in
                            ((-0.42, -0.36, 0.1, 0.22), (0.0, -0.3, 0.16, 0.33), (0.5, -0.2, 0.25, 0.37))])  # fmt: skip
-        builder.add(loft(levels, 9), HAIR, binding)
+        builder.add(loft(levels, 8), HAIR, binding)
 
 
 def _add_shell(
@@ -231,7 +231,7 @@ def _add_shell(
     """A layer over the head above row `low_back` of `_HEAD`, in front of the ears above row `low_front`."""
     vertices, faces, uv = head_part(m, scale, lift)
     rows, sectors = _rows_and_sectors(len(_HEAD), _RING)
-    front = np.isin(sectors, (0, 1, 2, _RING - 3, _RING - 2, _RING - 1))
+    front = np.cos((sectors + 0.5) * 2 * np.pi / _RING) > 0.2
     keep = (rows >= np.where(front, low_front, low_back)) & (rows <= len(_HEAD))
     used, index = np.unique(faces[keep], return_inverse=True)
     builder.add((vertices[used], index.reshape(-1, 3), uv[used]), material, rigid("head"))

@@ -22,7 +22,9 @@ def use_crossing(crowd: Crowd, crossing: Crossing, signal: Signal | None) -> Non
         before, points, over = _way_over(crowd, crossing)
         duration = (before + over) / speed
         arrival = float(rng.uniform(-0.8 * over / speed, max(horizon, 1.0)))
-        start = arrival if signal is None else _go(signal, arrival, over / speed, float(crowd.draw("reaction")))
+        start = (
+            arrival if signal is None else start_on_green(signal, arrival, over / speed, float(crowd.draw("reaction")))
+        )
         walked = np.clip((crowd.times - arrival) * speed + before, 0, before)
         walked = np.where(crowd.times > start, before + (crowd.times - start) * speed, walked)
         track = Track.along(points, walked)
@@ -47,7 +49,7 @@ def _way_over(crowd: Crowd, crossing: Crossing) -> tuple[float, np.ndarray, floa
     return float(np.linalg.norm(come)), corners, float(np.linalg.norm(far - near))
 
 
-def _go(signal: Signal, arrival: float, duration: float, reaction: float) -> float:
+def start_on_green(signal: Signal, arrival: float, duration: float, reaction: float) -> float:
     """Return when somebody who arrives at a time starts: at once while green lasts long enough, else on next green."""
     phase = (arrival - signal.offset) % signal.period
     if phase + min(0.6 * duration, 0.5 * signal.green) <= signal.green:

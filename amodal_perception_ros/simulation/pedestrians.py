@@ -44,7 +44,7 @@ def add_pedestrians(
     def count(entry: str) -> int:
         return round(factor * crowd.draw(entry))
 
-    _fill_places(crowd, count("groups"))
+    _fill_places(crowd, factor)
     ways = population.town.ways
     crossings = [c for c in ways.crossings if crowd.is_near(c.path.points).any()]
     for _ in range(count("crossing") if crossings else 0):
@@ -80,17 +80,17 @@ def _near_part(crowd: Crowd, walk: Walk) -> np.ndarray:
 # Standing ---------------------------------------------------------------------------------------------------
 
 
-def _fill_places(crowd: Crowd, groups: int) -> None:
+def _fill_places(crowd: Crowd, factor: float) -> None:
     """Let people talk at some of the places for groups, wait at bus stops and kerbs, and stand behind props."""
     places = [p for p in crowd.population.town.ways.places if crowd.is_near(np.array([p.x, p.y]))]
     order = [places[int(k)] for k in crowd.rng.permutation(len(places))]
-    for place in [p for p in order if p.kind == "group"][:groups]:
+    for place in [p for p in order if p.kind == "group"][: round(factor * crowd.draw("groups"))]:
         _talk(crowd, place)
     for place in [p for p in order if p.kind == "wait"]:
-        if crowd.draw("wait_at_place"):
+        if crowd.draw("wait_at_place") and crowd.rng.random() < factor:
             _wait(crowd, place)
     for place in [p for p in order if p.kind == "behind"]:
-        if crowd.draw("behind_at_place"):
+        if crowd.draw("behind_at_place") and crowd.rng.random() < factor:
             yaw = place.yaw + float(crowd.rng.normal(0, 0.6))
             crowd.stand(crowd.anybody(), np.array([place.x, place.y]), yaw)
 

@@ -1,7 +1,7 @@
 """Poses of people: walking cycle, standing and riding.
 
 The gait follows Winter, "Biomechanics and Motor Control of Human Movement", 4th edition, chapter 5: each foot stands
-for 60 % of the cycle, the heel strikes with raised toes, and pushes off over the ball. Feet are placed first and the
+for 60 % of the cycle, the heel strikes with raised toes, and pushes off over the toes. Feet are placed first and the
 legs follow by inverse kinematics, so that a standing foot moves backwards exactly as fast as the person walks.
 """
 
@@ -123,26 +123,26 @@ def walking(figure: Figure, skeleton: Skeleton, cycle: float) -> Pose:
 def _foot(m: Measures, length: float, u: float) -> tuple[tuple[float, float], float]:
     """Return (x, z) of the ankle against the hips and the pitch of a foot at a share u of its own cycle.
 
-    The ball of the foot is led: it stands still on the ground during the stance and swings forwards afterwards.
+    The tip of the shoe is led: it stands still on the ground during the stance and swings forwards afterwards.
     """
-    ball, scale = 0.07 * m.height, length / (0.8 * m.height)
-    ahead = 0.27 * length + ball
+    tip, scale = 0.104 * m.height, length / (0.8 * m.height)
+    ahead = 0.27 * length + tip
     if u <= STANCE:
         x = ahead - length * u
-        pitch = -0.3 * scale * (1 - smooth(np.array(u / 0.1))) + 0.9 * scale * smooth(np.array((u - 0.36) / 0.26))
+        pitch = -0.3 * scale * (1 - smooth(np.array(u / 0.1))) + 0.75 * scale * smooth(np.array((u - 0.36) / 0.26))
         lift = 0.0
     else:
         w = (u - STANCE) / (1 - STANCE)
         start, end, slope = ahead - length * STANCE, ahead, -length * (1 - STANCE)
         x = _hermite(start, end, slope, slope, w)
-        pitch = 0.9 * scale * (1 - smooth(np.array(w / 0.6))) - 0.3 * scale * smooth(np.array((w - 0.5) / 0.5))
+        pitch = 0.75 * scale * (1 - smooth(np.array(w / 0.6))) - 0.3 * scale * smooth(np.array((w - 0.5) / 0.5))
         lift = 0.03 * m.height * np.sin(np.pi * w) ** 2
     pitch = float(pitch)
-    # The foot turns about the ball when its heel is up, about the heel when its toes are up.
+    # The foot turns about the tip when its heel is up, about the heel when its toes are up.
     heel = 0.042 * m.height
-    lift += max(0.0, np.sin(-pitch) * (ball + heel))
-    return (float(x - ball * np.cos(pitch) + m.ankle * np.sin(pitch)),
-            float(lift + ball * np.sin(pitch) + m.ankle * np.cos(pitch))), pitch  # fmt: skip
+    lift += max(0.0, np.sin(-pitch) * (tip + heel))
+    return (float(x - tip * np.cos(pitch) + m.ankle * np.sin(pitch)),
+            float(lift + tip * np.sin(pitch) + m.ankle * np.cos(pitch))), pitch  # fmt: skip
 
 
 def _hermite(a: float, b: float, slope_a: float, slope_b: float, w: float) -> float:
