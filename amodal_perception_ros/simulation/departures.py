@@ -15,6 +15,9 @@ from amodal_perception_ros.simulation.things import Population, Thing
 
 EGO_LENGTH, EGO_WIDTH = 4.6, 1.9
 
+WARM_UP = 6.0
+"""Traffic flows for this time before the first frame, so that queues and crossings are filled as usual [s]."""
+
 SIGHT = 88.0
 """Routes start and end for others where the ego vehicle is farther away than this, more than things are drawn [m]."""
 
@@ -63,19 +66,28 @@ class _Draw:
 
     def ego(self) -> None:
         population, rng = self.population, self.population.rng
-        routes = population.town.ways.ego_routes
-        route = int(routes[rng.integers(len(routes))])
-        length = float(self.corridors.length[route])
-        share = (0.0, 1.0) if self.corridors.closed[route] else (0.22, 0.45)
-        for _ in range(50):
-            s = float(rng.uniform(*share)) * length
-            if not self.right_of_way.in_block(route, s, EGO_LENGTH):
-                break
         stands = population.draw("traffic.ego_stands")
         desired = 0.0 if stands else population.draw("traffic.ego_speed")
+        routes = population.town.ways.ego_routes
+        for _ in range(20):
+            route = int(routes[rng.integers(len(routes))])
+            share = 1.0 if self.corridors.closed[route] or stands else 0.15
+            s = float(rng.uniform(0, share) * self.corridors.length[route]) + 0.5 * EGO_LENGTH
+            waits = self._red_ahead(route, s, desired) and not population.draw("traffic.ego_meets_red")
+            if not waits and not self.right_of_way.in_block(route, s, EGO_LENGTH):
+                break
         row = self._row(route, s, desired, EGO_LENGTH, EGO_WIDTH, 0.6 * EGO_LENGTH)
         row["sway"] = population.draw("traffic.ego_sway")
         self._accept(row, Vehicle("ego", ()))
+
+    def _red_ahead(self, route: int, s: float, speed: float) -> bool:
+        """Whether the ego vehicle at s would come to its first signal before or while it is red."""
+        signals = self.population.town.ways.signals
+        for stop in self.corridors.routes[route].stops:
+            if stop.signal is not None and stop.s > s:
+                arrival = (stop.s - s) / max(0.8 * speed, 0.1) - WARM_UP
+                return signals[stop.signal].state(arrival) != "green"
+        return False
 
     def fill(self, route: int, spacing: float) -> None:
         """Put vehicles on a route from its start to its end."""

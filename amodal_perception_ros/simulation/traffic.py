@@ -8,7 +8,7 @@ import numpy as np
 
 from amodal_perception_ros.simulation.config import SequenceConfig
 from amodal_perception_ros.simulation.corridors import Corridors
-from amodal_perception_ros.simulation.departures import Departures, Vehicle, draw_vehicles
+from amodal_perception_ros.simulation.departures import WARM_UP, Departures, Vehicle, draw_vehicles
 from amodal_perception_ros.simulation.driving import Driving, People
 from amodal_perception_ros.simulation.fleet import build_fleet
 from amodal_perception_ros.simulation.parking import park_vehicles
@@ -17,9 +17,6 @@ from amodal_perception_ros.simulation.riders import pedal_phase
 from amodal_perception_ros.simulation.right_of_way import RightOfWay
 from amodal_perception_ros.simulation.things import Population, Thing
 from amodal_perception_ros.simulation.town import Town
-
-WARM_UP = 8.0
-"""Traffic flows for this time before the first frame, so that queues and crossings are filled as usual [s]."""
 
 LONGEST_STEP = 0.1
 
