@@ -1,0 +1,225 @@
+"""A full disk, interruptions while a sequence moves into place, and damaged sequences among good ones."""
+
+import json
+import os
+import re
+import resource
+import shutil
+import subprocess
+from contextlib import contextmanager
+
+import pytest
+from dataset_samples import make_rig, make_sample
+
+from amodal_perception_ros.datasets.amodal_synth_drive import (
+    DatasetError,
+    SequenceReader,
+    SequenceWriter,
+    read_sequence,
+    read_sequences,
+    readable_sequences,
+)
+from amodal_perception_ros.datasets.bag import BagError, write_bag
+from amodal_perception_ros.datasets.codecs import replace_json
+from amodal_perception_ros.datasets.statistics import dataset_statistics
+from amodal_perception_ros.evaluation.run import evaluate
+from amodal_perception_ros.training.dataset import split_sequences
+
+NAMES = ("a", "b", "c")
+
+
+def write(root, sequence, frames=2):
+    with SequenceWriter(root) as writer:
+        for index in range(frames):
+            writer.write(make_sample(index, sequence=sequence))
+
+
+def content(folder):
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    root = tmp_path_factory.mktemp("whole")
+    for name in NAMES:
+        write(root, name)
+    return root
+
+
+@pytest.fixture
+def data(whole, tmp_path):
+    return shutil.copytree(whole, tmp_path / "data")
+
+
+@contextmanager
+def no_file_larger_than(size):
+    """Let writing beyond a size [bytes] fail, as on a full disk; Python ignores the signal that goes with it."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+# Images take 3 to 5 kB here, label files less: the limits stop the writer at different files.
+@pytest.mark.parametrize("limit", [0, 200, 1500, 2500])
+def test_a_file_that_cannot_grow_leaves_nothing_and_is_named(data, limit):
+    before = content(data)
+    with pytest.raises(DatasetError) as caught, no_file_larger_than(limit):
+        write(data, "new")
+    assert re.search(r"/\.partial/new/.*full_0000.*: cannot be written \(.+; \d+ MB free on that", str(caught.value))
+    assert content(data) == before
+    assert not (data / ".partial").exists()
+    write(data, "new")
+    assert [reader.name for reader in read_sequences(data)] == ["a", "b", "c", "new"]
+
+
+def mounted(folder, size):
+    """Return whether a small file system of its own could be mounted there (needs privileges)."""
+    done = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)], capture_output=True)
+    return done.returncode == 0
+
+
+def fill(folder):
+    for number in range(100):
+        write(folder, f"s{number:03d}")
+
+
+def test_a_full_disk_is_named_and_the_sequences_before_stay(tmp_path):
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    if os.geteuid() != 0 or not mounted(folder, "1200k"):
+        pytest.skip("no privilege to mount a small file system")
+    try:
+        with pytest.raises(DatasetError, match=r"cannot be written \(No space left on device; 0 MB free on that disk"):
+            fill(folder)
+        readers = read_sequences(folder)
+        assert len(readers) >= 2
+        for reader in readers:
+            reader.check()
+        kept = {path.name for path in (folder / "images/front").iterdir()}
+        assert kept == {reader.name for reader in readers}
+        assert not (folder / ".partial").exists()
+        with pytest.raises(BagError, match=r"drive\.mcap: cannot be written \(No space left on device"):
+            write_bag([make_sample(index) for index in range(200)], folder / "drive.mcap")
+        assert not list(folder.glob("*.mcap"))
+        assert not list(folder.glob(".bag*"))
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_a_manifest_is_replaced_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "manifest.json"
+    replace_json(path, {"old": 1})
+    with pytest.raises(DatasetError, match=r"\.manifest\.json\.part: cannot be written"), no_file_larger_than(500):
+        replace_json(path, {"new": "x" * 1000})
+    assert json.loads(path.read_text()) == {"old": 1}
+    assert [p.name for p in tmp_path.iterdir()] == ["manifest.json"]
+
+
+def test_what_fails_while_a_sequence_moves_into_place_leaves_nothing_of_it(data):
+    before = content(data)
+    shutil.rmtree(data / "lidar")
+    (data / "lidar").write_text("a file where a folder should be")
+    with pytest.raises(DatasetError, match="cannot be written"):
+        write(data, "new")
+    after = content(data)
+    assert {name for name in after if "new" in name} == set()
+    assert {name: after[name] for name in after if name != "lidar"} == {
+        name: kept for name, kept in before.items() if not name.startswith("lidar/")
+    }
+
+
+def test_a_killed_move_leaves_no_sequence(tmp_path):
+    """Folders in place without the description do not count, not even as a data set in the public layout."""
+    write(tmp_path, "a")
+    (tmp_path / "sequences/a.json").unlink()
+    with pytest.raises(DatasetError, match="holds no finished sequence"):
+        read_sequences(tmp_path)
+
+
+def truncate(path):
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+DAMAGES = [
+    ("sequences/b.json", truncate),
+    ("sequences/b.json", lambda path: path.write_text("[1]")),
+    ("sequences/b.json", lambda path: path.write_bytes(b"\xff\xfe")),
+    ("sequences/b.json", lambda path: path.write_text('{"frames": 2, "rig": {}, "pieces": 3}')),
+    ("images/front/b/front_full_0001_rgb.jpg", lambda path: path.unlink()),
+    ("images/front/b/front_full_0001_rgb.jpg", truncate),
+    ("images/bev/b/bev_full_0001_rgb.jpg", truncate),
+    ("amodal_panoptic_seg/right/b/right_full_0000_ampano.png", truncate),
+    ("amodal_panoptic_seg/right/b/right_full_0000_ampano.json", truncate),
+    ("amodal_panoptic_seg/right/b/right_full_0000_rel.json", lambda path: path.unlink()),
+    ("depth/front/b/front_full_0000_depth.png", lambda path: path.write_bytes(b"")),
+    ("amodal_depth/front/b/front_full_0000_amdepth_1.png", lambda path: path.unlink()),
+    ("flow/right/b/right_full_0001_flow.png", truncate),
+    ("panoptic_seg/bev/b/bev_full_0000_pano.png", lambda path: path.unlink()),
+    ("lidar/b/full_0001_lidar.npz", truncate),
+    ("frames/b/full_0001_frame.json", lambda path: path.write_text("{}")),
+    ("bboxes/b/full_0001_bboxes.json", truncate),
+    ("bev/b/full_0001_bev.png", lambda path: path.unlink()),
+]
+
+
+@pytest.mark.parametrize(("name", "damage"), DAMAGES)
+def test_a_damaged_sequence_is_named_and_skipped(data, name, damage, capsys):
+    damage(data / name)
+    assert [reader.name for reader in readable_sequences([data])] == ["a", "c"]
+    (line,) = capsys.readouterr().err.splitlines()
+    assert re.match(r"skipped 1 of 3 sequences: b: ", line)
+    assert str(data / name) in line
+    with pytest.raises(DatasetError, match=re.escape(str(data / name))):
+        list(read_sequence(data / "b"))
+
+
+def test_whole_sequences_pass_the_check(whole, capsys):
+    assert len(readable_sequences([whole])) == 3
+    assert capsys.readouterr().err == ""
+
+
+def test_every_damaged_sequence_is_counted_and_none_left_is_an_error(data, capsys):
+    for name in NAMES:
+        truncate(data / f"sequences/{name}.json")
+    with pytest.raises(DatasetError, match=r"none of 3 sequences can be read; the last one is c: .*c\.json: not valid"):
+        readable_sequences([data])
+    lines = capsys.readouterr().err.splitlines()
+    assert [line[:27] for line in lines] == [f"skipped {n} of 3 sequences: {name}" for n, name in enumerate(NAMES, 1)]
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("imu", {"stamp_ns": 1}), ("gnss", {"latitude": "north"}), ("moving", 3), ("moving", ["x"]), ("flow", 1)],
+)
+def test_a_wrong_reading_is_named(data, key, value):
+    path = data / "frames/a/full_0000_frame.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {key: value}))
+    with pytest.raises(DatasetError, match=rf"full_0000_frame\.json: '{key}' is not a"):
+        read_sequence(data / "a")[0]
+
+
+def test_training_evaluation_and_statistics_skip_what_is_damaged(data, capsys):
+    for path in data.glob("frames/*/*.json"):  # The made grids are none that the mapper could have made.
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"bev": None}))
+    truncate(data / "depth/front/b/front_full_0001_depth.png")
+    line = f"skipped 1 of 3 sequences: b: {data}/depth/front/b/front_full_0001_depth.png: truncated"
+    split = split_sequences([data], [], 1)
+    assert ([r.name for r in split.train], [r.name for r in split.validation]) == (["a"], ["c"])
+    assert line in capsys.readouterr().err
+    results = evaluate([data], lambda sample: sample.truth)
+    assert results["ours"]["frames"] == 4
+    assert line in capsys.readouterr().err
+    assert dataset_statistics(data).sequences == 2
+    assert line in capsys.readouterr().err
+
+
+def test_public_data_are_checked_too(data):
+    for kind in ("sequences", "frames", "depth", "amodal_depth", "lidar", "bboxes", "bev", "flow", "panoptic_seg"):
+        shutil.rmtree(data / kind)
+    truncate(data / "amodal_panoptic_seg/front/c/front_full_0000_ampano.json")
+    assert [reader.name for reader in readable_sequences([data], make_rig())] == ["a", "b"]
+    with pytest.raises(DatasetError, match=r"front_full_0000_ampano\.json: not valid JSON"):
+        SequenceReader(data, "c", make_rig()).check()
