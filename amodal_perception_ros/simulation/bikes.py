@@ -88,7 +88,7 @@ def build_bike(rng: np.random.Generator, shape: str) -> Model:
     _frame(mesh, form, 0.026 if shape in ("mountain", "cargo", "folding") else 0.019)
     _controls(mesh, form)
     _drive(mesh, form.rear, form.crank, rng)
-    _equipment(mesh, form, rng)
+    _equipment(mesh, form)
     if shape in _EXTRAS:
         _EXTRAS[shape](mesh, form, rng)
     return mesh.bake(occlusion=True)
@@ -158,7 +158,7 @@ def _drive(mesh: MeshBuilder, rear: tuple[float, float], crank: XZ, rng: np.rand
         mesh.add(box(_at(end, side * 0.115), (0.085, 0.09, 0.02)), DARK)
 
 
-def _equipment(mesh: MeshBuilder, shape: BikeShape, rng: np.random.Generator) -> None:
+def _equipment(mesh: MeshBuilder, shape: BikeShape) -> None:
     if shape.mudguards:
         for (x, radius), start, end in ((shape.rear, 0.5, 3.2), (shape.front, 0.6, 3.0)):
             mesh.add(arc(x, radius, radius + 0.022, shape.tyre * 0.6, start, end), FRAME)
@@ -167,10 +167,6 @@ def _equipment(mesh: MeshBuilder, shape: BikeShape, rng: np.random.Generator) ->
     x, radius = shape.rear
     mesh.add(box((x - radius * 0.75, 0, radius + radius * 0.85), (0.03, 0.06, 0.05)), TAILLIGHT)
     mesh.add(ellipsoid((shape.head_top[0] + 0.08, 0, shape.head_top[1] - 0.03), (0.035, 0.035, 0.035), 8, 5), HEADLIGHT)
-    if shape.mudguards and rng.random() < 0.6:
-        mesh.add(
-            tube((shape.crank[0] - 0.1, 0.03, shape.crank[1]), (shape.crank[0] - 0.16, 0.16, 0.02), 0.009, 4), METAL
-        )
 
 
 def _rack(mesh: MeshBuilder, x: float, radius: float) -> None:

@@ -177,7 +177,7 @@ def _refuse(mesh: MeshBuilder, rng: np.random.Generator) -> None:
     rear = -2.0 - float(rng.uniform(5.6, 6.4))
     _cab(mesh, 2.65)
     _chassis(mesh, rear + 0.5, [rear + 1.9, rear + 3.2])
-    _rear_end(mesh, rear + 0.5)
+    _rear_end(mesh, rear + 0.28)
     _tanks(mesh, -2.8)
     add_refuse_body(mesh, rear, -2.05, 0.95)
     for side in (-1, 1):
