@@ -11,10 +11,10 @@ from amodal_perception_ros.simulation.foliage import SEASONS, foliage
 from amodal_perception_ros.simulation.meshes import Kind, MeshBuilder, box, boxes
 from amodal_perception_ros.simulation.poles import (
     LAMP_STYLES,
-    LIGHT_STYLES,
+    SIGNAL_STYLES,
     add_sign,
+    add_signal_mast,
     add_street_lamp,
-    add_traffic_light,
 )
 from amodal_perception_ros.simulation.props import PROPS
 from amodal_perception_ros.simulation.shrubs import add_bush, add_hedge
@@ -234,18 +234,16 @@ def test_signs_have_a_post_and_a_plate_that_looks_the_right_way():
         assert plate[:, 2].min() > 1.0
 
 
-@pytest.mark.parametrize("style", range(LIGHT_STYLES))
-def test_traffic_lights_show_one_colour(style):
-    for green in (True, False):
-        model, _ = built(add_traffic_light, 0.0, 0.0, 0.0, 0.0, green, style)
-        check_sound(model, 1200)
+@pytest.mark.parametrize("style", range(SIGNAL_STYLES))
+def test_signal_masts_leave_room_for_their_lenses(style):
+    for lenses, height in ((3, 3.2), (2, 2.4)):
+        model, _ = built(add_signal_mast, 0.0, 0.0, 0.0, 0.0, height, lenses, style)
+        check_sound(model, 200)
         assert classes(model) == {POLE, LIGHT}
-        kind = np.zeros(len(model.vertices), int)
-        for number, first, count in model.ranges:
-            kind[first : first + count] = number
-        lit = np.unique(model.vertices["color"][kind == Kind.LAMP][:, :3], axis=0)
-        assert len(lit) == 1
-        assert lit[0].argmax() == (1 if green else 0)
+        light = corners(model)[model.vertices["cls"] == LIGHT]
+        assert light[:, 2].min() > 1.8
+        at_lens = light[(light[:, 0] > 0.235) & (np.abs(light[:, 1]) < 0.1) & (np.abs(light[:, 2] - height) < 0.05)]
+        assert not len(at_lens)
 
 
 # All ------------------------------------------------------------------------------------------------------

@@ -162,40 +162,27 @@ def _plate(sides: int, radius: float, turn: float, x: float) -> Part:
     return vertices, np.stack([np.full(sides, sides), i, (i + 1) % sides], -1), np.zeros((sides + 1, 2))
 
 
-LIGHT_STYLES = 2 * len(POST_PAINTS)
-"""Number of styles of traffic lights."""
-
-_LIGHTS = ((0.02, 0.8, 0.25), (0.8, 0.4, 0.02), (0.9, 0.03, 0.03))
 _HOUSINGS = (BLACK, DARK_STEEL, tinted((0.62, 0.42, 0.02), 0.5), tinted((0.03, 0.12, 0.07), 0.5))
+SIGNAL_STYLES = len(POST_PAINTS) * len(_HOUSINGS)
+"""Number of styles of signal masts: every paint of the post with every housing."""
 
 
-def add_traffic_light(
-    mesh: MeshBuilder, x: float, y: float, z: float, facing: float, green: bool, style: int = 0
+def add_signal_mast(
+    mesh: MeshBuilder, x: float, y: float, z: float, facing: float, height: float, lenses: int, style: int = 0
 ) -> None:
-    """Add a signal on a pole that looks to heading `facing` [rad]; the state is that of the sequence's start.
+    """Add the mast of a traffic light with its housing, hoods and (three lenses) backing board, but no lenses.
 
-    `style`, 0..`LIGHT_STYLES` - 1, names the paints, and whether a second signal hangs from an arm over the road (to
-    the left of who looks at it).
+    The housing looks to heading `facing` [rad]; its middle is `height` [m] above the ground z; lenses belong 0.31 m
+    apart at local x = 0.24 m. `style` is 0..`SIGNAL_STYLES` - 1.
     """
-    site, post = Site(mesh, x, y, z, facing), POST_PAINTS[style // 2 % len(POST_PAINTS)]
-    housing = _HOUSINGS[style % len(_HOUSINGS)]
-    _signal(site, 0.0, 3.2, green, housing)
-    if style % 2 == 0:
-        site.add(moved(cylinder(0.06, 3.7, 10), (0, 0, 1.85)), post, POLE)
-        return
-    site.add(moved(cylinder(0.1, 6.0, 10, top=0.07), (0, 0, 3.0)), post, POLE)
-    site.boxes(post, POLE, ((0, 1.9, 5.8), (0.09, 3.8, 0.09)))
-    _signal(site, 3.5, 5.6, green, housing)
-
-
-def _signal(site: Site, across: float, height: float, green: bool, housing: Material) -> None:
-    """Three lenses in a housing with hoods and a backing board."""
-    site.boxes(housing, LIGHT, ((0.12, across, height), (0.24, 0.3, 0.95)))
-    a, b = across - 0.3, across + 0.3
-    low, high = height - 0.65, height + 0.65
-    site.add(quad([(0.02, a, low), (0.02, b, low), (0.02, b, high), (0.02, a, high)]), BLACK, LIGHT)
-    for k, color in enumerate(_LIGHTS):
-        lit = k == (0 if green else 2)
-        material = Material(color, 0.3, Kind.LAMP) if lit else Material(tuple(0.06 * np.array(color)), 0.3)
-        site.add(ellipsoid((0.245, across, height - 0.3 + 0.3 * k), (0.04, 0.1, 0.1), 10, 6), material, LIGHT)
-        site.boxes(BLACK, LIGHT, ((0.3, across, height - 0.18 + 0.3 * k), (0.14, 0.24, 0.02)))
+    site, post = Site(mesh, x, y, z, facing), POST_PAINTS[style % len(POST_PAINTS)]
+    housing, tall = _HOUSINGS[style // len(POST_PAINTS) % len(_HOUSINGS)], 0.31 * lenses
+    top = height + tall / 2 + 0.1
+    site.add(moved(cylinder(0.06, top, 8), (0, 0, top / 2)), post, POLE)
+    site.boxes(housing, LIGHT, ((0.13, 0, height), (0.2, 0.3, tall)))
+    hoods = [((0.28, 0, height + tall / 2 - 0.31 * k - 0.02), (0.12, 0.22, 0.02)) for k in range(lenses)]
+    site.boxes(BLACK, LIGHT, *hoods)
+    if lenses == 3:
+        a, b = tall / 2 + 0.15, 0.28
+        board = [(0.04, -b, height - a), (0.04, b, height - a), (0.04, b, height + a), (0.04, -b, height + a)]
+        site.add(quad(board), BLACK, LIGHT, flat=True)

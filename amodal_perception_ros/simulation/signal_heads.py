@@ -9,8 +9,8 @@ import numpy as np
 from amodal_perception_ros.labels import BY_NAME
 from amodal_perception_ros.simulation.builder import TownBuilder
 from amodal_perception_ros.simulation.ground import SIDEWALK_HEIGHT
-from amodal_perception_ros.simulation.materials import BLACK, DARK_STEEL, POLE
-from amodal_perception_ros.simulation.meshes import Kind, Material, MeshBuilder, Model, Part, box, cylinder, moved
+from amodal_perception_ros.simulation.meshes import Kind, Material, MeshBuilder, Model, Part
+from amodal_perception_ros.simulation.poles import SIGNAL_STYLES, add_signal_mast
 from amodal_perception_ros.simulation.roads import Road
 from amodal_perception_ros.simulation.routes import ACROSS_MAIN, ACROSS_SIDE, MAIN, SIDE
 
@@ -39,6 +39,7 @@ def build_signal_heads(builder: TownBuilder) -> list[SignalHead]:
     layout = builder.layout
     if not layout.signalled:
         return []
+    style = int(builder.rng.integers(SIGNAL_STYLES))
     vehicles, people = _lenses(("red", "yellow", "green"), 0.1), _lenses(("red", "green"), 0.09)
     out = []
     for arm, road in enumerate(layout.roads):
@@ -47,16 +48,16 @@ def build_signal_heads(builder: TownBuilder) -> list[SignalHead]:
         assert crossing is not None
         group, across = (MAIN, ACROSS_MAIN) if arm < 2 else (SIDE, ACROSS_SIDE)
         outward = float(road.heading(stop))
-        out.append(_mast(builder, road, stop - 0.4, 1, outward, vehicles, group, 3))
+        out.append(_mast(builder, road, stop - 0.4, 1, outward, vehicles, group, 3, style))
         if road.lanes > 1:
-            out.append(_mast(builder, road, stop - 0.4, -1, outward, vehicles, group, 3))
+            out.append(_mast(builder, road, stop - 0.4, -1, outward, vehicles, group, 3, style))
         for side in (-1, 1):
-            out.append(_mast(builder, road, crossing - 1.9, side, outward - side * np.pi / 2, people, across, 2))
+            out.append(_mast(builder, road, crossing - 1.9, side, outward - side * np.pi / 2, people, across, 2, style))
     return [head for head in out if head is not None]
 
 
 def _mast(builder: TownBuilder, road: Road, s: float, side: int, facing: float, models: dict[str, Model], signal: int,
-          lenses: int) -> SignalHead | None:  # fmt: skip
+          lenses: int, style: int) -> SignalHead | None:  # fmt: skip
     """A mast beside the kerb whose light looks to heading `facing`; None where no room is left."""
     for back, out in ((0.0, 0.35), (0.0, 0.6), (0.6, 0.35), (0.6, 0.6), (1.2, 0.35), (0.0, 1.6), (0.6, 2.2)):
         x, y = (float(v) for v in road.point(s + back, side * (road.curb(side, s) + out)))
@@ -64,14 +65,8 @@ def _mast(builder: TownBuilder, road: Road, s: float, side: int, facing: float, 
             break
     else:
         return None
-    mesh, z = builder.tile(x, y), SIDEWALK_HEIGHT
-    height = HEAD_HEIGHT if lenses == 3 else 2.4
-    mesh.add(moved(cylinder(0.06, height + 0.1, 8), (x, y, z + height / 2)), DARK_STEEL, POLE)
-    tall = 0.31 * lenses
-    mesh.add(moved(box((0.13, 0, height), (0.2, 0.3, tall)), (x, y, z), facing), BLACK, LIGHT)
-    for k in range(lenses):
-        hood = box((0.28, 0, height + tall / 2 - 0.31 * k - 0.02), (0.12, 0.22, 0.02))
-        mesh.add(moved(hood, (x, y, z), facing), BLACK, LIGHT)
+    height, z = HEAD_HEIGHT if lenses == 3 else 2.4, SIDEWALK_HEIGHT
+    add_signal_mast(builder.tile(x, y), x, y, z, facing, height, lenses, style)
     c, d = np.cos(facing), np.sin(facing)
     matrix = np.array([[c, -d, 0, x], [d, c, 0, y], [0, 0, 1, z + height], [0, 0, 0, 1.0]])
     return SignalHead(models, matrix, signal)
