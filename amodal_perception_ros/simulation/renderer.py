@@ -11,7 +11,7 @@ import numpy as np
 from amodal_perception_ros.simulation import lamp_grid, shaders
 from amodal_perception_ros.simulation.camera_effects import Film
 from amodal_perception_ros.simulation.camera_look import CameraLook
-from amodal_perception_ros.simulation.drawing import Item
+from amodal_perception_ros.simulation.drawing import Item, in_sight
 from amodal_perception_ros.simulation.graphics import read_frame, set_uniforms
 from amodal_perception_ros.simulation.meshes import Kind, Model
 from amodal_perception_ros.simulation.shadows import Shadows, distance
@@ -94,8 +94,8 @@ class Renderer(TruthRenderer):
             "sun": w.sun, "sun_color": w.sun_color, "ambient": w.ambient, "fog_color": w.fog_color, "zenith": w.zenith,
             "horizon": w.horizon, "fog": w.fog, "clouds": w.clouds, "cloud_scale": w.cloud_scale,
             "cloud_place": w.cloud_place, "wear": w.wear, "puddles": w.puddles, "vehicle_lights": w.vehicle_lights,
-            "street_lights": STREET_LIGHTS if w.lamps else 0.0, "sun_map": SUN_MAP, "noise_map": NOISE_MAP,
-            "contact": CONTACT, "mirror": MIRROR, "lamp_map": LAMP_MAP, "screen": self._picture_frame.size,
+            "street_lights": STREET_LIGHTS if w.lamps else 0.0, "lamp_color": w.lamp_color, "sun_map": SUN_MAP,
+            "noise_map": NOISE_MAP, "contact": CONTACT, "mirror": MIRROR, "lamp_map": LAMP_MAP, "screen": self._picture_frame.size,
         }  # fmt: skip
         for program in (*self._colour.values(), self._sky_program):
             set_uniforms(program, **values)
@@ -202,11 +202,10 @@ class Renderer(TruthRenderer):
         front_to_back = sorted(
             (*self.things, *self.tiles), key=lambda item: distance(item, view.odom_from_camera[:3, 3])
         )
-        for item in front_to_back:
-            if view.sees(item.model.low, item.model.high, item.matrix):
-                for kind, first, count in item.model.ranges:
-                    if ground or kind not in shaders.GROUND:
-                        by_kind.setdefault(kind, []).append((item, first, count))
+        for item in in_sight(view, front_to_back):
+            for kind, first, count in item.model.ranges:
+                if ground or kind not in shaders.GROUND:
+                    by_kind.setdefault(kind, []).append((item, first, count))
         eye = tuple(view.odom_from_camera[:3, 3])
         for kind in sorted(by_kind):
             program = self._colour[kind]

@@ -61,7 +61,7 @@ layout(location = 0) out vec4 result;
 uniform vec3 eye; uniform mat4 sun_projection; uniform sampler2DShadow sun_map; uniform sampler2D contact;
 uniform vec4 contact_frame; uniform vec4 lamp[{MAX_LAMPS}]; uniform vec4 lamp_axis[{MAX_LAMPS}];
 uniform float lights, look, wear, street_lights, vehicle_lights, puddles, mirroring;
-uniform sampler2D mirror, lamp_map; uniform vec2 screen, lamp_low;
+uniform sampler2D mirror, lamp_map; uniform vec2 screen, lamp_low; uniform vec3 lamp_color;
 """
 
 _SCENE_MAIN = """
@@ -150,7 +150,7 @@ void main() {
       if (rough < 0.55) { float h = clamp(dot(R, l), 0.0, 1.0); h *= h; h *= h; h *= h; lit += 0.8 * h * h * h; }
 #endif
       vec3 tint = lamp[i].w < 10.0 ? vec3(1.0, 0.06, 0.03)
-        : lamp[i].w < 40.0 ? vec3(1.0, 0.74, 0.45) : vec3(1.0, 0.95, 0.85);
+        : lamp[i].w < 40.0 ? lamp_color : vec3(1.0, 0.95, 0.85);
       c += albedo * tint * (lit * cone * min(lamp[i].w / r2, 5.0) * (1.0 - reach * reach));
     }
   }

@@ -85,7 +85,7 @@ SURFACE: dict[Kind, str] = {
     Kind.LAMP: """
   float facing = dot(n, V); float on = S < 0.5 ? 1.6 : (S > 2.5 ? street_lights : (0.3 + 0.7 * facing * facing)
     * lights * vehicle_lights * (S < 1.5 ? 1.0 : 0.35));
-  emission = albedo * on;
+  emission = (S > 2.5 ? lamp_color : albedo) * on;
 """,
     Kind.FACADE: """
   vec2 c = floor(U), f = U - c; float house = hash3(C.rgb);

@@ -28,6 +28,7 @@ class Weather:
         rain: falling rain, 0 none .. 1 a downpour.
         wear: cracks, patches, stains and pale old asphalt, 0..1.
         lamps: street lamps and windows are lit.
+        lamp_color: light of the street lamps.
         vehicle_lights: radiance of the lamps of moving vehicles; 0 is off.
         exposure: factor before tone mapping that suits this light.
         key: mean brightness (1 = white) that a camera with automatic exposure aims at.
@@ -50,6 +51,7 @@ class Weather:
     rain: float
     wear: float
     lamps: bool
+    lamp_color: Color
     vehicle_lights: float
     exposure: float
     key: float
@@ -93,6 +95,8 @@ _KINDS = {
     "rain": _Kind(0.35, (0.5, 0.54, 0.6), (0.5, 0.53, 0.57), (0.35, 0.38, 0.43), (0.55, 0.58, 0.62), 0.006,
                   clouds=1.0, vehicle_lights=8.0, gain=1.5),
 }  # fmt: skip
+
+_WHITE_LAMP, _SODIUM_LAMP = np.array([0.92, 0.95, 1.0]), np.array([1.0, 0.62, 0.24])
 
 _CLEAR_AIR = np.array([0.05, 0.1, 0.21])
 """Optical depth of clean air at the zenith at 650, 550 and 450 nm (Rayleigh scattering)."""
@@ -141,6 +145,7 @@ def draw_weather(config: SequenceConfig) -> Weather:
         rain=draw(rng, "weather.rainfall") if rainy else 0.0,
         wear=draw(rng, "weather.wear"),
         lamps=kind.lamps,
+        lamp_color=_color(_WHITE_LAMP + draw(rng, "weather.lamp_warmth") * (_SODIUM_LAMP - _WHITE_LAMP)),
         vehicle_lights=kind.vehicle_lights,
         exposure=kind.exposure,
         key=kind.key,
