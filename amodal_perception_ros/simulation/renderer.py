@@ -95,7 +95,8 @@ class Renderer(TruthRenderer):
             "horizon": w.horizon, "fog": w.fog, "clouds": w.clouds, "cloud_scale": w.cloud_scale,
             "cloud_place": w.cloud_place, "wear": w.wear, "puddles": w.puddles, "vehicle_lights": w.vehicle_lights,
             "street_lights": STREET_LIGHTS if w.lamps else 0.0, "lamp_color": w.lamp_color, "sun_map": SUN_MAP,
-            "noise_map": NOISE_MAP, "contact": CONTACT, "mirror": MIRROR, "lamp_map": LAMP_MAP, "screen": self._picture_frame.size,
+            "noise_map": NOISE_MAP, "contact": CONTACT, "mirror": MIRROR, "lamp_map": LAMP_MAP,
+            "screen": self._picture_frame.size,
         }  # fmt: skip
         for program in (*self._colour.values(), self._sky_program):
             set_uniforms(program, **values)

@@ -66,6 +66,8 @@ class Shadows:
         set_uniforms(self._contact, contact_frame=frame)
         self._contact_frame.use()
         self._contact_frame.clear()
+        middle, size = footprints[:, :2] - np.asarray(center)[:2], footprints[:, 4:6].max(1, initial=0.0)
+        footprints = footprints[np.abs(middle).max(1, initial=0.0) < CONTACT_REACH + size + 1]
         if len(footprints):
             corners = np.array([(-1, -1), (1, -1), (1, 1), (-1, -1), (1, 1), (-1, 1)])
             data = np.concatenate([np.tile(corners, (len(footprints), 1)), np.repeat(footprints, 6, 0)], 1)
