@@ -136,6 +136,7 @@ class TownBuilder:
         here = Point(place.x, place.y).buffer(0.3)
         if not self.plan.road.intersects(here) and not shapely.intersects(self._claims, here).any():
             self.places.append(place)
+            self.claim(here)
 
     def put_tree(self, point: np.ndarray, family: str, leaves: int = 900) -> bool:
         """Put a tree where there is room for its trunk."""

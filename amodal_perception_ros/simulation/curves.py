@@ -47,6 +47,21 @@ def join(start: np.ndarray, heading: float, end: np.ndarray, end_heading: float,
     return (1 - u) ** 3 * start + 3 * u * (1 - u) ** 2 * a + 3 * u**2 * (1 - u) * b + u**3 * end
 
 
+def turn_between(start: np.ndarray, heading: float, end: np.ndarray, end_heading: float, widest: float) -> np.ndarray:
+    """Return the inner points of a way that goes straight on from both poses and turns in between.
+
+    The turn is close to a circular arc that touches both lines, of at most radius `widest` [m].
+    """
+    a, b = np.array([np.cos(heading), np.sin(heading)]), np.array([np.cos(end_heading), np.sin(end_heading)])
+    turn = abs((end_heading - heading + np.pi) % (2 * np.pi) - np.pi)
+    first, second = np.linalg.solve(np.stack([a, b], 1), end - start)
+    cut = min(first, second, widest * np.tan(turn / 2))
+    p, q = start + (first - cut) * a, end - (second - cut) * b
+    ends = [p[None]] if first - cut > 0.05 else []
+    tail = [q[None]] if second - cut > 0.05 else []
+    return np.concatenate([*ends, join(p, heading, q, end_heading), *tail])
+
+
 def rounded(corners: np.ndarray, radius: float, closed: bool = False) -> np.ndarray:
     """Return a polyline whose corners are circular arcs of at most `radius` [m], points at most 0.8 m apart there."""
     n = len(corners)

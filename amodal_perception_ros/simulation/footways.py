@@ -39,7 +39,7 @@ def _outline(layout: Layout) -> shapely.Geometry:
     """The area inside the middle lines of all sidewalks; parking lots do not count."""
     bare = Layout(layout.kind, layout.zone, layout.roads, layout.signalled, layout.ring, layout.ring_width,
                   layout.corner)  # fmt: skip
-    around = min(layout.roads[0].sidewalk) / 2 if layout.ring else 0.0
+    around = min(min(road.sidewalk) for road in layout.roads) / 2
     return spread(bare, lambda road, side: road.walk(side)[0], beyond=around)
 
 
@@ -66,8 +66,9 @@ def lay_crossings(layout: Layout, plan: Plan) -> tuple[Crossing, ...]:
 
 
 def _across(road: Road, s: float, plan: Plan, signal: int | None) -> Crossing:
-    reach = np.array([-road.front(-1), road.front(1)])
-    inside = LineString(road.point(s, reach)).intersection(plan.road)
+    reach = np.array([-road.front(-1) - 8.0, road.front(1) + 8.0])
+    parts = shapely.get_parts(LineString(road.point(s, reach)).intersection(plan.road))
+    inside = parts[int(np.argmin(shapely.distance(parts, Point(road.point(s, 0.0)))))]
     return Crossing(Path(shapely.get_coordinates(inside)[[0, -1]]), CROSSING_WIDTH, signal)
 
 
@@ -76,17 +77,16 @@ def lay_parking(layout: Layout) -> list[ParkingPlace]:
     out = []
     for k, road in enumerate(layout.roads):
         for strip in road.strips:
-            step = BAY[strip.kind]
             t = strip.side * (road.driven + strip.width / 2)
             length, width = {"along": (5.0, 2.0), "across": (5.0, 2.3), "long": (12.0, 2.6)}[strip.kind]
-            for number in range(int((strip.end - strip.start) / step)):
-                s = strip.start + (number + 0.5) * step
+            edges = road.bay_edges(strip)
+            for number, s in enumerate(0.5 * (edges[1:] + edges[:-1])):
                 x, y = road.point(s, t)
                 yaw = float(road.heading(s)) + (0.0 if strip.side < 0 else np.pi)
                 yaw += np.pi / 2 if strip.kind == "across" else 0.0
-                number += int(strip.start / step)
                 kind, row = "long" if strip.kind == "long" else "car", 2 * k + (strip.side > 0)
-                out.append(ParkingPlace(float(x), float(y), yaw, length, width, kind, row, number))
+                first = int(strip.start / BAY[strip.kind])
+                out.append(ParkingPlace(float(x), float(y), yaw, length, width, kind, row, first + number))
     for k, lot in enumerate(layout.lots):
         out += lot.parking(FIRST_ROW * (k + 1))
     return out

@@ -190,8 +190,8 @@ def _yard_plot(builder: TownBuilder, plot: Plot, row: int) -> None:
     rng, depth = builder.rng, float(builder.draw("town.setback"))
     margin = 0.08 * plot.width
     built = _house(builder, Plot(plot.road, plot.side, plot.start + margin, plot.end - margin), depth)
-    yard = plot.road.band(*sorted(plot.side * (plot.road.front(plot.side) + d) for d in (0.0, depth + 1.0)),
-                          max(plot.start, 0.0), min(plot.end, plot.road.length))  # fmt: skip
+    low, high = sorted(plot.side * (plot.road.front(plot.side) + d) for d in (0.0, depth + 1.0))
+    yard = plot.road.band(low, high, plot.start, min(plot.end, plot.road.length))
     if built and depth > 5:
         _pave(builder, yard, _surface(builder))
     gate = plot.middle + float(rng.uniform(-0.3, 0.3)) * plot.width

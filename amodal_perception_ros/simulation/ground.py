@@ -13,7 +13,7 @@ from shapely import LineString, Point, Polygon
 from amodal_perception_ros.labels import BY_NAME
 from amodal_perception_ros.simulation.layouts import HALF_LENGTH, Layout
 from amodal_perception_ros.simulation.meshes import Kind, Material, Part
-from amodal_perception_ros.simulation.roads import Road
+from amodal_perception_ros.simulation.roads import Road, with_round_corners
 
 SIDEWALK_HEIGHT, TERRAIN_HEIGHT = 0.15, 0.14
 WORLD = HALF_LENGTH + 65.0
@@ -23,6 +23,9 @@ CELL = 24.0
 """Areas are cut along a grid of this size, so that triangles stay small and belong to one tile [m]."""
 
 ROAD, SIDEWALK, TERRAIN = BY_NAME["road"].id, BY_NAME["sidewalk"].id, BY_NAME["terrain"].id
+LOT_CORNER = 1.6
+"""Radius of the kerb at the doors of parking lots [m]."""
+
 CURB = Material((0.42, 0.42, 0.41), 0.9)
 GRASS = Material((0.09, 0.15, 0.045), 1.0, Kind.GRASS)
 
@@ -56,7 +59,9 @@ def plan_ground(layout: Layout) -> Plan:
     paved_islands = shapely.union_all(paved)
     green = shapely.union_all(planted)
     road = spread(layout, Road.widest_curb, exact=True).difference(shapely.union(green, paved_islands))
-    walk = shapely.union(spread(layout, Road.front), shapely.union_all([road, green, paved_islands]).buffer(1.4))
+    around = min(min(arm.sidewalk) for arm in layout.roads)
+    rims = shapely.union_all([road, green, paved_islands]).buffer(1.4)
+    walk = shapely.union(spread(layout, Road.front, beyond=around), rims)
     if layout.ring:
         island = _island(layout)
         road = road.difference(island)
@@ -79,15 +84,15 @@ def spread(layout: Layout, reach: Callable[[Road, int], float], exact: bool = Fa
         layout: the roads.
         reach: distance from the axis per road and side [m].
         exact: take the carriageways with their parking strips instead of `reach`.
-        beyond: distance around roundabouts and parking lots [m].
+        beyond: distance around roundabouts [m].
     """
     areas = [road.carriageway if exact else road.band(-reach(road, -1), reach(road, 1), 0, road.length)
              for road in layout.roads]  # fmt: skip
     if layout.ring:
         areas.append(Point(0, 0).buffer(layout.ring + layout.ring_width / 2 + beyond, 24))
-    areas += [lot.surface.buffer(beyond, join_style="mitre") if beyond else lot.surface for lot in layout.lots]
-    radius = layout.corner
-    return shapely.union_all(areas).buffer(radius, 6).buffer(-radius, 6).simplify(0.01)
+    roads = with_round_corners(shapely.union_all(areas), layout.corner)
+    lots = [lot.surface for lot in layout.lots]
+    return with_round_corners(shapely.union_all([roads, *lots]), LOT_CORNER) if lots else roads
 
 
 def draw_plan(plan: Plan, paving: Material, land: Material, add: AddPart) -> None:
@@ -95,8 +100,9 @@ def draw_plan(plan: Plan, paving: Material, land: Material, add: AddPart) -> Non
     asphalt = Material((0.1, 0.1, 0.105), 0.9, Kind.ASPHALT)
     draw_area(plan.road.buffer(0.06, join_style="mitre"), 0.0, asphalt, ROAD, add)
     draw_area(plan.sidewalk, SIDEWALK_HEIGHT, paving, SIDEWALK, add)
-    draw_area(plan.planted.buffer(0.1, join_style="mitre"), TERRAIN_HEIGHT, GRASS, TERRAIN, add)
-    draw_area(plan.land.buffer(0.1, join_style="mitre"), TERRAIN_HEIGHT, land, TERRAIN, add)
+    for area, material in ((plan.planted, GRASS), (plan.land, land)):
+        under = area.buffer(0.1, join_style="mitre").difference(plan.road)
+        draw_area(under, TERRAIN_HEIGHT, material, TERRAIN, add)
     for ring in rings_of(plan.road):
         draw_curb(ring, add)
 

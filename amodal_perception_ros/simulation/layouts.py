@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 import shapely
-from shapely import LineString, Point
+from shapely import Point
 
 from amodal_perception_ros.simulation.config import SequenceConfig
 from amodal_perception_ros.simulation.curves import turned, winding
 from amodal_perception_ros.simulation.lots import Lot, draw_lot
-from amodal_perception_ros.simulation.roads import Road, Strip, intervals
+from amodal_perception_ros.simulation.roads import Road, Strip, intervals, with_round_corners
 from amodal_perception_ros.simulation.ways import Path
 
 HALF_LENGTH = 165.0
@@ -179,20 +179,22 @@ def _junction(pen: _Pen, kind: str, corner: float) -> Layout:
             if k == 3 and len(headings) == 3:
                 flipped = model.sidewalk
             arms.append(replace(model, axis=Path(axis), sidewalk=flipped))
-    arms = [_with_mouth(arms, k, corner) for k in range(len(arms))]
+    arms = _with_mouths(arms, Point(0, 0), corner)
     signalled = bool(pen("layout.signals")) and pen.zone != "suburban"
     return Layout(kind, pen.zone, tuple(_with_strips(pen, arm) for arm in arms), signalled, corner=corner)
 
 
-def _with_mouth(arms: list[Road], k: int, corner: float) -> Road:
-    """Let the arm begin where its whole width is clear of the other arms by the corner radius."""
-    others = shapely.union_all([arm.carriageway for j, arm in enumerate(arms) if j != k])
-    return replace(arms[k], mouth=_clear_of(arms[k], others.buffer(0.7 * corner)))
+def _with_mouths(arms: list[Road], middle: shapely.Geometry, corner: float) -> list[Road]:
+    """Let every arm's mouth be where its kerbs run parallel again, beyond the rounded corners."""
+    area = with_round_corners(shapely.union_all([middle, *(arm.carriageway for arm in arms)]), corner)
+    shapely.prepare(area)
+    return [replace(arm, mouth=_mouth(arm, area)) for arm in arms]
 
 
-def _clear_of(arm: Road, area: shapely.Geometry) -> float:
-    for s in np.arange(2.0, 60.0, 0.5):
-        if not area.intersects(LineString(arm.point(s, np.array([-arm.driven, arm.driven])))):
+def _mouth(arm: Road, area: shapely.Geometry) -> float:
+    for s in np.arange(2.0, 70.0, 0.5):
+        x, y = arm.point(s, np.array([-arm.driven - 0.25, arm.driven + 0.25])).T
+        if not shapely.intersects_xy(area, x, y).any():
             return float(s)
     raise ValueError("layout: two arms of a junction run side by side; draw layout.crossing_angle nearer to 90 degrees")
 
@@ -202,10 +204,7 @@ def _roundabout(pen: _Pen, corner: float) -> Layout:
     ring, width = float(pen("layout.roundabout_radius")), float(pen("layout.roundabout_lane"))
     spread = rng.uniform(-1, 1, count) * 0.3 * np.pi / count
     headings = float(rng.uniform(-np.pi, np.pi)) + 2 * np.pi * np.arange(count) / count + spread
-    disc = Point(0, 0).buffer(ring + width / 2 + 0.6 * corner, 32)
-    arms = []
-    for heading in headings:
-        arm = _cross_section(pen, _arm_axis(pen, float(heading), ring + 35.0), single=True)
-        arm = replace(arm, mouth=_clear_of(arm, disc))
-        arms.append(_with_strips(pen, arm))
+    disc = Point(0, 0).buffer(ring + width / 2, 24)
+    arms = [_cross_section(pen, _arm_axis(pen, float(heading), ring + 35.0), single=True) for heading in headings]
+    arms = [_with_strips(pen, arm) for arm in _with_mouths(arms, disc, corner)]
     return Layout("roundabout", pen.zone, tuple(arms), False, ring, width, corner)

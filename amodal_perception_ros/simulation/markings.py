@@ -8,7 +8,6 @@ from amodal_perception_ros.simulation.ground import ROAD, AddPart, ribbon
 from amodal_perception_ros.simulation.layouts import Layout
 from amodal_perception_ros.simulation.lots import BAY, BAY_WIDTH, Lot, bay_edges
 from amodal_perception_ros.simulation.meshes import Kind, Material, quad
-from amodal_perception_ros.simulation.roads import BAY as BAY_LENGTH
 from amodal_perception_ros.simulation.roads import Road
 
 PAINT = Material((0.6, 0.6, 0.58), 0.7, Kind.MARKING)
@@ -65,11 +64,8 @@ def _lane_lines(road: Road, start: float, add: AddPart) -> None:
 
 def _bays(road: Road, add: AddPart) -> None:
     for strip in road.strips:
-        step = BAY_LENGTH[strip.kind]
-        count = int((strip.end - strip.start) / step)
-        for k in range(count + 1):
-            t = strip.side * (road.driven + strip.width / 2)
-            _dash(road, strip.start + k * step, t, 0.1, strip.width - 0.2, add)
+        for s in road.bay_edges(strip):
+            _dash(road, float(s), strip.side * (road.driven + strip.width / 2), 0.1, strip.width - 0.2, add)
 
 
 def _zebra(road: Road, s: float, add: AddPart) -> None:

@@ -141,6 +141,13 @@ class Road:
                 out.append(Lane(way, offset, self.bike_lane, bicycles=True))
         return out
 
+    def bay_edges(self, strip: Strip) -> np.ndarray:
+        """Return s of the lines between the places of a strip; on the inside of bends they are farther apart."""
+        s = np.linspace(strip.start, strip.end, int(2 * (strip.end - strip.start)) + 2)
+        edges = [self.point(s, strip.side * (self.driven + t)) for t in (0.0, strip.width)]
+        way = np.concatenate([[0.0], np.min([np.hypot(*np.diff(e, axis=0).T) for e in edges], 0).cumsum()])
+        return np.interp(np.arange(0.0, way[-1], BAY[strip.kind]), way, s)
+
     @cached_property
     def carriageway(self) -> shapely.Geometry:
         """Area of lanes and parking strips."""
@@ -160,3 +167,8 @@ def intervals(start: float, end: float, holes: list[tuple[float, float]]) -> lis
         cuts = max(cuts, b)
     out.append((cuts, end))
     return [(a, b) for a, b in out if b - a >= 8.0]
+
+
+def with_round_corners(area: shapely.Geometry, radius: float) -> shapely.Geometry:
+    """Round the inner corners of an area; gaps narrower than twice the radius [m] are filled."""
+    return area.buffer(radius, 6).buffer(-radius, 6).simplify(0.01)

@@ -6,13 +6,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from amodal_perception_ros.simulation.curves import arc, join
+from amodal_perception_ros.simulation.curves import arc, join, turn_between
 from amodal_perception_ros.simulation.distributions import Distributions
 from amodal_perception_ros.simulation.layouts import Layout
 from amodal_perception_ros.simulation.roads import Lane, Road
 from amodal_perception_ros.simulation.ways import Path, Route, Signal, Stop
 
-SIGHT = 78.0
+SIGHT = 72.0
 """The ego vehicle keeps this far from the ends of the roads [m]."""
 
 MAIN, SIDE, ACROSS_MAIN, ACROSS_SIDE = range(4)
@@ -125,7 +125,7 @@ def _junction_route(layout: Layout, way: _Way, weight: float) -> Route:
     road, other = layout.roads[way.arm], layout.roads[way.target]
     before = road.line(way.lane.offset, road.length, road.mouth, longest=400.0)
     after = other.line(way.offset, other.mouth, other.length, longest=400.0)
-    bend = join(before[-1], float(road.heading(road.mouth)) + np.pi, after[0], float(other.heading(other.mouth)))
+    bend = _bend(layout, way, before[-1], after[0])
     path, entry = Path(np.concatenate([before, bend, after])), Path(before).length
     across = Path(np.concatenate([before[-1:], bend, after[:1]])).length
     stops, stop = [], layout.stop_at(way.arm)
@@ -138,6 +138,16 @@ def _junction_route(layout: Layout, way: _Way, weight: float) -> Route:
     if way.is_left and not way.lane.bicycles and (layout.signalled or way.arm < 2):
         stops.append(Stop(entry + 0.3 * across, None, 0.6 * across))
     return Route(path, way.lane.width, road.speed, tuple(stops), way.lane.bicycles, weight)
+
+
+def _bend(layout: Layout, way: _Way, start: np.ndarray, end: np.ndarray) -> np.ndarray:
+    """Right turns follow the kerb, left turns are as wide as the junction lets them."""
+    road, other = layout.roads[way.arm], layout.roads[way.target]
+    heading, leaving = float(road.heading(road.mouth)) + np.pi, float(other.heading(other.mouth))
+    if abs(way.turn) < np.pi / 4:
+        return join(start, heading, end, leaving)
+    aside = max(road.driven - abs(way.lane.offset), other.driven - abs(way.offset))
+    return turn_between(start, heading, end, leaving, 1e3 if way.is_left else layout.corner + aside)
 
 
 def _ring_routes(layout: Layout) -> list[Route]:
