@@ -93,7 +93,7 @@ class BevTruth:
         """
         count = round(EXTENT / RESOLUTION)
         low = _low_corner(ego)
-        near = [item for item in things if np.abs(item.matrix[:2, 3] - ego).max() < EXTENT / 2 + 8]
+        near = [item for item in things if item.segment and np.abs(item.matrix[:2, 3] - ego).max() < EXTENT / 2 + 8]
         layers = self._renderer.above(
             low,
             RESOLUTION / _OVERSAMPLE,

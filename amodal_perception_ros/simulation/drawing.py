@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
 
 from amodal_perception_ros.simulation.meshes import Model
-from amodal_perception_ros.simulation.view import View
+from amodal_perception_ros.simulation.view import TopView, View, box_corners
 
 
 @dataclass(eq=False)
@@ -27,6 +28,21 @@ class Item:
     look: float = 0.0
     next_matrix: np.ndarray | None = None
     next_model: Model | None = None
+
+    @cached_property
+    def corners(self) -> np.ndarray:
+        """(8, 4) homogeneous corners of the bounding box in odom."""
+        return np.concatenate([box_corners(self.model.low, self.model.high), np.ones((8, 1))], 1) @ self.matrix.T
+
+
+def in_sight(view: View | TopView, items: Sequence[Item]) -> list[Item]:
+    """Return the items whose bounding box may show in a picture (conservative), in their order."""
+    if not items:
+        return []
+    clip = np.stack([item.corners for item in items]) @ view.projection.T
+    w = clip[..., 3:]
+    outside = np.concatenate([clip[..., :3] > w, clip[..., :3] < -w], -1).all(1).any(1)
+    return [items[k] for k in np.flatnonzero(~outside)]
 
 
 class SceneRenderer(Protocol):

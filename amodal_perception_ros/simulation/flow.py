@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import moderngl
 import numpy as np
 
-from amodal_perception_ros.simulation.drawing import Item
+from amodal_perception_ros.simulation.drawing import Item, in_sight
 from amodal_perception_ros.simulation.graphics import Graphics, read_frame, set_uniforms
 from amodal_perception_ros.simulation.view import NEAR, View
 
@@ -54,19 +54,18 @@ class FlowPass:
             next_view: the same camera at the following frame.
             items: all that is drawn, with their next pose and shape.
         """
-        camera_from_odom = np.linalg.inv(next_view.odom_from_camera)
+        camera_from_odom = next_view.camera_from_odom
         with self._graphics.context as c:
             self._frame.use()
             c.enable_only(moderngl.DEPTH_TEST)
             self._frame.clear(0, 0, 0, 0, depth=1.0)
             set_uniforms(self._program, view_projection=view.projection.T)
-            for item in items:
-                if view.sees(item.model.low, item.model.high, item.matrix):
-                    self._draw(item, camera_from_odom)
+            for item in in_sight(view, items):
+                self._draw(item, camera_from_odom)
             moved = read_frame(self._frame, 3, "f4").astype(np.float64)
         sky = ~moved.any(-1)
-        moved[sky] = _rays(view)[sky] @ (camera_from_odom[:3, :3] @ view.odom_from_camera[:3, :3]).T
-        return _displacement(moved, next_view, np.where(sky, 0.0, NEAR))
+        moved[sky] = pixel_rays(view)[sky] @ (camera_from_odom[:3, :3] @ view.odom_from_camera[:3, :3]).T
+        return displacement(moved, next_view, np.where(sky, 0.0, NEAR))
 
     def _draw(self, item: Item, camera_from_odom: np.ndarray) -> None:
         matrix = item.matrix if item.next_matrix is None else item.next_matrix
@@ -74,15 +73,18 @@ class FlowPass:
         self._graphics.moving_array(self._program, item.model, item.next_model or item.model).render()
 
 
-def _rays(view: View) -> np.ndarray:
-    """(H, W, 3) directions through the pixel centres in the optical frame, z = 1."""
+def pixel_rays(view: View) -> np.ndarray:
+    """Return (H, W, 3) directions through the pixel centres in the optical frame, z = 1."""
     u, v = _pixel_centres(view)
     k = view.camera.intrinsics
     return np.stack([(u - k[0, 2]) / k[0, 0], (v - k[1, 2]) / k[1, 1], np.ones_like(u)], -1)
 
 
-def _displacement(moved: np.ndarray, view: View, nearest: np.ndarray) -> np.ndarray:
-    """Project (H, W, 3) points of a camera's optical frame; return their way from the pixel centres [px]."""
+def displacement(moved: np.ndarray, view: View, nearest: np.ndarray) -> np.ndarray:
+    """Project (H, W, 3) points of a camera's optical frame; return their (H, W, 2) way from the pixel centres [px].
+
+    NaN where a point is not farther ahead than `nearest` [m].
+    """
     k = view.camera.intrinsics
     u, v = _pixel_centres(view)
     ahead = moved[..., 2] > nearest

@@ -10,15 +10,17 @@ from amodal_perception_ros.scene import AmodalObject, CameraScene, Sample, Surro
 from amodal_perception_ros.simulation.bev_truth import BevTruth
 from amodal_perception_ros.simulation.camera_look import CameraLook, draw_camera_look
 from amodal_perception_ros.simulation.config import SequenceConfig
+from amodal_perception_ros.simulation.contacts import contacts_of_outlines, contacts_of_things
 from amodal_perception_ros.simulation.drawing import Item, SceneRenderer
 from amodal_perception_ros.simulation.inertial import draw_datum, gnss_fixes, imu_readings
 from amodal_perception_ros.simulation.lidar import LidarSensor, Sweep, draw_lidar
 from amodal_perception_ros.simulation.lights import lamps_around
-from amodal_perception_ros.simulation.meshes import Model
+from amodal_perception_ros.simulation.meshes import PALETTE_SIZE, Model
 from amodal_perception_ros.simulation.occlusion_design import design_occlusion
 from amodal_perception_ros.simulation.renderer import Renderer
 from amodal_perception_ros.simulation.rig import draw_rig
-from amodal_perception_ros.simulation.things import BIKE, PERSON, RIDER, Thing
+from amodal_perception_ros.simulation.signal_heads import SignalHead
+from amodal_perception_ros.simulation.things import Thing
 from amodal_perception_ros.simulation.town import build_town
 from amodal_perception_ros.simulation.traffic import build_traffic
 from amodal_perception_ros.simulation.truth import camera_truth
@@ -81,6 +83,7 @@ class SequenceRunner:
         self.traffic = build_traffic(config, self.town)
         self.weather = draw_weather(config)
         self.look = draw_camera_look(config)
+        self._contacts = contacts_of_outlines([footprint.corners for footprint in self.town.footprints])
         self.rig = draw_rig(config)
         self.poses = np.array([_pose_matrix(pose) for pose in self.traffic.ego])
         self.stamps = [FIRST_STAMP_NS + round(k * 1e9 / config.rate_hz) for k in range(config.frames)]
@@ -102,12 +105,13 @@ class SequenceRunner:
         return [t for t in self.traffic.things if np.hypot(*(t.poses[index, :2] - ego[:2])) < REACH]
 
     def prepare(self, index: int, things: list[Thing]) -> list[Item]:
-        """Hand a frame's things, shadows and lights to the renderer; return what it draws."""
-        ego = self.traffic.ego[index]
+        """Hand a frame's things, traffic lights, shadows and lamps to the renderer; return what it draws."""
+        ego, time = self.traffic.ego[index], float(self.traffic.times[index])
         items = [_item(thing, index) for thing in things]
-        footprints = np.array([_footprint(thing, index) for thing in things]).reshape(-1, 7)
+        items += [_lit(head, self.town.ways.signals[head.signal].state(time)) for head in self.town.signal_heads]
+        contacts = np.concatenate([self._contacts, contacts_of_things(things, index)])
         lamps = lamps_around(self.town.lamps, self.weather, things, ego, index)
-        self.renderer.begin(ego[:3], items, footprints, lamps)
+        self.renderer.begin(ego[:3], items, contacts, lamps)
         return items
 
     def views(self, index: int) -> list[View]:
@@ -197,8 +201,5 @@ def _item(thing: Thing, index: int) -> Item:
     )
 
 
-def _footprint(thing: Thing, index: int) -> tuple[float, ...]:
-    x, y, _, yaw = thing.poses[index]
-    size = 0.5 * (thing.high - thing.low)
-    strength = 0.55 if thing.class_id in (PERSON, RIDER, BIKE) else 0.95
-    return x, y, np.cos(yaw), np.sin(yaw), size[0] * 0.92, size[1] * 0.85, strength
+def _lit(head: SignalHead, state: str) -> Item:
+    return Item(head.models[state], head.matrix, np.zeros((PALETTE_SIZE, 3)))

@@ -10,15 +10,15 @@ from amodal_perception_ros.labels import BY_NAME, SEGMENT_FACTOR
 from amodal_perception_ros.masks import RoiMask
 from amodal_perception_ros.occlusion import Layer, occlusion_order
 from amodal_perception_ros.scene import CameraScene, Instance
-from amodal_perception_ros.simulation.drawing import Item, SceneRenderer
+from amodal_perception_ros.simulation.drawing import Item, SceneRenderer, in_sight
 from amodal_perception_ros.simulation.view import View
 
 
 def camera_truth(renderer: SceneRenderer, view: View, items: Sequence[Item], stamp_ns: int) -> CameraScene:
-    """Return the truth of one camera; `items` are the things in reach, all drawn by `renderer.begin`."""
+    """Return the truth of one camera; `items` is all that `renderer.begin` got: things, and stuff (segment 0)."""
     labels, depth = renderer.segments(view)
     layers = []
-    for item in items:
+    for item in in_sight(view, [item for item in items if item.segment]):
         drawn = renderer.alone(view, item)
         if drawn is not None:
             layers.append(Layer(item.segment, *drawn))

@@ -9,7 +9,7 @@ import moderngl
 import numpy as np
 
 from amodal_perception_ros.simulation import shaders
-from amodal_perception_ros.simulation.drawing import Item
+from amodal_perception_ros.simulation.drawing import Item, in_sight
 from amodal_perception_ros.simulation.flow import FlowPass
 from amodal_perception_ros.simulation.graphics import Graphics, read_frame, set_uniforms
 from amodal_perception_ros.simulation.meshes import Model
@@ -52,15 +52,14 @@ class TruthRenderer:
         with self.context:
             self._begin_truth(view)
             self._truth_frame.clear(0, 0, 0, 0, depth=1.0)
-            for item in (*self.tiles, *self.things):
-                if view.sees(item.model.low, item.model.high, item.matrix):
-                    self._draw_truth(item)
+            for item in in_sight(view, [*self.tiles, *self.things]):
+                self._draw_truth(item)
             both = read_frame(self._truth_frame, 2, "f4")
             return both[..., 0].astype(np.uint16), both[..., 1].copy()
 
     def flow(self, view: View, next_view: View) -> np.ndarray:
         """Return (H, W, 2) float32 forward optical flow (right, down) [px]; NaN behind the next camera."""
-        return self._flow.flow(view, next_view, (*self.tiles, *self.things))
+        return self._flow.flow(view, next_view, [*self.tiles, *self.things])
 
     def alone(self, view: View, item: Item) -> tuple[int, int, np.ndarray] | None:
         """Draw one item without anything else.
@@ -68,8 +67,6 @@ class TruthRenderer:
         Returns:
             (left, top, (h, w) float32 planar depth [m], 0 outside the item), or None when no pixel shows it.
         """
-        if not view.sees(item.model.low, item.model.high, item.matrix):
-            return None
         rectangle = view.rectangle(box_corners(item.model.low, item.model.high), item.matrix)
         if rectangle is None:
             return None
@@ -122,16 +119,15 @@ class TruthRenderer:
                 view = TopView(low, cell * count, band)
                 set_uniforms(self._truth, view_projection=view.projection.T, depth_row=(0.0, 0.0, 1.0, 0.0))
                 frame.clear(0, 0, 0, 0, depth=1.0)
-                for item in items:
-                    if view.sees(item.model.low, item.model.high, item.matrix):
-                        self._draw_truth(item)
+                for item in in_sight(view, items):
+                    self._draw_truth(item)
                 out.append(read_frame(frame, 2, "f4")[::-1, :, 0].astype(np.uint16))
             return out
 
     def _begin_truth(self, view: View) -> None:
         self._truth_frame.use()
         self.context.enable_only(moderngl.DEPTH_TEST)
-        set_uniforms(self._truth, view_projection=view.projection.T, depth_row=tuple(view.depth_row))
+        set_uniforms(self._truth, view_projection=view.projection.T, depth_row=tuple(view.camera_from_odom[2]))
 
     def _draw_truth(self, item: Item) -> None:
         set_uniforms(self._truth, model=item.matrix.T, segment=float(item.segment))

@@ -26,28 +26,23 @@ class View:
         camera: calibration.
         odom_from_camera: (4, 4) pose of the optical frame.
         projection: (4, 4) clip_from_odom.
-        depth_row: (4,) such that depth = depth_row . (x, y, z, 1).
+        camera_from_odom: (4, 4) the inverse; its third row makes the depth of a point.
     """
 
     camera: Camera
     odom_from_camera: np.ndarray
     projection: np.ndarray = field(init=False)
-    depth_row: np.ndarray = field(init=False)
+    camera_from_odom: np.ndarray = field(init=False)
 
     def __post_init__(self) -> None:
         k, w, h = self.camera.intrinsics, self.camera.width, self.camera.height
-        camera_from_odom = np.linalg.inv(self.odom_from_camera)
+        self.camera_from_odom = np.linalg.inv(self.odom_from_camera)
         lens = np.zeros((4, 4))
         lens[0, 0], lens[0, 2] = 2 * k[0, 0] / w, 2 * k[0, 2] / w - 1
         lens[1, 1], lens[1, 2] = -2 * k[1, 1] / h, 1 - 2 * k[1, 2] / h
         lens[2, 2], lens[2, 3] = (FAR + NEAR) / (FAR - NEAR), -2 * FAR * NEAR / (FAR - NEAR)
         lens[3, 2] = 1
-        self.projection = lens @ camera_from_odom
-        self.depth_row = camera_from_odom[2]
-
-    def sees(self, low: np.ndarray, high: np.ndarray, matrix: np.ndarray) -> bool:
-        """Whether a box [m] in its own frame may lie in the picture (conservative)."""
-        return _may_show(self.projection @ matrix, low, high)
+        self.projection = lens @ self.camera_from_odom
 
     def rectangle(self, points: np.ndarray, matrix: np.ndarray) -> tuple[int, int, int, int] | None:
         """Return (left, top, right, bottom) [px] that holds all (n, 3) points; None outside the picture.
@@ -55,7 +50,7 @@ class View:
         Objects that cross the near plane get the whole picture.
         """
         c, w, h = self.camera, self.camera.width, self.camera.height
-        camera_from_model = np.linalg.inv(self.odom_from_camera) @ matrix
+        camera_from_model = self.camera_from_odom @ matrix
         p = points @ camera_from_model[:3, :3].T + camera_from_model[:3, 3]
         if p[:, 2].max() < NEAR:
             return None
@@ -92,17 +87,6 @@ class TopView:
         self.projection = np.diag([1 / half, 1 / half, -1 / span, 1.0])
         self.projection[:3, 3] = [*(-center / half), middle / span]
         self.odom_from_camera = camera_pose(np.array([*center, EYE_HEIGHT]), np.pi / 2, -np.pi / 2)
-
-    def sees(self, low: np.ndarray, high: np.ndarray, matrix: np.ndarray) -> bool:
-        """Whether a box [m] in its own frame may lie in the picture (conservative)."""
-        return _may_show(self.projection @ matrix, low, high)
-
-
-def _may_show(clip_from_model: np.ndarray, low: np.ndarray, high: np.ndarray) -> bool:
-    clip = np.concatenate([box_corners(low, high), np.ones((8, 1))], 1) @ clip_from_model.T
-    w = clip[:, 3:]
-    outside = np.concatenate([clip[:, :3] > w, clip[:, :3] < -w], 1)
-    return not outside.all(0).any()
 
 
 def box_corners(low: np.ndarray, high: np.ndarray) -> np.ndarray:
