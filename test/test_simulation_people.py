@@ -322,8 +322,11 @@ def test_phase_stands_when_the_person_stands(street):
     _, _, traffic = street
     for person in _people(traffic):
         step = np.hypot(*np.diff(person.poses[:, :2], axis=0).T)
-        walking = person.phase[:-1] >= len(poses.STANDING)
-        assert (walking == (step > 1e-6)).all()
+        if len(person.models) == 1:
+            assert step.max() < 1e-9
+        else:
+            walking = person.phase[:-1] >= len(poses.STANDING)
+            assert (walking == (step > 1e-6)).all()
 
 
 def test_people_keep_to_walks_crossings_places_and_gaps(street):

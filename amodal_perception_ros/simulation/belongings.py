@@ -109,8 +109,8 @@ def _pram(builder: BodyBuilder, figure: Figure, m: Measures) -> None:
     """Pushed in front; its handle is at `PRAM_HANDLE`."""
     ground, handle = rigid("ground"), PRAM_HANDLE
     for y in (-0.24, 0.24):
-        for x, radius in ((0.62, 0.13), (1.12, 0.1)):
-            builder.add(moved(cylinder(radius, 0.04, 7, "y"), (x, y, radius)), DARK, ground)
+        for x, radius in ((0.62, 0.11), (1.12, 0.09)):
+            builder.add(moved(cylinder(radius, 0.04, 9, "y"), (x, y, radius)), DARK, ground)
         side = np.array([0, y, 0])
         builder.add(
             tube(np.array([1.12, 0, 0.12]) + side, np.array([handle[0], 0, handle[2]]) + side, 0.014, 3), METAL, ground

@@ -25,6 +25,9 @@ BULK = {"tshirt": 1.0, "shirt": 1.03, "sweater": 1.08, "jacket": 1.14, "coat": 1
         "high_visibility": 1.12}  # fmt: skip
 """Width of the upper clothing against the bare torso."""
 
+_HEMS = {"coat": 0.62, "jacket": 0.12, "sweater": 0.06, "high_visibility": 0.12, "suit": 0.17}
+"""How far upper clothing reaches below the hips, as a share of the leg."""
+
 _RING = 10
 
 _MAN = ((-0.05, 0, 0.05, 0.076), (0.0, -0.004, 0.064, 0.095), (0.05, -0.002, 0.062, 0.093), (0.11, 0, 0.058, 0.086),
@@ -114,25 +117,29 @@ def _torso_look(figure: Figure, rows: np.ndarray, sectors: np.ndarray) -> tuple[
 
 def _add_hem(builder: BodyBuilder, figure: Figure, m: Measures) -> None:
     """Skirts, dresses, coats, and the lower edge of jackets and shirts worn outside."""
-    h, leg = m.height, m.hip - m.ankle
-    lengths = {"coat": 0.62, "jacket": 0.12, "sweater": 0.06, "high_visibility": 0.12, "suit": 0.17}
-    layers = []
+    leg, layers = m.hip - m.ankle, []
     if figure.bottom in ("skirt", "dress"):
-        length = 0.42 + 0.4 * ((m.height * 1000) % 1.0)
-        layers.append((length, 1.0, TOP if figure.bottom == "dress" else BOTTOM, 0.25))
-    if figure.top in lengths:
-        layers.append((lengths[figure.top], BULK[figure.top], TOP, 0.12 if figure.top == "coat" else 0.0))
+        length = 0.4 + 0.4 * ((m.height * 1000) % 1.0)
+        layers.append((length, 1.04, TOP if figure.bottom == "dress" else BOTTOM, 0.3))
+    if figure.top in _HEMS:
+        material = HIGH_VISIBILITY if figure.top == "high_visibility" else TOP
+        layers.append((_HEMS[figure.top], BULK[figure.top] * 1.02, material, 0.25 if figure.top == "coat" else 0.05))
     for length, bulk, material, flare in layers:
-        low, high = m.hip - length * leg, m.hip + 0.085 * h
-        share = np.linspace(0, 1, 5 if length > 0.3 else 3)
-        wide = m.girth * bulk * (1 + flare * (1 - share))
-        slim, zero = 0.012 * share**2, 0 * share
-        levels = np.stack(
-            [low + (high - low) * share, zero - 0.003 * h, zero, (0.071 - slim) * h * wide, (0.101 - slim) * h * wide],
-            1,
-        )
-        binding = hanging(m.hip + 0.02 * h, min(low, m.hip - 0.3 * leg), 0.09 * h)
-        builder.add(loft(levels, 9, 0.9), material, binding)
+        low = m.hip - length * leg
+        _add_skirt(builder, m, low, m.girth * bulk, flare, material)
+
+
+def _add_skirt(builder: BodyBuilder, m: Measures, low: float, wide: float, flare: float, material: Material) -> None:
+    """A tube around the hips from the waist down to `low` [m], there wider by the share `flare`."""
+    h, hip = m.height, max(low, m.hip - 0.05 * m.height)
+    middle = [(0.5 * (low + hip), 0.074 * (1 + flare / 2), 0.11 * (1 + flare / 2))] if hip - low > 0.1 * h else []
+    shape = np.array([(low, 0.074 * (1 + flare), 0.11 * (1 + flare)), *middle, (hip, 0.074, 0.11),
+                      (m.hip + 0.04 * h, 0.068, 0.1), (m.hip + 0.09 * h, 0.0615, 0.0915)])  # fmt: skip
+    shape = shape[np.concatenate([[True], np.diff(shape[:, 0]) > 1e-6])]
+    zero = np.zeros(len(shape))
+    levels = np.stack([shape[:, 0], zero - 0.003 * h, zero, shape[:, 1] * h * wide, shape[:, 2] * h * wide], 1)
+    binding = hanging(m.hip + 0.02 * h, min(low, m.hip - 0.3 * (m.hip - m.ankle)), 0.09 * h)
+    builder.add(loft(levels, 10, 0.85), material, binding)
 
 
 def _add_leg(builder: BodyBuilder, figure: Figure, m: Measures, side: str, y: float) -> None:
@@ -212,7 +219,7 @@ def _add_head(builder: BodyBuilder, figure: Figure, m: Measures) -> None:
             box((x0 + 0.38 * d, sign * 0.14 * d, m.chin + 0.53 * d), (0.05 * d, 0.1 * d, 0.045 * d)), FACE, binding
         )
     builder.add(box((x0 + 0.39 * d, 0, m.chin + 0.2 * d), (0.04 * d, 0.16 * d, 0.03 * d)), LIPS, binding)
-    if figure.hair == "bald" or figure.headwear in ("full_helmet", "headscarf"):
+    if figure.hair == "bald" or figure.headwear in ("full_helmet", "headscarf", "hood"):
         return
     _add_shell(builder, m, 1.09, 0.05, HAIR, low_back=1 if figure.hair == "long" else 3, low_front=6)
     if figure.hair == "bun":

@@ -18,6 +18,9 @@ from amodal_perception_ros.simulation.walkers import Walker
 REACH = 60.0
 """People are put within this distance of the middle of the ego path [m]."""
 
+SMALL = 1.2
+"""Children below this height are with somebody [m]."""
+
 MAX_SPEED = 3.0
 """Nobody is faster [m/s]."""
 
@@ -54,8 +57,12 @@ class Crowd:
         return np.linalg.norm(np.asarray(points, float) - self.center, axis=-1) < REACH
 
     def anybody(self, ages: tuple[str, ...] = ()) -> Walker:
-        """Return a random body, of one of the ages if there is any."""
-        fitting = [body for body in self.bodies if body.figure.age in ages] or self.bodies
+        """Return a random body of one of the ages, if there is any; by default of any age but no small child alone."""
+        if ages:
+            fitting = [body for body in self.bodies if body.figure.age in ages]
+        else:
+            fitting = [body for body in self.bodies if body.figure.height >= SMALL]
+        fitting = fitting or self.bodies
         return fitting[int(self.rng.integers(len(fitting)))]
 
     def speed_of(self, person: Walker) -> float:
@@ -84,7 +91,9 @@ class Crowd:
         rng, names = self.rng, poses.STANDING
         still = names.index(pose) if pose is not None else int(rng.integers(len(names) - 1))
         palette = draw_palette(rng, person.figure.age == "elderly")
-        thing = self.population.add(PERSON, person.models, palette, (0.0, 0.0, 0.0, 0.0))
+        # Who never walks has the box of his standing pose only.
+        walks = bool(track.moving.any())
+        thing = self.population.add(PERSON, person.models if walks else person.models[still : still + 1], palette)
         if thing is None:
             return
         thing.poses[:, :2] = track.positions
@@ -93,7 +102,8 @@ class Crowd:
         thing.velocity[:-1, :2] = np.diff(track.positions, axis=0) / np.diff(self.times)[:, None]
         thing.velocity[-1] = thing.velocity[-2] if len(self.times) > 1 else 0.0
         start = person.stride * rng.random()
-        thing.phase[:] = np.where(track.moving, person.walking_phase(track.walked + start), still)
+        if walks:
+            thing.phase[:] = np.where(track.moving, person.walking_phase(track.walked + start), still)
         for part in _parts(person, track):
             self.walkable.place(part)
         self.things.append(thing)

@@ -12,6 +12,8 @@ from amodal_perception_ros.simulation.walkers import build_walkers
 from amodal_perception_ros.simulation.ways import Place, Walk
 from amodal_perception_ros.simulation.weather import draw_weather
 
+EVERY_AGE = ("adult", "elderly", "teenager", "child")
+
 ATTEMPTS = 8
 """Somebody for whom no free way is found in so many draws stays at home."""
 
@@ -104,7 +106,8 @@ def _talk(crowd: Crowd, place: Place) -> None:
         angle = turn + 2 * np.pi * k / size + float(rng.uniform(-0.12, 0.12))
         position = np.array([place.x + radius * np.cos(angle), place.y + radius * np.sin(angle)])
         yaw = angle + np.pi + float(rng.normal(0, 0.25))
-        crowd.stand(crowd.anybody(), position, yaw, "talking" if size > 1 and rng.random() < 0.5 else None)
+        body = crowd.anybody(EVERY_AGE if k else ())
+        crowd.stand(body, position, yaw, "talking" if size > 1 and rng.random() < 0.5 else None)
 
 
 def _wait(crowd: Crowd, place: Place) -> None:
