@@ -26,6 +26,8 @@ _PARTS = np.array([-1 / 3, 0.0, 1 / 3])
 
 SWAY_LENGTH = 45.0
 
+_IGNORED = 0.8
+
 
 @dataclass(eq=False)
 class Drivers:
@@ -123,3 +125,9 @@ def accelerate(speed: np.ndarray, desired: np.ndarray, gap: np.ndarray, leader: 
     held = ACCELERATION * (1 - (wish / np.maximum(gap, 0.3)) ** 2)
     value = np.minimum(free, held.min(1, initial=ACCELERATION))
     return np.clip(np.where(desired > 0, value, -BRAKING), -EMERGENCY, ACCELERATION)
+
+
+def brake(speed: np.ndarray, way: np.ndarray) -> np.ndarray:
+    """Return (n,) accelerations that stop within a way (n,) [m], inf where there is no need."""
+    need = speed**2 / (2 * np.maximum(way, 0.2))
+    return np.where(np.isfinite(way) & (need > _IGNORED) | (way < 1.0), -np.minimum(need, EMERGENCY), np.inf)

@@ -7,13 +7,13 @@ from scipy.spatial import cKDTree
 
 from amodal_perception_ros.simulation.boxes import overlap, overlapping_pairs, widened
 from amodal_perception_ros.simulation.corridors import Corridors
-from amodal_perception_ros.simulation.drivers import STANDSTILL, Drivers, accelerate, look
+from amodal_perception_ros.simulation.drivers import STANDSTILL, Drivers, accelerate, brake, look
 from amodal_perception_ros.simulation.right_of_way import RightOfWay
 
-FORESIGHT = np.arange(0.0, 4.1, 0.5)
+FORESIGHT = np.arange(0.0, 4.1, 0.25)
 """Drivers foresee for these times where people on the carriageway will be [s]."""
 
-_BODY, _EARLY = 0.45, 0.8
+_BODY, _MARGIN = 0.4, 1.0
 _CLEARANCE = 0.1
 
 
@@ -51,9 +51,9 @@ class People:
         when = np.tile(FORESIGHT, self.along.shape[1])
         gap = corridors.ahead(drivers.route[:, None], drivers.s[:, None], along) - drivers.length[:, None] / 2 - _BODY
         inside = np.abs(aside - drivers.offset[:, None]) < drivers.width[:, None] / 2 + _BODY
-        speed = drivers.speed[:, None]
-        passed = (gap + drivers.length[:, None] + 1.0) / np.maximum(speed, 0.5) < when - _EARLY
-        reached = gap < speed * when + 6.0
+        speed = np.maximum(drivers.speed[:, None], 1.0)
+        passed = gap + drivers.length[:, None] + 1.0 < speed * (when - _MARGIN)
+        reached = gap < np.maximum(speed * (when + _MARGIN), 3.0)
         return np.where(inside & (gap > -1.0) & reached & ~passed, gap, np.inf)
 
 
@@ -76,13 +76,14 @@ class Driving:
         d, n = self.drivers, len(self.drivers.s)
         view = look(self.corridors, d)
         halt = np.minimum(self.right_of_way.halts(d, view, time), ends)[:, None]
-        gap, leader = [view.gap, halt + STANDSTILL - 0.2], [view.speed, np.zeros((n, 1))]
-        if people is not None and people.along.size:
-            gap.append(people.gaps(self.corridors, d, time) + 0.7)
-            leader.append(np.zeros_like(gap[-1]))
+        gap = np.concatenate([view.gap, halt + STANDSTILL - 0.2], 1)
+        leader = np.concatenate([view.speed, np.zeros((n, 1))], 1)
         limit = self.corridors.limit[d.route, self.corridors.sample(d.route, d.s)]
         wished = np.minimum(d.desired, limit)
-        acceleration = accelerate(d.speed, wished, np.concatenate(gap, 1), np.concatenate(leader, 1))
+        acceleration = accelerate(d.speed, wished, gap, leader)
+        if people is not None:
+            way = people.gaps(self.corridors, d, time).min(1, initial=np.inf)
+            acceleration = np.minimum(acceleration, brake(d.speed, way - 1.0))
         speed = np.where(d.present, np.maximum(0.0, d.speed + acceleration * dt), 0.0)
         self._move(d.s + 0.5 * (d.speed + speed) * dt, speed)
 

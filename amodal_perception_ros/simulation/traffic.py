@@ -8,9 +8,10 @@ import numpy as np
 
 from amodal_perception_ros.simulation.config import SequenceConfig
 from amodal_perception_ros.simulation.corridors import Corridors
-from amodal_perception_ros.simulation.departures import WARM_UP, Departures, Vehicle, draw_vehicles
+from amodal_perception_ros.simulation.departures import Departures
 from amodal_perception_ros.simulation.driving import Driving, People
 from amodal_perception_ros.simulation.fleet import build_fleet
+from amodal_perception_ros.simulation.lineup import WARM_UP, Lineup, Vehicle
 from amodal_perception_ros.simulation.parking import park_vehicles
 from amodal_perception_ros.simulation.pedestrians import add_pedestrians
 from amodal_perception_ros.simulation.riders import pedal_phase
@@ -63,36 +64,28 @@ def build_traffic(config: SequenceConfig, town: Town) -> Traffic:
     population = Population(config, town, build_fleet(rng, config.distributions), rng)
     corridors = Corridors(town.ways.routes)
     right_of_way = RightOfWay(corridors, town.ways)
-    vehicles, drivers = draw_vehicles(population, corridors, right_of_way)
-    driving = Driving(corridors, drivers, right_of_way)
-    departures = Departures(driving, vehicles, rng)
-    for k in range(round(WARM_UP / LONGEST_STEP)):
-        departures.step(k * LONGEST_STEP - WARM_UP, LONGEST_STEP, None)
-    gaps = park_vehicles(population, corridors, int(drivers.route[0]))
-    walkers = add_pedestrians(population, gaps, _middle(driving, config), times, config.traffic)
+    lineup = Lineup(population, corridors, right_of_way)
+    gaps = park_vehicles(population, corridors, lineup.ego_route)
+    middle = lineup.ego_middle(min(config.frames / config.rate_hz, 10.0))
+    walkers = add_pedestrians(population, gaps, middle, times, config.traffic)
     positions = np.array([walker.poses[:, :2] for walker in walkers]).reshape(len(walkers), len(times), 2)
+    driving = Driving(corridors, lineup.fill(positions[:, 0]), right_of_way)
+    departures = Departures(driving, lineup.vehicles, rng)
     record = _drive(departures, People(corridors, positions, config.rate_hz), times)
-    _place(vehicles, record)
-    hurt = _touched(positions, record)
-    lost = {walker.track_id for walker, touched in zip(walkers, hurt) if touched}
+    _place(lineup.vehicles, record)
+    lost = {walker.track_id for walker, touched in zip(walkers, _touched(positions, record)) if touched}
     population.things = [thing for thing in population.things if thing.track_id not in lost]
     boxes, speed = np.stack(record.boxes)[:, 0], np.stack(record.speed)[:, 0]
     ego = np.column_stack([boxes[:, :2], np.zeros(len(times)), np.unwrap(boxes[:, 2])])
     return Traffic(population, ego, speed, times)
 
 
-def _middle(driving: Driving, config: SequenceConfig) -> np.ndarray:
-    """Return (2,) about the middle of the ego vehicle's way during the first 10 s."""
-    d = driving.drivers
-    s = d.s[:1] + 0.5 * min(config.frames / config.rate_hz, 10.0) * 0.7 * d.desired[:1]
-    if not driving.corridors.closed[d.route[0]]:
-        s = np.minimum(s, driving.corridors.length[d.route[:1]])
-    return driving.corridors.at(d.route[:1], s, np.zeros(1))[0]
-
-
 def _drive(departures: Departures, people: People, times: np.ndarray) -> _Record:
-    """Let traffic flow from the first to the last time, and note every row."""
+    """Let traffic flow until the last time, and note every row; before the first one people stand still."""
     driving, record = departures.driving, _Record([], [], [], [])
+    for k in range(round(WARM_UP / LONGEST_STEP)):
+        departures.step(k * LONGEST_STEP - WARM_UP, LONGEST_STEP, people)
+    departures.note()
     way = np.zeros(len(driving.drivers.s))
     for k, time in enumerate(times):
         d = driving.drivers
