@@ -70,10 +70,12 @@ def add_walls(
     """
     corners = [(body.x0, body.y0), (body.x1, body.y0), (body.x1, body.y1), (body.x0, body.y1)]
     low, high = float(first), first + body.floors * rise
+    plain = Material(material.color, material.roughness)
     for k, ((xa, ya), (xb, yb)) in enumerate(zip(corners, corners[1:] + corners[:1], strict=True)):
-        count = 0 if k in blank else max(1, round(float(np.hypot(xb - xa, yb - ya)) / cell))
+        count = max(1, round(float(np.hypot(xb - xa, yb - ya)) / cell))
         wall = [(xa, ya, body.z0), (xb, yb, body.z0), (xb, yb, body.top), (xa, ya, body.top)]
-        body.site.add(quad(wall, [(0, low), (count, low), (count, high), (0, high)]), material, BUILDING)
+        windows = quad(wall, [(0, low), (count, low), (count, high), (0, high)])
+        body.site.add(windows, plain if k in blank else material, BUILDING)
 
 
 def add_siding(body: Body, material: Material) -> None:

@@ -22,13 +22,13 @@ _FOLIAGE: dict[str, np.ndarray] = {
     ),
     "winter": np.array([(0.09, 0.06, 0.03)]),
 }
-_EVERGREENS = np.array([(0.02, 0.07, 0.03), (0.03, 0.09, 0.025), (0.03, 0.08, 0.06)])
+_EVERGREENS = np.array([(0.035, 0.1, 0.035), (0.05, 0.12, 0.035), (0.045, 0.11, 0.075)])
 
 
 def foliage(rng: np.random.Generator, season: str, evergreen: bool = False) -> Material:
     """Return the leaves of one plant in a season."""
     colors = _EVERGREENS if evergreen else _FOLIAGE[season]
-    color = colors[rng.integers(len(colors))] * rng.uniform(0.75, 1.35) * rng.uniform(0.88, 1.14, 3)
+    color = colors[rng.integers(len(colors))] * rng.uniform(1.0, 1.8) * rng.uniform(0.88, 1.14, 3)
     return tinted(color, 0.9, Kind.LEAF)
 
 

@@ -74,7 +74,7 @@ def add_planter(mesh: MeshBuilder, rng: np.random.Generator, x: float, y: float,
         site.add(revolve([(0.28, 0), (0.4, height), (0.34, height), (0, height - 0.06)], 14), skin, WALL)
     else:
         site.boxes(skin, WALL, ((0, 0, height / 2), (length, width, height)))
-    tall = float(rng.uniform(0.3, 0.9))
+    tall = float(rng.uniform(0.45, 1.1))
     low, high = (-length * 0.4, -0.26, height - 0.05), (length * 0.4, 0.26, height + tall)
     flowers = paint(rng, 1.0) if rng.random() < 0.5 else None
     add_leaves(site, rng, np.array(low), np.array(high), 120, 0.1, flowers)

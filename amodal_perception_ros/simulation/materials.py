@@ -54,7 +54,8 @@ class Site:
 
 def paint(rng: np.random.Generator, roughness: float = 0.5) -> Material:
     """Return a painted surface of any colour, so that the hue does not tell the class."""
-    return Material(_shade(rng, _PAINTS), roughness)
+    color = np.array(_shade(rng, _PAINTS))
+    return tinted(color + rng.uniform(0, 0.6) * (color.mean() - color), roughness)
 
 
 def wood(rng: np.random.Generator) -> Material:

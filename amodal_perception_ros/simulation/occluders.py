@@ -27,7 +27,7 @@ def _poster(site: Site, rng: np.random.Generator, x: float, y: float, z: float, 
     """A picture of a few colour fields on a panel whose front is the plane y, lit at night."""
     width, height = size
     kind, slot = (Kind.LAMP, 3) if rng.random() < 0.35 else (Kind.PLAIN, 0)
-    shade = 0.25 if kind == Kind.LAMP else 1.0
+    shade = 0.5 if kind == Kind.LAMP else 1.0
     fields = [(0.0, 0.0, 1.0, 1.0)]
     fields += [(*rng.uniform(-0.25, 0.25, 2), *rng.uniform(0.2, 0.55, 2)) for _ in range(int(rng.integers(1, 4)))]
     for k, (u, v, w, h) in enumerate(fields):
@@ -81,8 +81,12 @@ def add_container(mesh: MeshBuilder, rng: np.random.Generator, x: float, y: floa
     roof = (0, 0, height - 0.05), (length - 0.1, width - 0.1, 0.06)
     ends = [((s * (length / 2 - 0.08), 0, height / 2), (0.06, width - 0.1, height - 0.2)) for s in (-1, 1)]
     site.boxes(inner, BUILDING, roof, *ends)
+    groove = tinted(np.array(skin.color) * 0.72, 0.7)
     for s in (-1, 1):
-        site.add(_corrugated(length - 0.1, s * (width / 2 - 0.01), -0.06 * s, low, height - 0.1), skin, BUILDING, True)
+        vertices, faces, uv = _corrugated(length - 0.1, s * (width / 2 - 0.01), -0.06 * s, low, height - 0.1)
+        outer = np.arange(len(faces)) % 4 == 0
+        site.add((vertices, faces[outer], uv), skin, BUILDING, flat=True)
+        site.add((vertices, faces[~outer], uv), groove, BUILDING, flat=True)
     corners = [((s * (length / 2 - 0.08), t * (width / 2 - 0.08), height / 2), (0.16, 0.16, height))
                for s in (-1, 1) for t in (-1, 1)]  # fmt: skip
     rails = [((0, t * (width / 2 - 0.04), v), (length, 0.08, 0.16)) for t in (-1, 1) for v in (low, height - 0.08)]
@@ -96,15 +100,14 @@ def add_container(mesh: MeshBuilder, rng: np.random.Generator, x: float, y: floa
 
 
 def _corrugated(length: float, y: float, depth: float, low: float, high: float) -> Part:
-    """A wall along x of trapezoid ribs between the planes y and y + depth."""
+    """A wall along x of trapezoid ribs between the planes y and y + depth; of every four faces the first is outside."""
     ribs = max(6, min(13, round(length / 0.4)))
     share = (np.arange(ribs)[:, None] + np.array([0.0, 0.4, 0.5, 0.9])).ravel() / ribs
     x = np.append(share, 1.0) * length - length / 2
     planes = np.append(np.tile([y, y, y + depth, y + depth], ribs), y)
-    rows = [np.stack([x, planes, np.full(len(x), z)], -1) for z in (low, high)]
+    vertices = np.concatenate([np.stack([x, planes, np.full(len(x), z)], -1) for z in (low, high)])
     k, n = np.arange(len(x) - 1)[:, None], len(x)
     faces = np.concatenate([np.hstack([k, k + 1, k + 1 + n]), np.hstack([k, k + 1 + n, k + n])])
-    vertices = np.concatenate(rows)
     return vertices, faces, vertices[:, [0, 2]].copy()
 
 

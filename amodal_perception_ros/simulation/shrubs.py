@@ -6,7 +6,7 @@ import numpy as np
 
 from amodal_perception_ros.simulation.foliage import around, foliage, leaf_cards
 from amodal_perception_ros.simulation.materials import VEGETATION, Site
-from amodal_perception_ros.simulation.meshes import Kind, Material, MeshBuilder, ellipsoid
+from amodal_perception_ros.simulation.meshes import Kind, Material, MeshBuilder, box, ellipsoid
 
 
 def add_leaves(
@@ -33,17 +33,16 @@ def add_hedge(
     site = Site(mesh, float(middle[0]), float(middle[1]), z, float(np.arctan2(*(end - start)[::-1])))
     evergreen = season == "winter" or rng.random() < 0.4
     green = foliage(rng, season, evergreen)
-    site.boxes(Material(tuple(0.45 * np.array(green.color)), 1.0, Kind.LEAF), VEGETATION,
-               ((0, 0, height * 0.46), (length, 0.5, height * 0.9)))  # fmt: skip
-    count = int(min(length, 25.0) * 45 * (0.5 + height))
-    low, high = np.array((-length / 2, -0.26, 0.08)), np.array((length / 2, 0.26, height))
-    points = rng.uniform(low, high, (count, 3))
-    face = rng.integers(0, 3, count)
+    core, faces, _ = box((0, 0, height * 0.45), (length, 0.48, height * 0.9))
+    shade = np.stack([np.full(len(core), 0.15), 0.4 * core[:, 2] / height], -1)
+    site.add((core, faces, shade), green, VEGETATION, flat=True)
+    points = rng.uniform((-length / 2, -0.26, 0.08), (length / 2, 0.26, height), (int(min(length, 25) * 65), 3))
+    face = rng.integers(0, 3, len(points))
     points[face == 0, 1] = -0.26
     points[face == 1, 1] = 0.26
-    points[face == 2, 2] = height * 0.94
-    site.add(leaf_cards(rng, points, 0.14, np.array((0, 0, height / 2)), np.array((length, 0.3, height / 2))), green,
-             VEGETATION)  # fmt: skip
+    points[face == 2, 2] = height * 0.92
+    cards = leaf_cards(rng, points, 0.15, np.array((0, 0, height / 2)), np.array((length, 0.3, height / 2)))
+    site.add(cards, green, VEGETATION, flat=True)
     return 0.6
 
 
