@@ -107,7 +107,7 @@ def add_body(mesh: MeshBuilder, shape: CarShape) -> None:
     bottom = np.full_like(x, shape.clearance) + 0.06 * (np.abs(x / half) > 0.9)
     for axle in shape.axles:
         inside = np.maximum(radius**2 - (x - axle) ** 2, 0)
-        bottom = np.maximum(bottom, np.where(inside > 0, shape.wheel + np.sqrt(inside), 0))
+        bottom = np.maximum(bottom, np.where(inside > 1e-6, shape.wheel + np.sqrt(inside), 0))
     near_end = np.clip((half - np.abs(x)) / 0.2, 0, 1)
     round_off = np.sqrt(1 - (1 - near_end) ** 2)
     middle = 0.5 * (top + bottom)
@@ -187,11 +187,12 @@ def _cabin_materials(shape: CarShape, u: np.ndarray, roof: np.ndarray, ring: int
     for pillar in shape.pillars:
         side[np.abs(middle - pillar) < 0.019] = 2
     side[(middle > shape.solid[0]) & (middle < shape.solid[1])] = 0
-    steep_glass = (slope > 0.45) & ~((shape.solid[0] < 9) & (middle < 0))
+    steep = slope > 0.3
+    glass = steep & ~((shape.solid[0] < 9) & (middle < 0))
     which = np.zeros((len(middle), ring), np.int64)
     last = ring - 2
     for segment in (0, 1):
         which[:, segment] = which[:, last - segment] = side
     for segment in (4, 5, 6):
-        which[:, segment] = np.where(steep_glass, 1, 3)
+        which[:, segment] = np.select([glass, steep], [1, 0], 3)
     return np.repeat(which.ravel(), 2)

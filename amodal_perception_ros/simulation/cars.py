@@ -108,6 +108,7 @@ def _wheels(mesh: MeshBuilder, shape: CarShape) -> None:
     for x in shape.axles:
         for side in (-1, 1):
             add_wheel(mesh, x, side * (shape.width / 2 - 0.115), shape.wheel, 0.21, side)
+        mesh.add(box((x, 0, shape.wheel * 1.6), (shape.wheel * 2.2, shape.width * 0.6, shape.wheel * 1.2)), SEAM)
     mesh.add(box((0, 0, 0.42), (shape.length * 0.84, shape.width * 0.6, 0.26)), DARK)
 
 
@@ -148,7 +149,7 @@ def _sides(mesh: MeshBuilder, shape: CarShape) -> None:
         mesh.add(box((x_mirror, y - side * 0.04, z - 0.03), (0.06, 0.16, 0.03)), DARK)
         for x in shape.pillars:
             points = [
-                (x * half, side * (side_half_width(shape, x * half, level) + 0.003), float(level)) for level in levels
+                (x * half, side * (side_half_width(shape, x * half, level) + 0.005), float(level)) for level in levels
             ]
             for low, high in pairwise(points):
                 mesh.add(tube(low, high, 0.007, 3), SEAM)
