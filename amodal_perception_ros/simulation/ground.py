@@ -127,13 +127,13 @@ def draw_area(area: shapely.Geometry, z: float, material: Material, cls: int, ad
     low_x, low_y, high_x, high_y = area.bounds
     shapely.prepare(area)
     for i in range(int(np.floor(low_x / CELL)), int(np.ceil(high_x / CELL))):
-        column = shapely.clip_by_rect(area, i * CELL, low_y - 1, (i + 1) * CELL, high_y + 1)
+        column = shapely.intersection(area, shapely.box(i * CELL, low_y - 1, (i + 1) * CELL, high_y + 1))
         if column.is_empty:
             continue
         _, bottom, _, top = column.bounds
         for j in range(int(np.floor(bottom / CELL)), int(np.ceil(top / CELL))):
             for polygon in polygons_of(
-                shapely.clip_by_rect(column, i * CELL, j * CELL, (i + 1) * CELL, (j + 1) * CELL)
+                shapely.intersection(column, shapely.box(i * CELL, j * CELL, (i + 1) * CELL, (j + 1) * CELL))
             ):
                 add(_flat(polygon, z), material, cls)
 
