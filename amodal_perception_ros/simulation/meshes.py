@@ -169,7 +169,7 @@ def corner_normals(
     key = place.ravel() * (int(group.max()) + 1) + np.repeat(group[smooth], 3)
     index = np.unique(key, return_inverse=True)[1].ravel()
     summed = np.stack([np.bincount(index, np.repeat(scaled[smooth, axis], 3)) for axis in range(3)], 1)
-    summed /= np.linalg.norm(summed, axis=1, keepdims=True) + 1e-12
+    summed = summed / (np.linalg.norm(summed, axis=1, keepdims=True) + 1e-12)
     averaged = summed[index].reshape(-1, 3, 3)
     keep = (averaged * flat[smooth, None]).sum(-1, keepdims=True) > np.cos(np.radians(crease_degrees))
     out[smooth] = np.where(keep, averaged, out[smooth])

@@ -43,7 +43,10 @@ def _poster(site: Site, rng: np.random.Generator, x: float, y: float, z: float, 
 
 
 def add_bus_shelter(mesh: MeshBuilder, rng: np.random.Generator, x: float, y: float, z: float, yaw: float) -> Footprint:
-    """Add a bus stop shelter: posts, roof, back wall of panes, a bench and an advertising panel at one end."""
+    """Add a bus stop shelter: posts, roof, back wall of panes, a bench and an advertising panel at one end.
+
+    Glass is opaque to sensors and truth; half of the shelters have narrow panes that leave a view between them.
+    """
     site, frame = Site(mesh, x, y, z, yaw), metal(rng)
     length, width, height = float(rng.uniform(3.2, 5.0)), float(rng.uniform(1.4, 1.8)), float(rng.uniform(2.4, 2.7))
     a, back = length / 2 - 0.1, width / 2 - 0.08
@@ -52,16 +55,17 @@ def add_bus_shelter(mesh: MeshBuilder, rng: np.random.Generator, x: float, y: fl
     site.boxes(frame, BUILDING, *posts, ((0, 0, height + 0.06), (length, width, 0.12)))
     panes = int(rng.integers(3, 5))
     pitch = 2 * a / panes
-    site.boxes(
-        GLASS, BUILDING, *(((-a + (k + 0.5) * pitch, back, 1.25), (pitch - 0.1, 0.02, 1.8)) for k in range(panes))
-    )
+    glass = tinted(rng.uniform(0.03, 0.25) * rng.uniform(0.8, 1.2, 3), 0.1, Kind.GLASS)
+    strips = ((1.25, 1.8),) if rng.random() < 0.5 else ((0.62, 0.5), (1.55, 0.3), (2.02, 0.2))
+    places = [-a + (k + 0.5) * pitch for k in range(panes)]
+    site.boxes(glass, BUILDING, *(((px, back, v), (pitch - 0.1, 0.02, h)) for px in places for v, h in strips))
     site.boxes(frame, BUILDING, *(((0, back, v), (2 * a, 0.04, 0.05)) for v in (0.33, 2.17)))
     side = float(rng.choice([-1.0, 1.0]))
     site.boxes(DARK_STEEL, BUILDING, ((side * a, 0.05, 1.2), (0.14, width - 0.5, 2.0)))
     for face in (-1, 1):
         panel = Site(mesh, *_offset(site, side * a + face * 0.071, 0.05), z, yaw + face * np.pi / 2)
         _poster(panel, rng, 0.0, 0.0, 1.2, (width - 0.6, 1.8), BUILDING)
-    site.boxes(GLASS, BUILDING, ((-side * a, 0.1, 1.25), (0.02, width - 0.7, 1.7)))
+    site.boxes(glass, BUILDING, ((-side * a, 0.1, 1.25), (0.02, width - 0.7, 1.7)))
     seat = wood(rng)
     site.boxes(seat, BUILDING, ((-side * 0.3, back - 0.32, 0.47), (length * 0.55, 0.36, 0.05)))
     site.boxes(frame, BUILDING, *(((-side * 0.3 + s, back - 0.3, 0.22), (0.06, 0.3, 0.44)) for s in (-0.8, 0.8)))
