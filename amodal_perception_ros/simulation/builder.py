@@ -45,18 +45,20 @@ class TownBuilder:
         rng: for everything random in the town.
         distributions: of the sequence.
         layout, plan: roads and ground.
+        parking: places on the carriageways.
         corridors: area that stays clear besides carriageways: where people walk, and in front of crossings.
+        paving: of the sidewalks.
     """
 
     def __init__(self, rng: np.random.Generator, distributions: Distributions, layout: Layout, plan: Plan,
-                 corridors: shapely.Geometry) -> None:  # fmt: skip
+                 parking: list[ParkingPlace], corridors: shapely.Geometry, paving: Material) -> None:  # fmt: skip
         self.rng, self.layout, self.plan = rng, layout, plan
         self.distributions = distributions
         self.season = str(self.draw("scenery.season"))
         self.footprints: list[Footprint] = []
         self.lamps: list[np.ndarray] = []
         self.places: list[Place] = []
-        self.parking: list[ParkingPlace] = []
+        self.parking, self.paving = parking, paving
         self._builders: dict[tuple[int, int], MeshBuilder] = defaultdict(MeshBuilder)
         self._clear = shapely.union(plan.road, corridors)
         self._paved = shapely.union(plan.road, plan.sidewalk)
@@ -127,6 +129,16 @@ class TownBuilder:
             self._hide(np.asarray(point), away, size[1] / 2 + 0.55)
         return True
 
+    def put_on_strip(self, name: str, point: np.ndarray, yaw: float, away: float) -> None:
+        """Put a prop on a parking strip; the places under it are no longer offered. `away` as for `put`."""
+        prop = PROPS[name]
+        area = rectangle(point, (prop.length + 0.4, prop.width), yaw)
+        size = prop.add(self.tile(*point), self.rng, float(point[0]), float(point[1]), 0.0, yaw)
+        self.outline(prop.class_id, rectangle(point, size, yaw))
+        self.parking = [p for p in self.parking if not area.intersects(ground_of(p))]
+        if name in HIDING:
+            self._hide(np.asarray(point), away, prop.width / 2 + 0.75)
+
     def _hide(self, point: np.ndarray, away: float, distance: float) -> None:
         x, y = point + distance * np.array([np.cos(away), np.sin(away)])
         self.add_place(Place(float(x), float(y), away + float(self.rng.uniform(-1.5, 1.5)), "behind"))
@@ -195,6 +207,11 @@ class TownBuilder:
         limits = BUILDING_FAMILIES[family]
         wide = float(self.rng.uniform(*limits.width)) if width is None else float(np.clip(width, *limits.width))
         return wide, float(self.rng.uniform(*limits.depth)), float(self.rng.uniform(*limits.height))
+
+
+def ground_of(place: ParkingPlace) -> Polygon:
+    """Return the ground of a parking place."""
+    return rectangle(np.array([place.x, place.y]), (place.length, place.width), place.yaw)
 
 
 def rectangle(center: np.ndarray, size: tuple[float, float], yaw: float) -> Polygon:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import shapely
 from shapely import LineString, MultiPoint, Point
@@ -29,7 +31,7 @@ def lay_walks(layout: Layout, plan: Plan) -> tuple[Walk, ...]:
     walks = [Walk(Path(points), width) for points in _pieces(clear)]
     for lot in layout.lots:
         walks += lot.walks()
-    if layout.ring >= 20:
+    if layout.square:
         circle = Point(0, 0).buffer(layout.ring - layout.ring_width / 2 - 1.3, 16).exterior
         walks.append(Walk(Path(shapely.get_coordinates(circle)), 1.6))
     return tuple(walks)
@@ -37,8 +39,7 @@ def lay_walks(layout: Layout, plan: Plan) -> tuple[Walk, ...]:
 
 def _outline(layout: Layout) -> shapely.Geometry:
     """The area inside the middle lines of all sidewalks; parking lots do not count."""
-    bare = Layout(layout.kind, layout.zone, layout.roads, layout.signalled, layout.ring, layout.ring_width,
-                  layout.corner)  # fmt: skip
+    bare = replace(layout, lots=())
     around = min(min(road.sidewalk) for road in layout.roads) / 2
     return spread(bare, lambda road, side: road.walk(side)[0], beyond=around)
 

@@ -7,15 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 import shapely
 
-from amodal_perception_ros.labels import BY_NAME
 from amodal_perception_ros.simulation.builder import TownBuilder, rectangle
 from amodal_perception_ros.simulation.buildings import BUILDING_FAMILIES
-from amodal_perception_ros.simulation.ground import TERRAIN_HEIGHT, draw_area
+from amodal_perception_ros.simulation.ground import SIDEWALK, TERRAIN, TERRAIN_HEIGHT, draw_area
 from amodal_perception_ros.simulation.meshes import Kind, Material
 from amodal_perception_ros.simulation.roads import Road
 from amodal_perception_ros.simulation.ways import ParkingPlace
 
-TERRAIN = BY_NAME["terrain"].id
 FAMILIES = {"town": "scenery.city_buildings", "suburban": "scenery.suburb_buildings",
             "industrial": "scenery.industrial_buildings"}  # fmt: skip
 NARROWEST = {"town": "tenement", "suburban": "detached", "industrial": "hall"}
@@ -63,6 +61,9 @@ def build_frontages(builder: TownBuilder) -> None:
     for number, road in enumerate(builder.layout.roads):
         for side in (-1, 1):
             setback = float(builder.draw("town.setback"))
+            if zone == "town" and setback < 3:
+                low, high = sorted(side * (road.front(side) + d) for d in (-0.3, setback + 1.2))
+                _pave(builder, road.band(low, high, road.mouth, road.length), builder.paving)
             s = road.mouth + (0.0 if road.mouth else 2.0)
             while s < road.length - 6:
                 width = min(float(builder.draw("town.plot_width")), road.length - s)
@@ -127,7 +128,8 @@ def _plants(builder: TownBuilder, plot: Plot, count: int, nearest: float, farthe
 
 def _pave(builder: TownBuilder, area: shapely.Geometry, material: Material) -> None:
     """Lay a surface over the land beside roads and sidewalks."""
-    draw_area(area.intersection(builder.plan.land), TERRAIN_HEIGHT + 0.012, material, TERRAIN, builder.add)
+    cls = SIDEWALK if material is builder.paving else TERRAIN
+    draw_area(area.intersection(builder.plan.land), TERRAIN_HEIGHT + 0.012, material, cls, builder.add)
 
 
 def _surface(builder: TownBuilder) -> Material:

@@ -65,7 +65,8 @@ def plan_ground(layout: Layout) -> Plan:
     if layout.ring:
         island = _island(layout)
         road = road.difference(island)
-        core = island.buffer(-2.5) if layout.ring >= 20 else island.buffer(-0.5)
+        planted_radius = 0.35 * layout.ring if layout.square and layout.paved else layout.ring - layout.ring_width / 2
+        core = Point(0, 0).buffer(planted_radius, 24).intersection(island.buffer(-2.5 if layout.square else -0.5))
         walk, green = shapely.union(walk, island), shapely.union(green, core)
     world = shapely.box(-WORLD, -WORLD, WORLD, WORLD)
     sidewalk = walk.difference(shapely.union(road, green))

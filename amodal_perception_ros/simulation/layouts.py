@@ -30,6 +30,7 @@ class Layout:
         signalled: the junction has traffic lights; otherwise who comes from the arms 2.. gives way.
         ring: radius of a roundabout's lane, 0 for none [m].
         ring_width: width of that lane [m].
+        paved: the island of a large roundabout is a paved square with a planted middle, not a lawn.
         corner: radius of the kerb at corners [m].
         lots: parking lots beside the roads.
     """
@@ -40,8 +41,14 @@ class Layout:
     signalled: bool = False
     ring: float = 0.0
     ring_width: float = 0.0
+    paved: bool = False
     corner: float = 6.0
     lots: tuple[Lot, ...] = ()
+
+    @property
+    def square(self) -> bool:
+        """Whether the island of the roundabout is large enough for people."""
+        return self.ring >= 20
 
     @property
     def meeting(self) -> bool:
@@ -207,4 +214,4 @@ def _roundabout(pen: _Pen, corner: float) -> Layout:
     disc = Point(0, 0).buffer(ring + width / 2, 24)
     arms = [_cross_section(pen, _arm_axis(pen, float(heading), ring + 35.0), single=True) for heading in headings]
     arms = [_with_strips(pen, arm) for arm in _with_mouths(arms, disc, corner)]
-    return Layout("roundabout", pen.zone, tuple(arms), False, ring, width, corner)
+    return Layout("roundabout", pen.zone, tuple(arms), False, ring, width, bool(pen("layout.paved_square")), corner)

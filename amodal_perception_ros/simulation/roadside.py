@@ -15,6 +15,7 @@ def furnish_roads(builder: TownBuilder) -> None:
     """Put furniture and occluders along both sides of every road, and on the island of a square."""
     lamp = int(builder.rng.integers(LAMP_STYLES))
     for road in builder.layout.roads:
+        _strip_props(builder, road)
         for side in (-1, 1):
             _lamps(builder, road, side, lamp)
             _crossing_posts(builder, road, side)
@@ -95,6 +96,21 @@ def _props(builder: TownBuilder, road: Road, side: int) -> None:
             _try_across(builder, road, side, s, name, yaw)
 
 
+def _strip_props(builder: TownBuilder, road: Road) -> None:
+    """Let skips and the like take some places of the parking strips along the kerb."""
+    for strip in road.strips:
+        if strip.kind == "across" or not builder.draw("town.strip_prop"):
+            continue
+        edges = road.bay_edges(strip)
+        if len(edges) < 4:
+            continue
+        k = int(builder.rng.integers(1, len(edges) - 2))
+        s = 0.5 * float(edges[k] + edges[k + 1])
+        point = road.point(s, strip.side * (road.driven + strip.width / 2 + 0.1))
+        builder.put_on_strip(str(builder.draw("town.strip_prop_kind")), point, float(road.heading(s)),
+                             _away(road, strip.side, s))  # fmt: skip
+
+
 def _trees(builder: TownBuilder, road: Road, side: int) -> None:
     if not builder.draw("town.tree_row"):
         return
@@ -117,7 +133,7 @@ def _island(builder: TownBuilder) -> None:
     """A planted mound, or on a large island a square with trees, benches and stalls where people stand."""
     rng, layout = builder.rng, builder.layout
     radius = layout.ring - layout.ring_width / 2
-    square = layout.ring >= 20
+    square = layout.square
     props = ["advertising pillar", "kiosk", "bench", "bench", "planter", "market stall", "market stall", "litter bin"]
     for name in props if square else ["boulder", "boulder", "planter"]:
         if rng.random() < 0.7:

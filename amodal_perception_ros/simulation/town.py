@@ -56,8 +56,9 @@ def build_town(config: SequenceConfig) -> Town:
     layout = draw_layout(config, rng)
     plan = plan_ground(layout)
     ways = _lay_ways(config, layout, plan)
-    builder = TownBuilder(rng, config.distributions, layout, plan, _corridors(ways))
-    draw_plan(plan, _paving(rng), _land(rng), builder.add)
+    paving, parking = _paving(rng), lay_parking(layout)
+    builder = TownBuilder(rng, config.distributions, layout, plan, parking, _corridors(ways), paving)
+    draw_plan(plan, paving, _land(rng), builder.add)
     draw_markings(layout, builder.add)
     heads = build_signal_heads(builder)
     furnish_roads(builder)
@@ -65,7 +66,7 @@ def build_town(config: SequenceConfig) -> Town:
     build_frontages(builder)
     build_backdrop(builder)
     stand_on_sidewalks(builder)
-    ways = replace(ways, parking=(*ways.parking, *builder.parking), places=tuple(builder.places))
+    ways = replace(ways, parking=tuple(builder.parking), places=tuple(builder.places))
     shapely.prepare(plan.road)
     lamps = np.array(builder.lamps).reshape(-1, 3)
     return Town(layout, builder.bake(), builder.footprints, lamps, ways, heads, plan.road)
@@ -74,8 +75,7 @@ def build_town(config: SequenceConfig) -> Town:
 def _lay_ways(config: SequenceConfig, layout: Layout, plan: Plan) -> Ways:
     routes, ego_routes = lay_routes(layout)
     signals = draw_signals(config.stream(20), config.distributions) if layout.signalled else ()
-    return Ways(routes, ego_routes, signals, tuple(lay_parking(layout)), lay_walks(layout, plan),
-                lay_crossings(layout, plan))  # fmt: skip
+    return Ways(routes, ego_routes, signals, (), lay_walks(layout, plan), lay_crossings(layout, plan))
 
 
 def _corridors(ways: Ways) -> shapely.Geometry:
