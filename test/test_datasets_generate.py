@@ -17,6 +17,7 @@ from amodal_perception_ros import __version__
 from amodal_perception_ros.datasets.amodal_synth_drive import DatasetError, read_sequences
 from amodal_perception_ros.datasets.generate import generate, read_overrides, sequence_configs
 from amodal_perception_ros.errors import InputError
+from amodal_perception_ros.simulation.config import LAYOUTS
 from amodal_perception_ros.simulation.rig import draw_rig
 from amodal_perception_ros.simulation.weather import draw_weather
 
@@ -64,6 +65,7 @@ def test_the_manifest_names_settings_and_what_they_came_to(parallel):
     for name, settings in sequences.items():
         assert settings["version"] == __version__
         assert settings["resolved"]["weather"] == settings["weather"]
+        assert settings["resolved"]["layout"] in LAYOUTS
         assert settings["resolved"]["renderer"] in ("opengl", "raycast")
         assert json.loads((parallel / "sequences" / f"{name}.json").read_text())["info"] == settings
     sample = read_sequences(parallel)[1][0]

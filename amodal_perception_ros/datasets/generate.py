@@ -253,6 +253,7 @@ def resolved(runner: SequenceRunner) -> dict[str, str]:
     """Return what the settings "random" and "auto" came to."""
     return {
         "weather": runner.weather.name,
+        "layout": runner.town.layout.kind,
         "renderer": "opengl" if isinstance(runner.renderer, Renderer) else "raycast",
     }
 
