@@ -30,8 +30,8 @@ SURFACE: dict[Kind, str] = {
   float line = abs(vn(bent * 0.23 + 13.0) - 0.5), where = vn(P.xy * 0.17 + 3.0);
   float seal = smoothstep(0.007, 0.004, line) * smoothstep(0.66 - 0.2 * wear, 0.72 - 0.2 * wear, where);
   albedo *= 1.0 - 0.4 * seal * smoothstep(0.3, 0.5, mid);
-  albedo *= 1.0 - 0.4 * wear * smoothstep(0.02, 0.0, abs(vn(bent * 1.3) - 0.5)) * smoothstep(0.5, 0.65, 1.0 - where);
-  albedo *= 1.0 - 0.5 * smoothstep(0.68, 0.85, vn(P.xy * 0.8 + 21.0)) * smoothstep(0.5, 0.7, vn(P.xy * 4.0));
+  albedo *= 1.0 - 0.3 * wear * smoothstep(0.02, 0.0, abs(vn(bent * 1.3) - 0.5)) * smoothstep(0.5, 0.65, 1.0 - where);
+  albedo *= 1.0 - 0.35 * smoothstep(0.66, 0.9, vn(P.xy * 0.8 + 21.0)) * smoothstep(0.4, 0.75, vn(P.xy * 4.0));
   vec2 lid = floor(P.xy / 13.0), to_lid = P.xy - 13.0 * (lid + 0.15 + 0.7 * vec2(cell(lid), cell(lid + 31.0)));
   float r = length(to_lid);
   if (r < 0.42 && cell(lid + 57.0) < 0.45) {
@@ -77,10 +77,10 @@ SURFACE: dict[Kind, str] = {
   rough = clamp(rough + 0.5 * dirt, 0.0, 1.0);
 """,
     Kind.GLASS: """
-  spec = 0.06 + 0.08 * fract(look * 7.3);
-  vec3 tint = 0.5 + fract(look * vec3(3.7, 5.1, 8.9)) * 1.1;
-  albedo *= tint * (0.5 + 1.1 * fract(look * 11.7)) * (0.6 + 0.9 * vn(L.xz * 1.5 + look * 13.0));
-  albedo += 0.05 * smoothstep(0.55, 0.7, vn(L.xy * 2.2 + look * 23.0)) * step(0.4, fract(look * 17.3));
+  spec = 0.07 + 0.07 * fract(look * 7.3);
+  vec3 tint = 0.4 + fract(look * vec3(3.7, 5.1, 8.9)) * 0.8;
+  albedo *= tint * (0.4 + 1.1 * fract(look * 11.7)) * (0.5 + 0.9 * vn(L.xz * 1.5 + look * 13.0));
+  albedo += 0.03 * smoothstep(0.55, 0.7, vn(L.xy * 2.2 + look * 23.0)) * step(0.4, fract(look * 17.3));
 """,
     Kind.LAMP: """
   float facing = dot(n, V); float on = S < 0.5 ? 1.6 : (S > 2.5 ? street_lights : (0.3 + 0.7 * facing * facing)
