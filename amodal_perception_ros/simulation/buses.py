@@ -55,7 +55,7 @@ class BusShape:
         front_axle: x of the front axle.
         overhang: from the rear axle to the rear end.
         wheel: wheel radius.
-        doors: x of the doors' middles; negative fractions count from the front, as shares of the length.
+        doors: middles of the doors, as (negative) shares of the length from the front.
         pitch: length of a side window with its post.
         roof: what stands on it: "cooler", "pods", "poles", "open" or "".
         tag_axle: a third axle behind the driven one.
@@ -73,6 +73,11 @@ class BusShape:
     roof: str = ""
     tag_axle: bool = False
     cab_back: float = 0.0
+
+    @property
+    def sloping(self) -> bool:
+        """Whether the windscreen stands back behind a short bonnet that is part of the body."""
+        return self.levels[4][1] > 0.5
 
 
 def _low_floor(height: float) -> tuple[Level, ...]:
@@ -134,7 +139,7 @@ def build_bus(rng: np.random.Generator, shape: str) -> Model:
 
 def _windows(form: BusShape, length: float) -> list[tuple[float, float]]:
     """Side windows (rear x, front x) between the rear corner and the driver's place."""
-    low, high = -length + 0.35, form.cab_back - (1.75 if form.levels[4][1] > 0.5 else 0.35)
+    low, high = -length + 0.35, form.cab_back - (1.75 if form.sloping else 0.35)
     count = max(3, round((high - low) / form.pitch))
     step = (high - low) / count
     return [(low + k * step + 0.04, low + (k + 1) * step - 0.04) for k in range(count)]
@@ -149,7 +154,7 @@ def _body(mesh: MeshBuilder, form: BusShape, length: float, axles: tuple[float, 
     stops = [x for pair in (*windows, *doors, *openings) for x in pair]
     shell = Shell(levels, [x for x in stops if -length + 0.16 < x < form.cab_back - 0.16], 0.14)
     for row, kind in enumerate(kinds[:-1]):
-        _paint_row(shell, slice(row, row + 1), kind, windows, length, form.levels[4][1] > 0.5)
+        _paint_row(shell, slice(row, row + 1), kind, windows, form.sloping)
     first_window = kinds.index("window")
     for low, high in doors:
         shell.paint(GLASS, slice(1, first_window + 1), low, high, side=-1)
@@ -169,16 +174,14 @@ def _body(mesh: MeshBuilder, form: BusShape, length: float, axles: tuple[float, 
             add_wheel_arch(mesh, x, form.wheel * 1.17, form.wheel, half, form.levels[2][0], arch)
 
 
-def _paint_row(
-    shell: Shell, rows: slice, kind: str, windows: list[tuple[float, float]], length: float, bonnet: bool
-) -> None:
+def _paint_row(shell: Shell, rows: slice, kind: str, windows: list[tuple[float, float]], sloping: bool) -> None:
     if kind in ("window", "upper"):
         shell.paint(DARK, rows, windows[0][0], windows[-1][1])
         for low, high in windows:
             shell.paint(GLASS, rows, low, high)
-        if bonnet:
+        if sloping:
             shell.paint(GLASS, rows, windows[-1][1] + 0.1, windows[-1][1] + 0.75)
-        shell.paint_ends(GLASS, rows, front=True, corners=not bonnet and kind == "window")
+        shell.paint_ends(GLASS, rows, front=True, corners=not sloping and kind == "window")
         shell.paint_ends(GLASS, rows, front=False)
     elif kind == "screen":
         shell.paint_ends(GLASS, rows)
@@ -218,7 +221,7 @@ def _bonnet(mesh: MeshBuilder, form: BusShape) -> None:
 
 def _front(mesh: MeshBuilder, form: BusShape) -> None:
     half = form.width / 2
-    bonnet, hood = bool(form.cab_back), form.levels[4][1] > 0.5
+    bonnet = bool(form.cab_back)
     lamp_y, lamp_z = (half - 0.55, 1.05) if bonnet else (half - 0.3, 0.72)
     for side in (-1, 1):
         mesh.add(box((-0.005, side * lamp_y, lamp_z), (0.05, 0.36 if not bonnet else 0.22, 0.2)), HEADLIGHT)
@@ -230,15 +233,15 @@ def _front(mesh: MeshBuilder, form: BusShape) -> None:
     for z, back, _, kind in form.levels:
         if kind == "sign":
             mesh.add(box((-back + 0.0, 0, z + 0.22), (0.04, 1.5, 0.16)), DISPLAY)
-    _mirrors(mesh, form, hood)
+    _mirrors(mesh, form)
 
 
-def _mirrors(mesh: MeshBuilder, form: BusShape, hood: bool) -> None:
+def _mirrors(mesh: MeshBuilder, form: BusShape) -> None:
     half, row = form.width / 2, next(k for k, level in enumerate(form.levels) if level[3] == "window")
     (low, back, *_), (top, top_back, *_) = form.levels[row], form.levels[row + 1]
     x = form.cab_back - 0.5 * (back + top_back)
     for side in (-1, 1):
-        if hood:
+        if form.sloping:
             mesh.add(box((-1.05, side * (half + 0.12), low + 0.12), (0.08, 0.2, 0.3)), DARK)
             continue
         mesh.add(box((x + 0.22, side * (half + 0.1), top - 0.38), (0.08, 0.2, 0.42)), DARK)

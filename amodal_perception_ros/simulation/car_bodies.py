@@ -90,13 +90,14 @@ def _stations(shape: CarShape) -> np.ndarray:
     half, radius = shape.length / 2, shape.wheel * 1.17
     arch = radius * np.cos(np.linspace(0, np.pi, 9))
     ends = half - np.array([0.0, 0.02, 0.06, 0.13, 0.22, 0.34])
-    bed = [b * half + d for b in shape.bed for d in (-0.004, 0.004) if abs(b) <= 1]
-    knots = [np.array([x for x, _ in shape.hood]) * half, *(axle + arch for axle in shape.axles), ends, -ends]
-    knots = np.sort(np.concatenate([*knots, np.linspace(-half, half, 9)]))
+    walls = [wall * half for wall in shape.bed if abs(wall) <= 1]
+    hood = np.array([x for x, _ in shape.hood]) * half
+    knots = np.concatenate([hood, *(axle + arch for axle in shape.axles), ends, -ends, np.linspace(-half, half, 9)])
+    knots = np.sort(knots)
     knots = knots[np.concatenate([[True], np.diff(knots) > 0.012])]
-    for b in bed:
-        knots = knots[np.abs(knots - b) > 0.02] if b == bed[0] or b == bed[2] else knots
-    return np.sort(np.concatenate([knots, bed]))
+    for wall in walls:
+        knots = knots[np.abs(knots - wall) > 0.02]
+    return np.sort(np.concatenate([knots, *([wall - 0.004, wall + 0.004] for wall in walls)]))
 
 
 def add_body(mesh: MeshBuilder, shape: CarShape) -> None:

@@ -108,7 +108,7 @@ def _wheels(mesh: MeshBuilder, shape: CarShape) -> None:
     for x in shape.axles:
         for side in (-1, 1):
             add_wheel(mesh, x, side * (shape.width / 2 - 0.115), shape.wheel, 0.21, side)
-        mesh.add(box((x, 0, shape.wheel * 1.6), (shape.wheel * 2.2, shape.width * 0.6, shape.wheel * 1.2)), SEAM)
+        mesh.add(box((x, 0, shape.wheel * 1.55), (shape.wheel * 1.1, shape.width * 0.6, shape.wheel * 1.1)), SEAM)
     mesh.add(box((0, 0, 0.42), (shape.length * 0.84, shape.width * 0.6, 0.26)), DARK)
 
 
@@ -270,8 +270,8 @@ def _spare_wheel(mesh: MeshBuilder, shape: CarShape, rng: np.random.Generator) -
     """A wheel on the rear door."""
     spare = MeshBuilder()
     add_wheel(spare, 0, 0, shape.wheel * 0.95, 0.2, 1, spokes=0)
-    for part, *rest in spare.parts:
-        mesh.parts.append((moved(part, (-shape.length / 2 - 0.1, 0, 0.62), np.pi / 2), *rest))
+    for part, materials, which, *_ in spare.parts:
+        mesh.add_mixed(moved(part, (-shape.length / 2 - 0.1, 0, 0.62), np.pi / 2), materials, which)
 
 
 def _sign(mesh: MeshBuilder, shape: CarShape, rng: np.random.Generator) -> None:

@@ -5,7 +5,7 @@ Local frame of every vehicle: x forward, y left, z up, origin on the ground belo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -31,15 +31,11 @@ PLATE = Material((0.75, 0.75, 0.72), 0.5)
 
 def finished(mesh: MeshBuilder) -> Model:
     """Return the baked model, moved along x so that its origin lies under its middle."""
-    x = np.concatenate([part[0][part[1]].reshape(-1, 3) for part, *_ in mesh.parts])[:, 0]
-    shift = -0.5 * float(x.min() + x.max())
-    out = MeshBuilder([(moved(part, (shift, 0, 0)), *rest) for part, *rest in mesh.parts])
+    x = np.concatenate([vertices[faces][..., 0].ravel() for (vertices, faces, _), *_ in mesh.parts])
+    middle, out = 0.5 * float(x.min() + x.max()), MeshBuilder()
+    for part, materials, which, *_ in mesh.parts:
+        out.add_mixed(moved(part, (-middle, 0, 0)), materials, which)
     return out.bake(occlusion=True)
-
-
-def sides() -> Iterable[int]:
-    """The left (+1) and the right (-1) side."""
-    return (1, -1)
 
 
 def add_wheel(mesh: MeshBuilder, x: float, y: float, radius: float, width: float, side: int, spokes: int = 5) -> None:
@@ -189,13 +185,7 @@ def add_wheel_arch(mesh: MeshBuilder, x: float, radius: float, axle_z: float, ha
     border = np.stack([x + scale * np.cos(angle), axle_z + scale * np.sin(angle)], 1)
     points, k = np.concatenate([circle, border]), np.arange(10)
     faces = np.concatenate([np.stack([k, k + 1, k + 11], 1), np.stack([k + 1, k + 12, k + 11], 1)])
-    for side in sides():
+    for side in (-1, 1):
         vertices = np.stack([points[:, 0], np.full(22, side * half_width), points[:, 1]], 1)
         mesh.add((vertices, faces if side > 0 else faces[:, ::-1], points), BODY)
     mesh.add(box((x, 0, 0.5 * (axle_z + top)), (2 * half_length, 2 * half_width - 0.75, top - axle_z * 0.4)), SEAM)
-
-
-def mirrored(mesh: MeshBuilder, build: Callable[[int], Part], material: Material) -> None:
-    """Add a part for the left (+1) and the right (-1) side."""
-    for side in sides():
-        mesh.add(build(side), material)
