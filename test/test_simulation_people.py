@@ -14,6 +14,7 @@ from amodal_perception_ros.simulation.config import SequenceConfig
 from amodal_perception_ros.simulation.crossing_people import start_on_green
 from amodal_perception_ros.simulation.distributions import Distributions
 from amodal_perception_ros.simulation.figures import Figure, Measures, draw_figure, draw_palette, draw_rider_figure
+from amodal_perception_ros.simulation.gait import RUN
 from amodal_perception_ros.simulation.motorcycles import MOTORCYCLE_MOUNTS
 from amodal_perception_ros.simulation.riders import PEDAL_PHASES, PEDAL_WAY, build_rider, pedal_phase
 from amodal_perception_ros.simulation.skeleton import BONES, INDEX, Pose
@@ -165,12 +166,25 @@ def test_standing_foot_does_not_slide(walkers, number):
     for k in range(WALK_PHASES):
         now, then = _soles(walker, k), _soles(walker, (k + 1) % WALK_PHASES)
         for before, after in zip(now, then):
-            low = 0.0085 * walker.figure.height
+            low = 0.005 * walker.figure.height
             ground = (before[:, 2] < low) & (after[:, 2] < low)
             if ground.any():
                 slides.append(np.abs(after[ground, 0] + step - before[ground, 0]).max())
     assert len(slides) >= WALK_PHASES / 2
     assert max(slides) < 0.04
+
+
+def test_runners_leave_the_ground_and_do_not_slide_on_it():
+    runner = build_walker(PLAIN, RUN)
+    step = runner.stride / WALK_PHASES
+    lows = np.array([[sole[:, 2].min() for sole in _soles(runner, k)] for k in range(WALK_PHASES)])
+    assert runner.stride == pytest.approx(1.15 * 1.75)
+    assert (lows.min(1) > 0.02).any()
+    assert lows.min() > -0.03
+    for k in range(WALK_PHASES):
+        for before, after in zip(_soles(runner, k), _soles(runner, (k + 1) % WALK_PHASES)):
+            ground = (before[:, 2] < 0.015) & (after[:, 2] < 0.015)
+            assert not ground.any() or np.abs(after[ground, 0] + step - before[ground, 0]).max() < 0.06
 
 
 def replace_belongings(walker):

@@ -69,7 +69,10 @@ def step_out(crowd: Crowd, gap: Gap) -> None:
         return
     start = middle - (gap.half + float(rng.uniform(0.2, 1.4))) * ahead
     edge = middle + (gap.half - 0.1) * ahead
-    speed = min(float(crowd.draw("step_out_speed")), 2.9)
+    speed = float(crowd.draw("step_out_speed"))
+    if kind == "cross" and crowd.runners and crowd.draw("run"):
+        person = crowd.runners[int(rng.integers(len(crowd.runners)))]
+        speed = float(crowd.draw("run_speed"))
     delay = float(rng.uniform(-2.0, max(1.5, 0.6 * float(crowd.times[-1]))))
     ways = [np.array([start, middle, edge])]
     if kind == "cross":

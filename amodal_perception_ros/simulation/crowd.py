@@ -32,6 +32,7 @@ class Crowd:
     Attributes:
         population: receives them.
         bodies: the different bodies; each person takes one and own colours.
+        runners: bodies that run.
         walkable: obstacles and everybody placed so far.
         center: (2,) middle of the ego path in odom [m].
         times: (rows,) time of every row of the trajectories [s].
@@ -41,6 +42,7 @@ class Crowd:
 
     population: Population
     bodies: list[Walker]
+    runners: list[Walker]
     walkable: Walkable
     center: np.ndarray
     times: np.ndarray
@@ -64,6 +66,14 @@ class Crowd:
             fitting = [body for body in self.bodies if body.figure.height >= SMALL]
         fitting = fitting or self.bodies
         return fitting[int(self.rng.integers(len(fitting)))]
+
+    def party(self, ages: tuple[tuple[str, ...], ...]) -> list[Walker]:
+        """Return a body for each member's ages, different ones as far as a few draws find them."""
+        out: list[Walker] = []
+        for wanted in ages:
+            options = [self.anybody(wanted) for _ in range(4)]
+            out.append(next((body for body in options if body not in out), options[0]))
+        return out
 
     def speed_of(self, person: Walker) -> float:
         """Draw a walking speed [m/s] by age."""

@@ -84,6 +84,15 @@ def draw_figure(rng: np.random.Generator, distributions: Distributions, rain: bo
                   (float(tint[0]), float(tint[1]), float(tint[2])))  # fmt: skip
 
 
+def draw_runner_figure(rng: np.random.Generator, distributions: Distributions, rain: bool) -> Figure:
+    """Draw somebody who runs: not old, and with nothing in the hands."""
+    figure = draw_figure(rng, distributions, rain)
+    age = "adult" if figure.age == "elderly" else figure.age
+    bottom = "shorts" if figure.bottom in ("skirt", "dress") else figure.bottom
+    carry = figure.carry if figure.carry == "backpack" else "none"
+    return replace(figure, age=age, bottom=bottom, carry=carry, phone=False)
+
+
 def draw_rider_figure(rng: np.random.Generator, distributions: Distributions, motorcycle: bool, child: bool) -> Figure:
     """Draw a rider without belongings but a backpack; motorcyclists wear jackets and full helmets."""
     figure = draw_figure(rng, distributions)

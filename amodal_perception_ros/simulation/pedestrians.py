@@ -8,7 +8,7 @@ from amodal_perception_ros.simulation.crossing_people import step_out, use_cross
 from amodal_perception_ros.simulation.crowd import REACH, Crowd
 from amodal_perception_ros.simulation.things import Gap, Population, Thing
 from amodal_perception_ros.simulation.walkable import Track, Walkable
-from amodal_perception_ros.simulation.walkers import build_walkers
+from amodal_perception_ros.simulation.walkers import build_runners, build_walkers
 from amodal_perception_ros.simulation.ways import Place, Walk
 from amodal_perception_ros.simulation.weather import draw_weather
 
@@ -39,9 +39,11 @@ def add_pedestrians(
     """
     config = population.config
     rng = config.stream(30)
-    bodies = build_walkers(config.stream(31), config.distributions, draw_weather(config).rain > 0)
+    rain, looks = draw_weather(config).rain > 0, config.stream(31)
+    bodies = build_walkers(looks, config.distributions, rain)
+    runners = build_runners(looks, config.distributions, rain)
     walkable = Walkable(_outlines(population, center))
-    crowd = Crowd(population, bodies, walkable, np.asarray(center, float), times, rng, config.distributions)
+    crowd = Crowd(population, bodies, runners, walkable, np.asarray(center, float), times, rng, config.distributions)
 
     def count(entry: str) -> int:
         return round(factor * crowd.draw(entry))
@@ -102,11 +104,10 @@ def _talk(crowd: Crowd, place: Place) -> None:
     rng, size = crowd.rng, crowd.draw("group_size")
     radius = 0.0 if size == 1 else max(0.48, 0.4 / np.sin(np.pi / size)) + float(rng.uniform(0, 0.15))
     turn = float(rng.uniform(0, 2 * np.pi))
-    for k in range(size):
+    for k, body in enumerate(crowd.party(((), *[EVERY_AGE] * (size - 1)))):
         angle = turn + 2 * np.pi * k / size + float(rng.uniform(-0.12, 0.12))
         position = np.array([place.x + radius * np.cos(angle), place.y + radius * np.sin(angle)])
         yaw = angle + np.pi + float(rng.normal(0, 0.25))
-        body = crowd.anybody(EVERY_AGE if k else ())
         crowd.stand(body, position, yaw, "talking" if size > 1 and rng.random() < 0.5 else None)
 
 
@@ -136,7 +137,7 @@ def _walk_along(crowd: Crowd, walks: list[tuple[Walk, np.ndarray]]) -> None:
     """Send a party along one of the walks; long sequences bring it back on the other side of the walk."""
     rng = crowd.rng
     kind = crowd.draw("party")
-    members = [crowd.anybody(ages) for ages in _PARTIES[kind]]
+    members = crowd.party(_PARTIES[kind])
     if kind in ("family", "crowd"):
         members = members[: int(rng.integers(3, len(members) + 1))]
     weights = np.array([len(part) for _, part in walks], float)

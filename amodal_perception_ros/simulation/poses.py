@@ -1,9 +1,4 @@
-"""Poses of people: walking cycle, standing and riding.
-
-The gait follows Winter, "Biomechanics and Motor Control of Human Movement", 4th edition, chapter 5: each foot stands
-for 60 % of the cycle, the heel strikes with raised toes, and pushes off over the toes. Feet are placed first and the
-legs follow by inverse kinematics, so that a standing foot moves backwards exactly as fast as the person walks.
-"""
+"""Poses of people bone by bone, by inverse kinematics, and how they stand; see `gait` and `riders` for the others."""
 
 from __future__ import annotations
 
@@ -11,22 +6,14 @@ import numpy as np
 
 from amodal_perception_ros.simulation.belongings import PRAM_HANDLE, SUITCASE_HANDLE
 from amodal_perception_ros.simulation.figures import Figure, Measures
-from amodal_perception_ros.simulation.skeleton import SIDES, Pose, Skeleton, smooth
-
-STANCE = 0.6
-"""Share of the cycle in which a foot is on the ground."""
+from amodal_perception_ros.simulation.skeleton import SIDES, Pose, Skeleton
 
 STANDING = ("relaxed", "leaning", "talking")
 """Names of the standing poses."""
 
 _FORWARD = np.array([1.0, 0.0, 0.0])
-_REACH = 0.995
+REACH = 0.995
 """A leg or arm is never stretched beyond this share of its length."""
-
-
-def stride(figure: Figure) -> float:
-    """Return the way of one cycle of two steps [m]: 0.8 of the height, less for the old."""
-    return figure.height * (0.62 if figure.age == "elderly" else 0.8)
 
 
 def rotation(axis: str, angle: float) -> np.ndarray:
@@ -71,7 +58,7 @@ class Poser:
         rest = [self.skeleton.joints[bone] for bone in bones]
         first, second = (float(np.linalg.norm(rest[k + 1] - rest[k])) for k in (0, 1))
         span = target - start
-        distance = float(np.clip(np.linalg.norm(span), abs(first - second) + 0.01, (first + second) * _REACH))
+        distance = float(np.clip(np.linalg.norm(span), abs(first - second) + 0.01, (first + second) * REACH))
         axis = span / np.linalg.norm(span)
         along = (first**2 - second**2 + distance**2) / (2 * distance)
         away = towards - axis * (towards @ axis)
@@ -97,71 +84,7 @@ def _frame(direction: np.ndarray, pole: np.ndarray) -> np.ndarray:
     return np.stack([x, y, z], 1)
 
 
-def walking(figure: Figure, skeleton: Skeleton, cycle: float) -> Pose:
-    """Return the pose at a share 0..1 of the walking cycle; the left heel strikes at 0."""
-    m, length = Measures.of(figure), stride(figure)
-    feet = {side: _foot(m, length, (cycle + shift) % 1.0) for side, shift in zip(SIDES, (0.0, 0.5))}
-    leg = m.hip - m.ankle
-    supports = []
-    for side, shift in zip(SIDES, (0.0, 0.5)):
-        if (cycle + shift) % 1.0 <= STANCE:
-            ankle = feet[side][0]
-            supports.append(ankle[1] + np.sqrt(max((_REACH * leg) ** 2 - ankle[0] ** 2, 0)))
-    swing = np.cos(2 * np.pi * cycle)  # +1 when the left foot is in front
-    sway = 0.01 * m.height * np.sin(2 * np.pi * (cycle + 0.02))  # over the standing left foot at 0.25
-    height = min(m.hip - 0.008 * m.height, *supports)
-    stoop = 0.28 if figure.age == "elderly" else 0.05
-    poser = Poser(skeleton, np.array([0.0, sway, height]))
-    poser.trunk(rotation("z", -0.09 * swing), rotation("z", 0.12 * swing) @ rotation("y", stoop), rotation("y", 0.03))
-    for sign, side in zip((1, -1), SIDES):
-        (x, z), pitch = feet[side]
-        poser.leg(side, np.array([x, sign * m.hip_half * 0.75, z]), pitch, np.array([1.0, sign * 0.08, 0.0]))
-    _walking_arms(poser, figure, m, swing)
-    return poser.pose
-
-
-def _foot(m: Measures, length: float, u: float) -> tuple[tuple[float, float], float]:
-    """Return (x, z) of the ankle against the hips and the pitch of a foot at a share u of its own cycle.
-
-    The tip of the shoe is led: it stands still on the ground during the stance and swings forwards afterwards.
-    """
-    tip, scale = 0.104 * m.height, length / (0.8 * m.height)
-    ahead = 0.27 * length + tip
-    if u <= STANCE:
-        x = ahead - length * u
-        pitch = -0.3 * scale * (1 - smooth(np.array(u / 0.1))) + 0.75 * scale * smooth(np.array((u - 0.36) / 0.26))
-        lift = 0.0
-    else:
-        w = (u - STANCE) / (1 - STANCE)
-        start, end, slope = ahead - length * STANCE, ahead, -length * (1 - STANCE)
-        x = _hermite(start, end, slope, slope, w)
-        pitch = 0.75 * scale * (1 - smooth(np.array(w / 0.6))) - 0.3 * scale * smooth(np.array((w - 0.5) / 0.5))
-        lift = 0.03 * m.height * np.sin(np.pi * w) ** 2
-    pitch = float(pitch)
-    # The foot turns about the tip when its heel is up, about the heel when its toes are up.
-    heel = 0.042 * m.height
-    lift += max(0.0, np.sin(-pitch) * (tip + heel))
-    return (float(x - tip * np.cos(pitch) + m.ankle * np.sin(pitch)),
-            float(lift + tip * np.sin(pitch) + m.ankle * np.cos(pitch))), pitch  # fmt: skip
-
-
-def _hermite(a: float, b: float, slope_a: float, slope_b: float, w: float) -> float:
-    return (
-        (2 * w**3 - 3 * w**2 + 1) * a + (w**3 - 2 * w**2 + w) * slope_a
-        + (3 * w**2 - 2 * w**3) * b + (w**3 - w**2) * slope_b
-    )  # fmt: skip
-
-
-def _walking_arms(poser: Poser, figure: Figure, m: Measures, swing: float) -> None:
-    """Arms swing against the legs; hands that hold something keep still."""
-    amount = 0.22 if figure.age == "elderly" else 0.42
-    for sign, side in zip((1, -1), SIDES):
-        forward = -sign * swing * amount
-        if not _holding(poser, figure, m, side):
-            poser.arm(side, forward + 0.02, 0.22 + 0.3 * max(forward, 0.0))
-
-
-def _holding(poser: Poser, figure: Figure, m: Measures, side: str) -> bool:
+def hold(poser: Poser, figure: Figure, m: Measures, side: str) -> bool:
     """Place a hand that holds a pram, suitcase, umbrella or full bag; False for an empty hand."""
     sign = 1 if side == "left" else -1
     if figure.carry == "pram":
@@ -190,7 +113,7 @@ def standing(figure: Figure, skeleton: Skeleton, name: str) -> Pose:
         relaxed_knee = name == "leaning" and sign < 0
         ankle = np.array([0.045 * m.height if relaxed_knee else 0.0, sign * m.hip_half * 1.05, m.ankle])
         poser.leg(side, ankle, 0.0, np.array([1.0, sign * 0.3, 0.0]))
-        if not _holding(poser, figure, m, side):
+        if not hold(poser, figure, m, side):
             _idle_arm(poser, figure, m, side, name)
     return poser.pose
 

@@ -77,7 +77,7 @@ class Body:
 
     def __post_init__(self) -> None:
         vertices = self.rest.vertices
-        keys = np.concatenate([vertices["position"], vertices["normal"], self.weights.astype(np.float32)], 1)
+        keys = np.concatenate([vertices["position"], vertices["normal"], self.weights], 1)
         # Corners that share position, normal and weights are moved once.
         rows = np.ascontiguousarray(keys).view(np.dtype((np.void, keys.dtype.itemsize * keys.shape[1]))).ravel()
         _, first, corner = np.unique(rows, return_index=True, return_inverse=True)
@@ -87,18 +87,18 @@ class Body:
     def posed(self, pose: Pose) -> Model:
         """Return the model in a pose: the same triangles as `rest`, moved."""
         vertices, rest = self.rest.vertices.copy(), self.rest.vertices[self._first]
-        matrices = self.skeleton.matrices(pose).reshape(len(BONES), 12)
+        matrices = self.skeleton.matrices(pose).reshape(len(BONES), 12).astype(np.float32)
         blended = (self.weights[self._first] @ matrices).reshape(-1, 3, 4)
         position = _turned(blended, rest["position"]) + blended[:, :, 3]
         normal = _turned(blended, rest["normal"])
         normal /= np.linalg.norm(normal, axis=1, keepdims=True) + 1e-9
         vertices["position"], vertices["normal"] = position[self._corner], normal[self._corner]
-        return Model(vertices, self.rest.ranges, vertices["position"].min(0), vertices["position"].max(0))
+        return Model(vertices, self.rest.ranges, position.min(0), position.max(0))
 
 
 def _turned(matrices: np.ndarray, vectors: np.ndarray) -> np.ndarray:
     """Return each of (n, 3) vectors turned by its own of (n, 3, >= 3) matrices."""
-    return sum((matrices[:, :, k] * vectors[:, k, None] for k in range(3)), np.zeros(3))
+    return sum((matrices[:, :, k] * vectors[:, k, None] for k in range(3)), np.zeros(3, np.float32))
 
 
 class BodyBuilder:
@@ -122,7 +122,7 @@ class BodyBuilder:
         """Return the person; its ambient occlusion is that of the rest pose."""
         rest = self._mesh.bake(occlusion=True)
         part = rest.vertices["cls"].astype(np.int64)
-        shares = np.zeros((len(part), len(BONES)))
+        shares = np.zeros((len(part), len(BONES)), np.float32)
         for k, weights in enumerate(self._weights):
             shares[part == k] = weights(rest.vertices["position"][part == k].astype(float))
         rest.vertices["cls"] = 0

@@ -9,7 +9,8 @@ import numpy as np
 from amodal_perception_ros.simulation import poses
 from amodal_perception_ros.simulation.bodies import build_body
 from amodal_perception_ros.simulation.distributions import Distributions
-from amodal_perception_ros.simulation.figures import Figure, draw_figure
+from amodal_perception_ros.simulation.figures import Figure, draw_figure, draw_runner_figure
+from amodal_perception_ros.simulation.gait import RUN, Gait, moving, walking_gait
 from amodal_perception_ros.simulation.meshes import Model
 
 WALK_PHASES = 16
@@ -36,15 +37,22 @@ class Walker:
         return len(poses.STANDING) + step
 
 
-def build_walker(figure: Figure) -> Walker:
-    """Return a figure in all its poses."""
+def build_walker(figure: Figure, gait: Gait | None = None) -> Walker:
+    """Return a figure in all its poses; it walks as fits its age unless another gait is given."""
+    gait = gait or walking_gait(figure)
     body = build_body(figure)
     standing = [poses.standing(figure, body.skeleton, name) for name in poses.STANDING]
-    walking = [poses.walking(figure, body.skeleton, k / WALK_PHASES) for k in range(WALK_PHASES)]
-    return Walker(figure, tuple(body.posed(pose) for pose in (*standing, *walking)), poses.stride(figure))
+    walking = [moving(figure, body.skeleton, gait, k / WALK_PHASES) for k in range(WALK_PHASES)]
+    return Walker(figure, tuple(body.posed(pose) for pose in (*standing, *walking)), gait.stride * figure.height)
 
 
 def build_walkers(rng: np.random.Generator, distributions: Distributions, rain: bool) -> list[Walker]:
     """Draw and build the different bodies of one sequence (`people.figures` of the distributions)."""
     count = distributions.draw(rng, "people.figures")
     return [build_walker(draw_figure(rng, distributions, rain)) for _ in range(count)]
+
+
+def build_runners(rng: np.random.Generator, distributions: Distributions, rain: bool) -> list[Walker]:
+    """Draw and build bodies that run instead of walking (`people.runners` of the distributions)."""
+    count = distributions.draw(rng, "people.runners")
+    return [build_walker(draw_runner_figure(rng, distributions, rain), RUN) for _ in range(count)]
