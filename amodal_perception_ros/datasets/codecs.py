@@ -173,12 +173,13 @@ def write_flow(path: Path, flow: np.ndarray) -> None:
     known. Unknown (NaN) flow and flow beyond the range are 0 in all channels, which the public loader reads as -1687
     px and leaves out as larger than 1000 px.
     """
-    valid = np.isfinite(flow).all(2) & (flow >= FLOW_MIN).all(2) & (flow <= FLOW_MAX).all(2)
-    values = np.zeros((*valid.shape, 3), np.uint16)
-    values[..., 0] = valid
-    steps = (flow.astype(np.float64) - FLOW_MIN) * _FLOW_SCALE
-    values[..., 2:0:-1] = np.where(valid[..., None], np.rint(np.where(valid[..., None], steps, 0.0)), 0.0)
-    _write_png(path, values)
+    right, down = flow[..., 0], flow[..., 1]
+    valid = (right >= FLOW_MIN) & (right <= FLOW_MAX) & (down >= FLOW_MIN) & (down <= FLOW_MAX)
+    channels = [valid.astype(np.uint16)]
+    for part in (down, right):
+        known = np.where(valid, part, np.float32(FLOW_MIN))
+        channels.append(np.rint((known - FLOW_MIN) * _FLOW_SCALE).astype(np.uint16))
+    _write_png(path, cv2.merge(channels))
 
 
 def read_flow(path: Path, shape: tuple[int, int]) -> np.ndarray:
