@@ -32,6 +32,7 @@ class Corridors:
         length, step, lead, count, closed: (R,) of each route [m, m, samples, samples, bool].
         points: (R, K, 2) smoothed centre line in odom [m]; rows are filled up with their last sample.
         heading: (R, K) direction [rad].
+        curvature: (R, K) without sign [1/m].
         limit: (R, K) speed limit, lowered in bends and before them [m/s].
         along, aside, turn: (R, R, K) `[b, a, k]`: arc length and left offset on route b of sample k of route a, and
             its heading relative to b's there [m, m, rad]; `along` is inf farther than `REACH` from b.
@@ -49,12 +50,13 @@ class Corridors:
         longest = int(self.count.max())
         self.points = np.stack([np.pad(line, ((0, longest - len(line)), (0, 0)), mode="edge") for line in lines])
         self.heading = np.zeros(self.points.shape[:2])
-        self.limit = np.zeros(self.points.shape[:2])
+        self.curvature, self.limit = np.zeros((2, *self.points.shape[:2]))
         for k, line in enumerate(lines):
             ahead = np.roll(line, -1, 0) - np.roll(line, 1, 0)
             if not self.closed[k]:
                 ahead[0], ahead[-1] = line[1] - line[0], line[-1] - line[-2]
             self.heading[k, : len(line)] = np.arctan2(ahead[:, 1], ahead[:, 0])
+            self.curvature[k, : len(line)] = self._bend(k)
             self.limit[k, : len(line)] = self._limits(k)
         self.along, self.aside, self.turn = self._cross(lines)
 
@@ -69,17 +71,20 @@ class Corridors:
             points = points + beyond[:, None] * np.stack([np.cos(heading), np.sin(heading)], -1)
         return gaussian_filter1d(points, 2.0, axis=0, mode="wrap" if route.closed else "nearest", truncate=3)
 
+    def _bend(self, k: int) -> np.ndarray:
+        """Curvature along a route, over 8 samples."""
+        heading = np.unwrap(self.heading[k, : self.count[k]])
+        if self.closed[k]:
+            turned = 2 * np.pi * np.round((heading[-1] - heading[0]) / (2 * np.pi))
+            heading = np.concatenate([heading[-4:] - turned, heading, heading[:4] + turned])
+        else:
+            heading = np.pad(heading, 4, mode="edge")
+        return np.abs(heading[8:] - heading[:-8]) / (8 * self.step[k])
+
     def _limits(self, k: int) -> np.ndarray:
         """Speed limits along a route: the signed one, that of the bend, and what brakes in time before one."""
         count, step = int(self.count[k]), float(self.step[k])
-        bend = np.unwrap(self.heading[k, :count])
-        if self.closed[k]:
-            turned = 2 * np.pi * np.round((bend[-1] - bend[0]) / (2 * np.pi))
-            bend = np.concatenate([bend[-4:] - turned, bend, bend[:4] + turned])
-        else:
-            bend = np.pad(bend, 4, mode="edge")
-        curvature = np.abs(bend[8:] - bend[:-8]) / (8 * step)
-        limit = np.minimum(self.routes[k].speed, np.sqrt(SIDEWAYS / np.maximum(curvature, 1e-6)))
+        limit = np.minimum(self.routes[k].speed, np.sqrt(SIDEWAYS / np.maximum(self.curvature[k, :count], 1e-6)))
         for _ in range(2 if self.closed[k] else 1):
             for i in range(count - 1 if self.closed[k] else count - 2, -1, -1):
                 limit[i] = min(limit[i], np.sqrt(limit[(i + 1) % count] ** 2 + 2 * COMFORT * step))

@@ -35,8 +35,9 @@ class Departures:
         self.note()
 
     def note(self) -> None:
-        """Remember where the ego vehicle is at a row: what it saw there must not vanish before the next one."""
+        """Remember a row: what the ego vehicle saw there does not vanish, who was present comes in again later."""
         self._noted = self.driving.drivers.boxes(self.driving.corridors)[0, :2]
+        self._outside = ~self.driving.drivers.present
 
     def step(self, time: float, dt: float, people: People | None) -> None:
         """Move everybody from `time` to `time + dt` [s]."""
@@ -51,7 +52,7 @@ class Departures:
         gone = (d.s > corridors.length[d.route]) & ~corridors.closed[d.route] & hidden & d.present
         d.present &= ~gone
         d.speed[gone] = 0
-        for i in np.flatnonzero(~d.present):
+        for i in np.flatnonzero(~d.present & self._outside):
             if self.rng.random() < dt / _ENTRY:
                 self._enter(int(i))
 

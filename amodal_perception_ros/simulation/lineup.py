@@ -145,7 +145,7 @@ class Lineup:
         way = max(0.0, self.right_of_way.next_line(route, s) - length / 2 - 1.0)
         spare = max(0.0, (self.corridors.routes[route].width - width) / 2 - 0.2)
         return {
-            "route": route, "s": s, "speed": min(0.7 * desired, np.sqrt(2 * BRAKING * way)), "desired": desired,
+            "route": route, "s": s, "speed": min(0.3 * desired, np.sqrt(2 * BRAKING * way)), "desired": desired,
             "length": length, "width": width,
             "wheelbase": wheelbase, "offset": float(np.clip(rng.normal(0, 0.1), -0.6 * spare, 0.6 * spare)),
             "sway": min(0.06, 0.4 * spare), "phase": float(rng.uniform(0, 2 * np.pi)), "present": True,

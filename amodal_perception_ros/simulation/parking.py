@@ -50,7 +50,9 @@ class _Parking:
     def __init__(self, population: Population, corridors: Corridors, ego_route: int) -> None:
         self.population = population
         self._ego = cKDTree(corridors.points[ego_route, : corridors.count[ego_route]])
-        self._roads = [_lines(corridors, bicycles) for bicycles in (False, True)]
+        cars, reach = _lanes(corridors, bicycles=False)
+        bicycles, narrow = _lanes(corridors, bicycles=True)
+        self._cars, self._lanes = cars, ((cars, reach), (bicycles, narrow))
         self._obstacles = _obstacles(population.town)
         self._boxes = np.zeros((0, 5))
 
@@ -77,7 +79,7 @@ class _Parking:
 
     def _toward(self, x: float, y: float) -> np.ndarray:
         """Return the unit vector to the nearest lane of cars."""
-        way = self._roads[0].data[self._roads[0].query((x, y))[1]] - (x, y)
+        way = self._cars.data[self._cars.query((x, y))[1]] - (x, y)
         return way / max(float(np.hypot(*way)), 1e-6)
 
     def _park(self, place: ParkingPlace) -> np.ndarray | None:
@@ -105,8 +107,9 @@ class _Parking:
     def _add(self, look: Look, box: np.ndarray, height: float) -> bool:
         """Park a vehicle unless it would touch another one or stand in a lane."""
         ring = outline(box, 0.05)
-        for road, half in zip(self._roads, (1.35, 0.5)):
-            if road.query(ring)[0].min() < half:
+        for lines, reach in self._lanes:
+            distance, nearest = lines.query(ring)
+            if (distance < reach[nearest]).any():
                 return False
         if overlap(box, self._boxes).any():
             return False
@@ -160,11 +163,13 @@ class _Parking:
         self._add(look, box, float(self.population.town.ground_height(box[:2])))
 
 
-def _lines(corridors: Corridors, bicycles: bool) -> cKDTree:
-    """Return the centre lines of all lanes for bicycles, or for cars."""
-    far = np.full((1, 2), 1e6)
-    lines = [corridors.points[k, :n] for k, n in enumerate(corridors.count) if corridors.routes[k].bicycles == bicycles]
-    return cKDTree(np.concatenate([far, *lines]))
+def _lanes(corridors: Corridors, bicycles: bool) -> tuple[cKDTree, np.ndarray]:
+    """Return the samples of all lanes for bicycles, or for cars, and how far vehicles there reach to each side [m]."""
+    own = [k for k, route in enumerate(corridors.routes) if route.bicycles == bicycles]
+    points = [np.full((1, 2), 1e6), *(corridors.points[k, : corridors.count[k]] for k in own)]
+    bend = np.concatenate([np.zeros(1), *(corridors.curvature[k, : corridors.count[k]] for k in own)])
+    # The corners of a bus of 12 m, whose axles are on the line and 6.6 m apart, swing out by (6^2 - 3.3^2) / 2 r.
+    return cKDTree(np.concatenate(points)), np.full(len(bend), 0.5) if bicycles else 1.35 + 12.5 * bend
 
 
 def _obstacles(town: Town) -> cKDTree:
