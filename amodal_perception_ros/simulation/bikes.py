@@ -164,8 +164,9 @@ def _equipment(mesh: MeshBuilder, shape: BikeShape) -> None:
             mesh.add(arc(x, radius, radius + 0.022, shape.tyre * 0.6, start, end), FRAME)
     if shape.rack:
         _rack(mesh, *shape.rear)
-    x, radius = shape.rear
-    mesh.add(box((x - radius * 0.75, 0, radius + radius * 0.85), (0.03, 0.06, 0.05)), TAILLIGHT)
+    (x, radius), (seat_x, seat_z) = shape.rear, shape.saddle
+    lamp = (x - 0.21, 0, radius * 2 + 0.05) if shape.rack else (seat_x - 0.01, 0, seat_z - 0.12)
+    mesh.add(box(lamp, (0.04, 0.06, 0.05)), TAILLIGHT)
     mesh.add(ellipsoid((shape.head_top[0] + 0.08, 0, shape.head_top[1] - 0.03), (0.035, 0.035, 0.035), 8, 5), HEADLIGHT)
 
 
