@@ -14,6 +14,7 @@ import numpy as np
 from amodal_perception_ros.simulation import poses
 from amodal_perception_ros.simulation.drawing import Item
 from amodal_perception_ros.simulation.figures import draw_palette
+from amodal_perception_ros.simulation.fleet import Look
 from amodal_perception_ros.simulation.occlusion_survey import RATIO_BINS, Histograms, Instant, OcclusionSurvey
 from amodal_perception_ros.simulation.raycasting import RayCaster
 from amodal_perception_ros.simulation.things import PERSON, RIDER, Population, Thing
@@ -114,7 +115,7 @@ class _Designer:
 
     def try_planting(self) -> None:
         """Put something behind an occluder if there is room and that brings the counts nearer."""
-        class_id, models, palette, phase = self._somebody()
+        class_id, models, palette = self._somebody()
         track = self._room(NARROW if class_id == PERSON else 0.9)
         if track is None:
             return
@@ -123,7 +124,6 @@ class _Designer:
         thing = self.population.add(class_id, models, palette, pose)
         if thing is None:
             return
-        thing.phase[:] = phase
         hits = [self.survey.hits(instant, _item(thing, instant.frame)) for instant in self.survey.instants]
         score = self.target.distance(self.survey.histograms({thing.track_id: hits}))
         if score >= self.score - _LEAST_GAIN:
@@ -157,12 +157,13 @@ class _Designer:
             for route in self.population.town.ways.routes
         )
 
-    def _somebody(self) -> tuple:
+    def _somebody(self) -> Look:
         kind = self.population.distributions.draw(self.rng, "occlusion.planted")
         if kind == "person" and self._people:
             like = self._people[int(self.rng.integers(len(self._people)))]
-            return PERSON, like.models, draw_palette(self.rng), int(self.rng.integers(len(poses.STANDING) - 1))
-        return (*self.population.fleet.parked(self.rng, "bike" if kind == "person" else kind), 0)
+            pose = int(self.rng.integers(min(len(like.models), len(poses.STANDING))))
+            return PERSON, (like.models[pose],), draw_palette(self.rng)
+        return self.population.fleet.parked(self.rng, "bike" if kind == "person" else kind)
 
 
 def _nearest(instant: Instant) -> np.ndarray:

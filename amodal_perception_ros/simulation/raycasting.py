@@ -25,6 +25,7 @@ class Hits:
         owner: (n,) int64 index of the item, `TOWN` for static geometry, `NOTHING` without a hit.
         triangle: (n,) int64 triangle of the item's model, or of all tiles in order; 0 without a hit.
         segment: (n,) int64 segment id, 0 without a hit.
+        normal: (n, 3) unit normals of the surfaces in odom, either side; any without a hit.
         cosine: (n,) float64 cosine of the angle of incidence.
     """
 
@@ -32,6 +33,7 @@ class Hits:
     owner: np.ndarray
     triangle: np.ndarray
     segment: np.ndarray
+    normal: np.ndarray
     cosine: np.ndarray
 
 
@@ -48,27 +50,37 @@ class RayCaster:
         self._town = _tree(soup)
         self._town_segment = np.concatenate([_segments(tile) for tile in tiles]) if tiles else np.zeros(1, np.int64)
 
-    def cast(self, origin: np.ndarray, directions: np.ndarray, items: Sequence[Item]) -> Hits:
-        """Return what rays from one point meet first.
+    def cast(self, origin: np.ndarray, directions: np.ndarray, items: Sequence[Item],
+             near: Sequence[np.ndarray] | None = None) -> Hits:  # fmt: skip
+        """Return what rays meet first.
 
         Args:
-            origin: (3,) in odom [m].
+            origin: (3,) or (n, 3), in odom [m].
             directions: (n, 3) unit vectors in odom.
             items: the moving things.
+            near: per item the rays that may meet it; None lets its bounding sphere decide.
         """
+        origin = np.asarray(origin, float)
         rays = np.ascontiguousarray(directions, np.float32)
-        hit = self._town.run(np.broadcast_to(np.asarray(origin, np.float32), rays.shape).copy(), rays, output=1)
+        hit = self._town.run(np.ascontiguousarray(np.broadcast_to(origin, rays.shape), np.float32), rays, output=1)
         found = hit["geomID"] >= 0
         triangle = np.where(found, hit["primID"], 0).astype(np.int64)
+        normal = _unit(hit["Ng"])
         hits = Hits(
             np.where(found, hit["tfar"], np.inf).astype(np.float64),
             np.where(found, TOWN, NOTHING),
             triangle,
             np.where(found, self._town_segment[triangle], 0),
-            _cosine(hit["Ng"], rays),
+            normal,
+            np.abs((normal * rays).sum(1)),
         )
         for index, item in enumerate(items):
-            self._cast_item(index, item, np.asarray(origin, float), directions, hits)
+            if near is None:
+                self._keep(index, item, *self._meet(item, origin, directions), hits)
+            elif near[index].size:
+                among = near[index]
+                chosen, hit = self._meet(item, origin[among], directions[among])
+                self._keep(index, item, among[chosen], hit, hits)
         return hits
 
     def alone(self, origin: np.ndarray, directions: np.ndarray, item: Item) -> tuple[np.ndarray, np.ndarray]:
@@ -76,24 +88,38 @@ class RayCaster:
         rays, hit = self._meet(item, np.asarray(origin, float), directions)
         return rays, hit["tfar"].astype(np.float64)
 
+    def hidden(self, origins: np.ndarray, direction: np.ndarray, items: Sequence[Item]) -> np.ndarray:
+        """Return (n,) bool: whether anything lies ahead of (n, 3) points in one direction, a (3,) unit vector."""
+        directions = np.broadcast_to(np.asarray(direction, float), origins.shape)
+        starts, rays = (np.ascontiguousarray(v, np.float32) for v in (origins, directions))
+        out = self._town.run(starts, rays, query="OCCLUDED") >= 0
+        for item in items:
+            out[self._meet(item, origins, directions)[0]] = True
+        return out
+
     def _meet(self, item: Item, origin: np.ndarray, directions: np.ndarray) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         """Cast the rays that may hit one item in its own frame; return those that do, and what they hit."""
         turn = item.matrix[:3, :3]
         middle = turn @ (0.5 * (item.model.low + item.model.high)) + item.matrix[:3, 3] - origin
         radius = 0.5 * float(np.linalg.norm(item.model.high - item.model.low))
-        along = directions @ middle
-        near = np.flatnonzero((along > -radius) & (along**2 > middle @ middle - radius**2))
+        along = directions @ middle if origin.ndim == 1 else (directions * middle).sum(1)
+        near = np.flatnonzero((along > -radius) & (along**2 > (middle**2).sum(-1) - radius**2))
         rays = np.ascontiguousarray(directions[near] @ turn, np.float32)
-        start = ((origin - item.matrix[:3, 3]) @ turn).astype(np.float32)
+        start = (origin - item.matrix[:3, 3]) @ turn
+        start = np.broadcast_to(start if origin.ndim == 1 else start[near], rays.shape)
         tree, _ = self._scene(item.model)
-        hit = tree.run(np.broadcast_to(start, rays.shape).copy(), rays, output=1)
+        hit = tree.run(np.ascontiguousarray(start, np.float32), rays, output=1)
         met = hit["geomID"] >= 0
-        cosine = _cosine(hit["Ng"], rays)[met]
-        return near[met], {"tfar": hit["tfar"][met], "primID": hit["primID"][met].astype(np.int64), "cosine": cosine}
+        normal = _unit(hit["Ng"][met])
+        return near[met], {
+            "tfar": hit["tfar"][met],
+            "primID": hit["primID"][met].astype(np.int64),
+            "normal": normal @ turn.T,
+            "cosine": np.abs((normal * rays[met]).sum(1)),
+        }
 
-    def _cast_item(self, index: int, item: Item, origin: np.ndarray, directions: np.ndarray, hits: Hits) -> None:
+    def _keep(self, index: int, item: Item, rays: np.ndarray, hit: dict[str, np.ndarray], hits: Hits) -> None:
         """Keep an item's hits where they are nearer than those so far."""
-        rays, hit = self._meet(item, origin, directions)
         closer = hit["tfar"] < hits.distance[rays]
         chosen, triangle = rays[closer], hit["primID"][closer]
         _, segment = self._scene(item.model)
@@ -101,6 +127,7 @@ class RayCaster:
         hits.owner[chosen] = index
         hits.triangle[chosen] = triangle
         hits.segment[chosen] = np.where(segment[triangle] > 0, segment[triangle], item.segment)
+        hits.normal[chosen] = hit["normal"][closer]
         hits.cosine[chosen] = hit["cosine"][closer]
 
     def _scene(self, model: Model) -> tuple[EmbreeScene, np.ndarray]:
@@ -121,6 +148,5 @@ def _segments(model: Model) -> np.ndarray:
     return model.vertices["cls"][::3].astype(np.int64) * SEGMENT_FACTOR
 
 
-def _cosine(normals: np.ndarray, rays: np.ndarray) -> np.ndarray:
-    length = np.linalg.norm(normals, axis=1) + 1e-12
-    return np.abs((normals * rays).sum(1)) / length
+def _unit(vectors: np.ndarray) -> np.ndarray:
+    return vectors / (np.linalg.norm(vectors, axis=1, keepdims=True) + 1e-12)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -12,11 +13,13 @@ from amodal_perception_ros.simulation.camera_look import CameraLook, draw_camera
 from amodal_perception_ros.simulation.config import SequenceConfig
 from amodal_perception_ros.simulation.contacts import contacts_of_outlines, contacts_of_things
 from amodal_perception_ros.simulation.drawing import Item, SceneRenderer
+from amodal_perception_ros.simulation.graphics import RendererError
 from amodal_perception_ros.simulation.inertial import draw_datum, gnss_fixes, imu_readings
 from amodal_perception_ros.simulation.lidar import LidarSensor, Sweep, draw_lidar
 from amodal_perception_ros.simulation.lights import lamps_around
 from amodal_perception_ros.simulation.meshes import PALETTE_SIZE, Model
 from amodal_perception_ros.simulation.occlusion_design import design_occlusion
+from amodal_perception_ros.simulation.raycast_renderer import RaycastRenderer
 from amodal_perception_ros.simulation.renderer import Renderer
 from amodal_perception_ros.simulation.rig import draw_rig
 from amodal_perception_ros.simulation.signal_heads import SignalHead
@@ -45,7 +48,7 @@ def simulate(config: SequenceConfig) -> Iterator[Sample]:
     Things within `REACH` of the ego vehicle are drawn and annotated.
 
     Raises:
-        RendererError: no off-screen OpenGL on this machine.
+        RendererError: OpenGL was asked for, and there is none on this machine.
     """
     runner = SequenceRunner(config)
     try:
@@ -62,19 +65,26 @@ def _pose_matrix(pose: np.ndarray) -> np.ndarray:
 
 
 def make_renderer(config: SequenceConfig, weather: Weather, look: CameraLook, tiles: Sequence[Model]) -> SceneRenderer:
-    """Return the renderer that `config.renderer` asks for.
+    """Return the renderer that `config.renderer` asks for; "auto" warns where it has to do without OpenGL.
 
     Raises:
-        RendererError: no off-screen OpenGL on this machine.
+        RendererError: "opengl" was asked for, and there is no off-screen OpenGL on this machine.
     """
-    return Renderer(config.width, config.height, config.supersample, weather, tiles, look)
+    if config.renderer != "raycast":
+        try:
+            return Renderer(config.width, config.height, config.supersample, weather, tiles, look)
+        except RendererError as error:
+            if config.renderer == "opengl":
+                raise
+            warnings.warn(f"{error}. Until then pictures are ray cast, with plainer looks", stacklevel=2)
+    return RaycastRenderer(config.width, config.height, weather, tiles, look)
 
 
 class SequenceRunner:
     """The parts of one sequence, ready to render any of its frames; `release` it afterwards.
 
     Raises:
-        RendererError: no off-screen OpenGL on this machine.
+        RendererError: OpenGL was asked for, and there is none on this machine.
     """
 
     def __init__(self, config: SequenceConfig) -> None:
