@@ -176,6 +176,12 @@ def test_a_damaged_sequence_is_named_and_skipped(data, name, damage, capsys):
         list(read_sequence(data / "b"))
 
 
+def test_damage_in_parts_that_are_not_read_does_not_matter(data, capsys):
+    truncate(data / "flow/right/b/right_full_0001_flow.png")
+    assert len(readable_sequences([data], parts=("images", "truth"))) == 3
+    assert capsys.readouterr().err == ""
+
+
 def test_whole_sequences_pass_the_check(whole, capsys):
     assert len(readable_sequences([whole])) == 3
     assert capsys.readouterr().err == ""

@@ -78,7 +78,7 @@ def read_sequence(path: Path | str, rig: Rig | None = None, parts: Collection[st
 def readable_sequences(
     paths: Iterable[Path | str], rig: Rig | None = None, parts: Collection[str] = PARTS
 ) -> list[SequenceReader]:
-    """Return the sequences of some data sets whose files are all there and whole (see `SequenceReader.check`).
+    """Return the sequences of some data sets whose files of these parts are all there (see `SequenceReader.check`).
 
     The others are named and counted on standard error.
 

@@ -219,7 +219,7 @@ class SequenceReader:
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
     def check(self) -> None:
-        """Look at every file of the sequence without decoding it.
+        """Look at every file of the chosen parts without decoding it.
 
         Raises:
             DatasetError: a file is missing or truncated, or a description is wrong; the message names it.
@@ -229,21 +229,23 @@ class SequenceReader:
                 codecs.check_complete(path)
 
     def _files(self, index: int) -> Iterator[Path]:
-        """Yield the files that a frame must have."""
+        """Yield the files of the chosen parts that a frame must have."""
         layout, number, content = self._layout, self._numbers[index], self._frame_content(index)
-        for camera in content["image_stamps_ns"]:
-            yield layout.image(camera, number)
-        for camera in content["truth_stamps_ns"]:
-            yield from self._scenes.files(number, camera)
-        yield from (layout.flow(camera, number) for camera in content["flow"])
-        present = {
-            layout.lidar(number): content["lidar"],
-            layout.boxes(number): "boxes" not in self.missing,
-            layout.bev(number): content["bev"] is not None,
-            layout.image(BEV_CAMERA, number): content["bev_image"],
-            layout.bev_labels(number): content["bev_labels"],
-        }
-        yield from (path for path, there in present.items() if there)
+        if "images" in self._parts:
+            yield from (layout.image(camera, number) for camera in content["image_stamps_ns"])
+        if "truth" in self._parts:
+            for camera in content["truth_stamps_ns"]:
+                yield from self._scenes.files(number, camera)
+        if "flow" in self._parts:
+            yield from (layout.flow(camera, number) for camera in content["flow"])
+        single = [
+            ("lidar", layout.lidar(number), content["lidar"]),
+            ("boxes", layout.boxes(number), "boxes" not in self.missing),
+            ("bev", layout.bev(number), content["bev"] is not None),
+            ("bev_image", layout.image(BEV_CAMERA, number), content["bev_image"]),
+            ("bev_image", layout.bev_labels(number), content["bev_labels"]),
+        ]
+        yield from (path for part, path, there in single if there and part in self._parts)
 
     def _checked(self, index: int) -> int:
         if not -len(self) <= index < len(self):
