@@ -19,7 +19,16 @@ from amodal_perception_ros.simulation.curves import join, rounded
 from amodal_perception_ros.simulation.footways import lay_crossings, lay_parking, lay_walks
 from amodal_perception_ros.simulation.ground import SIDEWALK_HEIGHT, WORLD, Plan, plan_ground
 from amodal_perception_ros.simulation.layouts import Layout, draw_layout
-from amodal_perception_ros.simulation.routes import ACROSS_MAIN, ACROSS_SIDE, MAIN, SIDE, arm_ends, lay_routes
+from amodal_perception_ros.simulation.pen import LIMITS, Pen
+from amodal_perception_ros.simulation.routes import (
+    ACROSS_MAIN,
+    ACROSS_SIDE,
+    MAIN,
+    SIDE,
+    arm_ends,
+    draw_signals,
+    lay_routes,
+)
 from amodal_perception_ros.simulation.town import Town, build_town
 from amodal_perception_ros.simulation.ways import Path, Route
 
@@ -157,19 +166,13 @@ def test_signals_never_let_conflicting_groups_go_together() -> None:
         if not layout.signalled:
             continue
         signalled += 1
-        signals = town("crossing", 11).ways.signals if seed == 11 else _signals(config)
+        signals = draw_signals(Pen(config.distributions, config.stream(20), layout.zone))
         for time in np.arange(0.0, 2 * signals[0].period, 0.25):
             state = [signal.state(time) for signal in signals]
             assert "red" in (state[MAIN], state[SIDE])
             assert state[ACROSS_MAIN] == "red" or state[MAIN] == "red"
             assert state[ACROSS_SIDE] == "red" or state[SIDE] == "red"
     assert signalled >= 4
-
-
-def _signals(config: SequenceConfig) -> tuple:
-    from amodal_perception_ros.simulation.routes import draw_signals
-
-    return draw_signals(config.stream(20), config.distributions)
 
 
 @pytest.mark.parametrize(("kind", "seed"), TOWNS)
@@ -252,6 +255,39 @@ def test_random_layouts_follow_their_weights() -> None:
     assert draw_layout(only, only.stream(2)).kind == "roundabout"
     configs = [SequenceConfig(seed=seed) for seed in range(60)]
     assert {draw_layout(config, config.stream(2)).kind for config in configs} == set(LAYOUTS)
+
+
+@pytest.mark.parametrize(
+    ("entry", "value", "kind"),
+    [("layout.lot_length", 5, "parking_lot"), ("layout.roundabout_radius", 3, "roundabout"),
+     ("layout.crossing_angle", 10, "crossing"), ("street.lane_width", -1, "straight"),
+     ("town.plot_width", 0, "curve"), ("town.lamp_spacing", 0, "straight")],
+)  # fmt: skip
+def test_impossible_distributions_are_named(entry: str, value: float, kind: str) -> None:
+    section, name = entry.split(".")
+    config = SequenceConfig(seed=1, layout=kind, overrides={section: {name: value}})
+    with pytest.raises(ValueError, match=f"'{entry}' gave {value}; a town needs"):
+        build_town(config)
+
+
+@pytest.mark.parametrize("which", [0, 1])
+@pytest.mark.parametrize("kind", LAYOUTS)
+def test_towns_can_be_built_at_the_limits(kind: str, which: int) -> None:
+    overrides: dict[str, dict[str, float]] = {}
+    for entry, ends in LIMITS.items():
+        section, name = entry.split(".")
+        if section != "town":
+            overrides.setdefault(section, {})[name] = ends[which]
+    config = SequenceConfig(seed=5, layout=kind, overrides=overrides)
+    layout = draw_layout(config, config.stream(2))
+    plan, (routes, ego) = plan_ground(layout), lay_routes(layout)
+    assert plan.road.is_valid
+    assert ego
+    assert lay_walks(layout, plan)
+    lay_crossings(layout, plan)
+    lay_parking(layout)
+    road = plan.road.buffer(0.3)
+    assert all(LineString(route.path.points).difference(road).length < 0.5 for route in routes)
 
 
 def test_a_join_of_equal_legs_is_close_to_a_circular_arc() -> None:

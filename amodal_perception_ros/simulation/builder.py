@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import shapely
@@ -17,6 +16,7 @@ from amodal_perception_ros.simulation.ground import SIDEWALK_HEIGHT, TERRAIN_HEI
 from amodal_perception_ros.simulation.layouts import Layout
 from amodal_perception_ros.simulation.materials import BUILDING, FENCE, POLE, VEGETATION, WALL
 from amodal_perception_ros.simulation.meshes import Material, MeshBuilder, Model, Part
+from amodal_perception_ros.simulation.pen import Pen
 from amodal_perception_ros.simulation.props import PROPS
 from amodal_perception_ros.simulation.shrubs import add_bush, add_hedge
 from amodal_perception_ros.simulation.trees import add_tree
@@ -53,7 +53,7 @@ class TownBuilder:
     def __init__(self, rng: np.random.Generator, distributions: Distributions, layout: Layout, plan: Plan,
                  parking: list[ParkingPlace], corridors: shapely.Geometry, paving: Material) -> None:  # fmt: skip
         self.rng, self.layout, self.plan = rng, layout, plan
-        self.distributions = distributions
+        self.draw = Pen(distributions, rng, layout.zone)
         self.season = str(self.draw("scenery.season"))
         self.footprints: list[Footprint] = []
         self.lamps: list[np.ndarray] = []
@@ -65,11 +65,6 @@ class TownBuilder:
         shapely.prepare(self._clear)
         shapely.prepare(self._paved)
         self._claims: list[shapely.Geometry] = []
-
-    def draw(self, entry: str) -> Any:
-        """Draw an entry of the distributions, of the layout's zone where there is a special one."""
-        special = f"{entry}_{self.layout.zone}"
-        return self.distributions.draw(self.rng, special if special in self.distributions else entry)
 
     # Geometry ---------------------------------------------------------------------------------------------
 

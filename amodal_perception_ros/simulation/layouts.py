@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import shapely
@@ -12,6 +11,7 @@ from shapely import Point
 from amodal_perception_ros.simulation.config import SequenceConfig
 from amodal_perception_ros.simulation.curves import turned, winding
 from amodal_perception_ros.simulation.lots import Lot, draw_lot
+from amodal_perception_ros.simulation.pen import Pen
 from amodal_perception_ros.simulation.roads import Road, Strip, intervals, with_round_corners
 from amodal_perception_ros.simulation.ways import Path
 
@@ -68,23 +68,12 @@ class Layout:
         return self.roads[arm].mouth + (0.4 if self.ring else 4.6 if self.signalled else 4.2)
 
 
-class _Pen:
-    """Draws entries of the distributions for one zone: `name_zone` where there is one, else `name`."""
-
-    def __init__(self, config: SequenceConfig, rng: np.random.Generator, zone: str) -> None:
-        self.rng, self.zone, self.entries = rng, zone, config.distributions
-
-    def __call__(self, entry: str) -> Any:
-        special = f"{entry}_{self.zone}"
-        return self.entries.draw(self.rng, special if special in self.entries else entry)
-
-
 def draw_layout(config: SequenceConfig, rng: np.random.Generator) -> Layout:
     """Return the plan of a sequence's town, from the sections `layout` and `street` of the distributions."""
     draw = config.distributions.draw
     kind = str(draw(rng, "layout.kind")) if config.layout == "random" else config.layout
     zone = kind if kind in ("suburban", "industrial") else "town"
-    pen = _Pen(config, rng, zone)
+    pen = Pen(config.distributions, rng, zone)
     corner = float(pen("street.corner_radius"))
     if kind == "roundabout":
         return _roundabout(pen, corner)
@@ -100,7 +89,7 @@ def draw_layout(config: SequenceConfig, rng: np.random.Generator) -> Layout:
     return Layout(kind, zone, (road,), corner=corner, lots=tuple(replace(lot, road=road) for lot in lots))
 
 
-def _cross_section(pen: _Pen, axis: np.ndarray, single: bool = False) -> Road:
+def _cross_section(pen: Pen, axis: np.ndarray, single: bool = False) -> Road:
     lanes = 2 if not single and pen("street.two_lanes") else 1
     bike_lane = float(pen("street.bike_lane_width")) if pen("street.bike_lane") else 0.0
     first = float(pen("street.sidewalk"))
@@ -109,7 +98,7 @@ def _cross_section(pen: _Pen, axis: np.ndarray, single: bool = False) -> Road:
     return Road(Path(axis), lanes, width, bike_lane, (first, second), speed)
 
 
-def _through_road(pen: _Pen, kind: str) -> Road:
+def _through_road(pen: Pen, kind: str) -> Road:
     rng, length = pen.rng, 2 * HALF_LENGTH
     if kind in ("straight", "parking_lot") or (pen.zone != "town" and not pen("layout.winding")):
         axis = np.array([(0.0, 0.0), (length, 0.0)])
@@ -125,7 +114,7 @@ def _through_road(pen: _Pen, kind: str) -> Road:
     return replace(road, zebras=tuple(apart) if kind != "parking_lot" else ())
 
 
-def _bends(pen: _Pen, length: float) -> list[tuple[float, float, float]]:
+def _bends(pen: Pen, length: float) -> list[tuple[float, float, float]]:
     """Bends one after the other; the whole turning stays below 2 rad so that the road keeps clear of itself."""
     out, s, left = [], float(pen.rng.uniform(20, 70)), 2.0
     while s < length - 60:
@@ -137,7 +126,7 @@ def _bends(pen: _Pen, length: float) -> list[tuple[float, float, float]]:
     return out
 
 
-def _with_strips(pen: _Pen, road: Road) -> Road:
+def _with_strips(pen: Pen, road: Road) -> Road:
     """Add parking: strips that zebras, doors, junctions and drawn breaks interrupt."""
     rng, strips = pen.rng, []
     first = road.mouth + 9.0 if road.mouth else 12.0
@@ -159,7 +148,7 @@ def _with_strips(pen: _Pen, road: Road) -> Road:
     return replace(road, strips=tuple(strips))
 
 
-def _arm_axis(pen: _Pen, heading: float, clear: float) -> np.ndarray:
+def _arm_axis(pen: Pen, heading: float, clear: float) -> np.ndarray:
     """An axis from the origin outwards, straight for `clear` metres, afterwards sometimes bending."""
     if not pen("layout.bent_arms"):
         return turned(np.array([(0.0, 0.0), (HALF_LENGTH, 0.0)]), heading)
@@ -168,7 +157,7 @@ def _arm_axis(pen: _Pen, heading: float, clear: float) -> np.ndarray:
     return turned(winding(pen.rng, HALF_LENGTH, [(clear, extent, angle)]), heading)
 
 
-def _junction(pen: _Pen, kind: str, corner: float) -> Layout:
+def _junction(pen: Pen, kind: str, corner: float) -> Layout:
     """A crossing of two roads, or a side road that ends at a main one."""
     rng = pen.rng
     base, angle = float(rng.uniform(-np.pi, np.pi)), np.radians(float(pen("layout.crossing_angle")))
@@ -206,7 +195,7 @@ def _mouth(arm: Road, area: shapely.Geometry) -> float:
     raise ValueError("layout: two arms of a junction run side by side; draw layout.crossing_angle nearer to 90 degrees")
 
 
-def _roundabout(pen: _Pen, corner: float) -> Layout:
+def _roundabout(pen: Pen, corner: float) -> Layout:
     rng, count = pen.rng, int(pen("layout.roundabout_arms"))
     ring, width = float(pen("layout.roundabout_radius")), float(pen("layout.roundabout_lane"))
     spread = rng.uniform(-1, 1, count) * 0.3 * np.pi / count

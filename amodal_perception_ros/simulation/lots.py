@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import shapely
 from shapely import Polygon
 
 from amodal_perception_ros.simulation.curves import rounded
+from amodal_perception_ros.simulation.pen import Pen
 from amodal_perception_ros.simulation.roads import Road
 from amodal_perception_ros.simulation.ways import ParkingPlace, Path, Route, Stop, Walk
 
@@ -164,7 +163,7 @@ def bay_edges(length: float) -> np.ndarray:
     return first + BAY_WIDTH * np.arange(count)
 
 
-def draw_lot(pen: Callable[[str], Any], road: Road, side: int) -> Lot:
+def draw_lot(pen: Pen, road: Road, side: int) -> Lot:
     """Draw a lot beside the middle of a straight road, from the section `layout`."""
     length, aisles = float(pen("layout.lot_length")), int(pen("layout.lot_aisles"))
     start = road.length / 2 + side * length / 2

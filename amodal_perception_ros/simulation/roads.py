@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -12,9 +11,6 @@ import shapely
 from shapely import Polygon
 
 from amodal_perception_ros.simulation.ways import Path
-
-Draw = Callable[[str], float]
-"""Draws an entry of the distributions."""
 
 BAY = {"along": 6.2, "across": 2.65, "long": 14.0}
 """Length along the road of one parking place by the kind of strip [m]."""

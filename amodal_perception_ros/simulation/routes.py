@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from amodal_perception_ros.simulation.curves import arc, join, turn_between
-from amodal_perception_ros.simulation.distributions import Distributions
 from amodal_perception_ros.simulation.layouts import Layout
+from amodal_perception_ros.simulation.pen import Pen
 from amodal_perception_ros.simulation.roads import Lane, Road
 from amodal_perception_ros.simulation.ways import Path, Route, Signal, Stop
 
@@ -19,12 +19,12 @@ MAIN, SIDE, ACROSS_MAIN, ACROSS_SIDE = range(4)
 """Signal groups: vehicles of the main and of the side road, people across the main and across the side road."""
 
 
-def draw_signals(rng: np.random.Generator, entries: Distributions) -> tuple[Signal, ...]:
+def draw_signals(pen: Pen) -> tuple[Signal, ...]:
     """Return the signal groups of a crossing in the order above, with 2 s of red for all between them."""
-    main, side = float(entries.draw(rng, "street.green_main")), float(entries.draw(rng, "street.green_side"))
+    main, side = float(pen("street.green_main")), float(pen("street.green_side"))
     yellow, clearance = 3.0, 2.0
     period = main + side + 2 * (yellow + clearance)
-    offset = float(rng.uniform(0, period))
+    offset = float(pen.rng.uniform(0, period))
     other = offset + main + yellow + clearance
     return (
         Signal(period, offset, main, yellow),

@@ -16,6 +16,7 @@ from amodal_perception_ros.simulation.ground import GRASS, SIDEWALK_HEIGHT, Plan
 from amodal_perception_ros.simulation.layouts import Layout, draw_layout
 from amodal_perception_ros.simulation.markings import draw_markings
 from amodal_perception_ros.simulation.meshes import Kind, Material, Model
+from amodal_perception_ros.simulation.pen import Pen
 from amodal_perception_ros.simulation.roadside import furnish_roads, stand_on_sidewalks
 from amodal_perception_ros.simulation.routes import draw_signals, lay_routes
 from amodal_perception_ros.simulation.signal_heads import SignalHead, build_signal_heads
@@ -74,7 +75,7 @@ def build_town(config: SequenceConfig) -> Town:
 
 def _lay_ways(config: SequenceConfig, layout: Layout, plan: Plan) -> Ways:
     routes, ego_routes = lay_routes(layout)
-    signals = draw_signals(config.stream(20), config.distributions) if layout.signalled else ()
+    signals = draw_signals(Pen(config.distributions, config.stream(20), layout.zone)) if layout.signalled else ()
     return Ways(routes, ego_routes, signals, (), lay_walks(layout, plan), lay_crossings(layout, plan))
 
 
