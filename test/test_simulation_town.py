@@ -270,6 +270,16 @@ def test_impossible_distributions_are_named(entry: str, value: float, kind: str)
         build_town(config)
 
 
+@pytest.mark.parametrize(
+    ("entry", "kind"), [("layout.kind", "random"), ("street.parking", "straight"), ("town.kerb_prop", "curve")]
+)
+def test_unknown_names_in_distributions_are_named(entry: str, kind: str) -> None:
+    section, name = entry.split(".")
+    config = SequenceConfig(seed=1, layout=kind, overrides={section: {name: {"choice": {"castle": 1}}}})
+    with pytest.raises(ValueError, match=f"'{entry}' gave 'castle'; there are"):
+        build_town(config)
+
+
 @pytest.mark.parametrize("which", [0, 1])
 @pytest.mark.parametrize("kind", LAYOUTS)
 def test_towns_can_be_built_at_the_limits(kind: str, which: int) -> None:

@@ -77,6 +77,21 @@ def build_frontages(builder: TownBuilder) -> None:
                 s += width + (float(builder.rng.uniform(2, 6)) if builder.draw("town.passage") else 0.05)
 
 
+def build_ring_frontages(builder: TownBuilder) -> None:
+    """Put houses around a roundabout, between its arms."""
+    layout, rng = builder.layout, builder.rng
+    radius = layout.ring + layout.ring_width / 2 + max(max(road.sidewalk) for road in layout.roads)
+    angle = 0.0
+    while layout.ring and angle < 2 * np.pi:
+        family = str(builder.draw(FAMILIES[layout.zone]))
+        wide, deep, tall = builder.draw_building(family, float(builder.draw("town.plot_width")))
+        back = 0.125 * wide**2 / radius + float(rng.uniform(0.3, 2.0))
+        outward = np.array([np.cos(angle), np.sin(angle)])
+        if builder.put_building(family, (radius + back + deep / 2) * outward, (wide, deep), angle - np.pi / 2, tall):
+            angle += 0.5 * wide / radius
+        angle += 0.12
+
+
 def _house(builder: TownBuilder, plot: Plot, setback: float, family: str | None = None) -> bool:
     """Put a building on the plot, farther back or smaller where that does not fit (at corners, in bends)."""
     zone = builder.layout.zone

@@ -53,7 +53,7 @@ class Plan:
 def plan_ground(layout: Layout) -> Plan:
     """Return the areas of a layout."""
     planted = [island for lot in layout.lots for island in lot.island_areas]
-    paved = []
+    paved: list[Polygon] = []
     for lot in layout.lots:
         (planted if lot.green else paved).extend(lot.medians)
     paved_islands = shapely.union_all(paved)

@@ -70,8 +70,7 @@ class Layout:
 
 def draw_layout(config: SequenceConfig, rng: np.random.Generator) -> Layout:
     """Return the plan of a sequence's town, from the sections `layout` and `street` of the distributions."""
-    draw = config.distributions.draw
-    kind = str(draw(rng, "layout.kind")) if config.layout == "random" else config.layout
+    kind = str(Pen(config.distributions, rng, "")("layout.kind")) if config.layout == "random" else config.layout
     zone = kind if kind in ("suburban", "industrial") else "town"
     pen = Pen(config.distributions, rng, zone)
     corner = float(pen("street.corner_radius"))

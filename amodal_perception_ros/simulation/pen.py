@@ -6,7 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from amodal_perception_ros.simulation.config import LAYOUTS
 from amodal_perception_ros.simulation.distributions import Distributions
+from amodal_perception_ros.simulation.props import PROPS
 
 LIMITS: dict[str, tuple[float, float]] = {
     "layout.crossing_angle": (50, 130),
@@ -44,6 +46,20 @@ LIMITS: dict[str, tuple[float, float]] = {
 """Lowest and highest values that work."""
 
 
+_ENCLOSURES = ("hedge", "fence", "wall")
+CHOICES: dict[str, tuple[str, ...]] = {
+    "layout.kind": LAYOUTS,
+    "street.parking": ("none", "along", "across", "long"),
+    "town.plot": ("house", "park", "yard", *_ENCLOSURES),
+    "town.garden_front": ("open", *_ENCLOSURES),
+    "town.yard_front": ("open", *_ENCLOSURES),
+    "town.kerb_prop": ("bush", *PROPS),
+    "town.yard_prop": tuple(PROPS),
+    "town.strip_prop_kind": tuple(PROPS),
+}
+"""Names that entries may give."""
+
+
 class Pen:
     """Draws for one zone: the entry `name_zone` where there is one, else `name`."""
 
@@ -54,7 +70,7 @@ class Pen:
         """Return a value of an entry.
 
         Raises:
-            ValueError: the value is outside `LIMITS`.
+            ValueError: the value is outside `LIMITS` or not among `CHOICES`.
         """
         special = f"{entry}_{self.zone}"
         name = special if special in self.entries else entry
@@ -62,4 +78,6 @@ class Pen:
         low, high = LIMITS.get(entry, (-np.inf, np.inf))
         if entry in LIMITS and not low <= value <= high:
             raise ValueError(f"distributions: '{name}' gave {value:g}; a town needs {low:g} to {high:g}")
+        if entry in CHOICES and value not in CHOICES[entry]:
+            raise ValueError(f"distributions: '{name}' gave '{value}'; there are {', '.join(CHOICES[entry])}")
         return value

@@ -11,7 +11,7 @@ from shapely import LineString, Point
 from amodal_perception_ros.simulation.builder import Footprint, TownBuilder
 from amodal_perception_ros.simulation.config import SequenceConfig
 from amodal_perception_ros.simulation.footways import lay_crossings, lay_parking, lay_walks
-from amodal_perception_ros.simulation.frontages import build_backdrop, build_frontages, build_lots
+from amodal_perception_ros.simulation.frontages import build_backdrop, build_frontages, build_lots, build_ring_frontages
 from amodal_perception_ros.simulation.ground import GRASS, SIDEWALK_HEIGHT, Plan, draw_plan, plan_ground
 from amodal_perception_ros.simulation.layouts import Layout, draw_layout
 from amodal_perception_ros.simulation.markings import draw_markings
@@ -64,6 +64,7 @@ def build_town(config: SequenceConfig) -> Town:
     heads = build_signal_heads(builder)
     furnish_roads(builder)
     build_lots(builder)
+    build_ring_frontages(builder)
     build_frontages(builder)
     build_backdrop(builder)
     stand_on_sidewalks(builder)
