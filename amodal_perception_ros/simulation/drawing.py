@@ -41,8 +41,8 @@ def in_sight(view: View | TopView, items: Sequence[Item]) -> list[Item]:
         return []
     clip = np.stack([item.corners for item in items]) @ view.projection.T
     w = clip[..., 3:]
-    outside = np.concatenate([clip[..., :3] > w, clip[..., :3] < -w], -1).all(1).any(1)
-    return [items[k] for k in np.flatnonzero(~outside)]
+    outside = np.any(np.all(np.concatenate([clip[..., :3] > w, clip[..., :3] < -w], -1), axis=1), axis=1)
+    return [item for item, out in zip(items, outside) if not out]
 
 
 class SceneRenderer(Protocol):
