@@ -181,7 +181,7 @@ def test_drawn_looks_keep_the_truth_within_a_pixel(seed):
     assert abs(look.colour_fringe) <= 0.0006
     assert 1 <= look.jpeg_quality <= 100
     assert 0 <= look.metering <= 1
-    assert look.headroom > 1
+    assert look.headroom >= 1
 
 
 def test_every_setting_of_a_look_is_drawn():

@@ -48,7 +48,7 @@ vec3 sky(vec3 d) {
   float edge = 0.82 - 0.6 * clouds;
   float cover = smoothstep(edge, edge + 0.16, n) * smoothstep(0.0, 0.1, clouds);
   float lit = clamp(0.55 + 2.2 * (n - toward) - 0.8 * (n - edge) * (1.0 - 0.7 * clouds), 0.0, 1.0);
-  vec3 cloud = ambient * (0.75 + 0.5 * lit) + sun_color * (0.08 + 0.3 * lit * lit);
+  vec3 cloud = ambient * (0.85 + 0.85 * lit) + sun_color * (0.08 + 0.3 * lit * lit);
   cloud = mix(cloud, horizon, clamp(1.0 - z * 3.0, 0.0, 0.8));
   return mix(c, cloud, cover * clamp(z * 10.0, 0.0, 1.0));
 }
