@@ -39,6 +39,10 @@ class Fleet:
     riders: dict[str, list[tuple[Model, ...]]]
     distributions: Distributions
 
+    def widest(self, kinds: Sequence[str]) -> float:
+        """Width of the broadest vehicle of some kinds [m]."""
+        return max(float(model.high[1] - model.low[1]) for kind in kinds for model in self.vehicles[kind])
+
     def parked(self, rng: np.random.Generator, kind: str) -> Look:
         """Draw a vehicle without a rider."""
         models = self.vehicles[kind]

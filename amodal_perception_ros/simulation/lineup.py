@@ -33,7 +33,7 @@ def kinds(corridors: Corridors, route: int) -> list[str]:
     own = corridors.routes[route]
     if own.bicycles:
         return ["bike"]
-    wide = ["truck", "bus"] if own.width >= 2.9 else []
+    wide = ["truck", "bus"] if own.width >= 3.0 else []
     lanes = any(other.bicycles for other in corridors.routes)
     return ["car", "motorcycle", *wide, *([] if lanes else ["bike"])]
 

@@ -9,7 +9,8 @@ from scipy.spatial import cKDTree
 
 from amodal_perception_ros.simulation.boxes import outline, overlap
 from amodal_perception_ros.simulation.corridors import Corridors
-from amodal_perception_ros.simulation.fleet import Look
+from amodal_perception_ros.simulation.fleet import Fleet, Look
+from amodal_perception_ros.simulation.lineup import kinds
 from amodal_perception_ros.simulation.things import Gap, Population
 from amodal_perception_ros.simulation.town import Town
 from amodal_perception_ros.simulation.ways import ParkingPlace, Walk
@@ -50,9 +51,8 @@ class _Parking:
     def __init__(self, population: Population, corridors: Corridors, ego_route: int) -> None:
         self.population = population
         self._ego = cKDTree(corridors.points[ego_route, : corridors.count[ego_route]])
-        cars, reach = _lanes(corridors, bicycles=False)
-        bicycles, narrow = _lanes(corridors, bicycles=True)
-        self._cars, self._lanes = cars, ((cars, reach), (bicycles, narrow))
+        self._lanes = [_lanes(corridors, population.fleet, bicycles) for bicycles in (False, True)]
+        self._cars = self._lanes[0][0]
         self._obstacles = _obstacles(population.town)
         self._boxes = np.zeros((0, 5))
 
@@ -163,13 +163,16 @@ class _Parking:
         self._add(look, box, float(self.population.town.ground_height(box[:2])))
 
 
-def _lanes(corridors: Corridors, bicycles: bool) -> tuple[cKDTree, np.ndarray]:
+def _lanes(corridors: Corridors, fleet: Fleet, bicycles: bool) -> tuple[cKDTree, np.ndarray]:
     """Return the samples of all lanes for bicycles, or for cars, and how far vehicles there reach to each side [m]."""
-    own = [k for k, route in enumerate(corridors.routes) if route.bicycles == bicycles]
-    points = [np.full((1, 2), 1e6), *(corridors.points[k, : corridors.count[k]] for k in own)]
-    bend = np.concatenate([np.zeros(1), *(corridors.curvature[k, : corridors.count[k]] for k in own)])
-    # The corners of a bus of 12 m, whose axles are on the line and 6.6 m apart, swing out by (6^2 - 3.3^2) / 2 r.
-    return cKDTree(np.concatenate(points)), np.full(len(bend), 0.5) if bicycles else 1.35 + 12.5 * bend
+    points, reach = [np.full((1, 2), 1e6)], [np.zeros(1)]
+    for k, count in enumerate(corridors.count):
+        if corridors.routes[k].bicycles == bicycles:
+            points.append(corridors.points[k, :count])
+            # The corners of a bus of 12 m, whose axles are on the line and 6.6 m apart, swing out (6^2 - 3.3^2) / 2 r.
+            swing = 0.0 if bicycles else 12.5
+            reach.append(fleet.widest(kinds(corridors, k)) / 2 + 0.12 + swing * corridors.curvature[k, :count])
+    return cKDTree(np.concatenate(points)), np.concatenate(reach)
 
 
 def _obstacles(town: Town) -> cKDTree:

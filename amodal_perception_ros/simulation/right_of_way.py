@@ -28,6 +28,9 @@ WAITING_ROOM = 6.0
 PATIENCE = 10.0
 _MARGIN = 0.6
 
+_LINE = 25.0
+"""A line belongs to the block that begins within this distance behind it [m]."""
+
 
 @dataclass(frozen=True)
 class Span:
@@ -184,7 +187,8 @@ def _signal_lines(corridors: Corridors) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _half(corridors: Corridors, route: int) -> float:
-    return 0.5 if corridors.routes[route].bicycles else 1.3
+    """Half the width of the broadest vehicles on a route."""
+    return 0.5 if corridors.routes[route].bicycles else min(1.3, corridors.routes[route].width / 2 - 0.2)
 
 
 def _spans(corridors: Corridors) -> list[list[Span]]:
@@ -210,7 +214,7 @@ def _zones(corridors: Corridors, a: int, b: int) -> list[tuple[tuple[float, floa
     near &= np.isfinite(along) & (s >= 0) & (s <= corridors.length[a])
     near &= corridors.closed[b] | ((along >= 0) & (along <= corridors.length[b]))
     joint = near & (np.abs(aside) < 0.8) & (np.cos(turn) > 0.97)
-    conflict = near & ~joint & ((np.abs(np.sin(turn)) > 0.17) | (np.cos(turn) < 0))
+    conflict = near & ~joint & (np.abs(np.sin(turn)) > 0.17)
     out = []
     for run in _runs(near, bool(corridors.closed[a])):
         if not conflict[run].any():
@@ -249,7 +253,8 @@ def _blocks(corridors: Corridors, k: int, spans: list[Span]) -> list[Block]:
             groups[-1].append(span)
         else:
             groups.append([span])
-    blocks = [_block(corridors, k, group) for group in groups]
+    ends = [-np.inf] + [max(span.end for span in group) for group in groups]
+    blocks = [_block(corridors, k, group, before) for group, before in zip(groups, ends)]
     for stop in corridors.routes[k].stops:
         inside = any(b.line <= stop.s <= b.end for b in blocks)
         if stop.signal is None and stop.clear > 0 and not inside:
@@ -257,13 +262,15 @@ def _blocks(corridors: Corridors, k: int, spans: list[Span]) -> list[Block]:
     return blocks
 
 
-def _block(corridors: Corridors, k: int, spans: list[Span]) -> Block:
+def _block(corridors: Corridors, k: int, spans: list[Span], left: float) -> Block:
+    """Return a block of a route; the one before it ends at `left`."""
     start, end = spans[0].start, max(span.end for span in spans)
-    before: list[Stop] = [stop for stop in corridors.routes[k].stops if start - 25 <= stop.s <= start + _MARGIN]
-    within = [stop for stop in corridors.routes[k].stops if start - 25 <= stop.s <= end and stop.signal is None]
+    stops = [stop for stop in corridors.routes[k].stops if max(left, start - _LINE) <= stop.s]
+    before: list[Stop] = [stop for stop in stops if stop.s <= start + _MARGIN]
     line = min(before[-1].s, start) if before else start
     ends = corridors.sample(np.array([k, k]), np.array([start, end]))
     turn = corridors.heading[k, ends[1]] - corridors.heading[k, ends[0]]
     turning = abs((turn + np.pi) % (2 * np.pi) - np.pi) > 0.6
+    gives_way = any(stop.signal is None and stop.s <= end for stop in stops)
     clear = before[-1].clear if before and before[-1].signal is None else 0.0
-    return Block(line, tuple(spans), start, end, 2 if within else 1 if turning else 0, clear)
+    return Block(line, tuple(spans), start, end, 2 if gives_way else 1 if turning else 0, clear)
