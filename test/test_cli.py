@@ -4,6 +4,7 @@ import sys
 import pytest
 
 from amodal_perception_ros.cli import build_parser, main
+from amodal_perception_ros.datasets.bag import open_bag
 
 COMMANDS = ("simulate", "bag", "train", "evaluate", "run", "bench", "export", "view")
 
@@ -60,6 +61,32 @@ def test_wrong_input_is_one_line_and_2(arguments, names, tmp_path, capsys):
     assert names in error[0]
 
 
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        (["--size", "5x5"], "SequenceConfig.width = 5"),
+        (["--seed", "-1"], "SequenceConfig.seed = -1"),
+        (["--rate", "inf"], "SequenceConfig.rate_hz = inf"),
+        (["--supersample", "9"], "SequenceConfig.supersample = 9"),
+        (["--weather", "hail"], "SequenceConfig.weather = 'hail'"),
+        (["--layout", "maze"], "SequenceConfig.layout = 'maze'"),
+        (["--renderer", "magic"], "SequenceConfig.renderer = 'magic'"),
+        (["--distributions", "{folder}/none.yaml"], "none.yaml: cannot be read"),
+        (["--distributions", "{folder}/fov.yaml"], "rig.fov = 180 degrees"),
+        (["--distributions", "{folder}/unknown.yaml"], "no entry 'rig.wheels'"),
+    ],
+)
+def test_impossible_simulations_are_one_line_and_2(setting, message, tmp_path, capsys):
+    (tmp_path / "fov.yaml").write_text("rig: {fov: 180}")
+    (tmp_path / "unknown.yaml").write_text("rig: {wheels: 3}")
+    filled = [part.format(folder=tmp_path) for part in setting]
+    assert main(["simulate", "--out", str(tmp_path / "data"), "--sequences", "1", "--frames", "1", *filled]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("amodal: ")
+    assert message in line
+    assert not (tmp_path / "data").exists()
+
+
 def test_a_data_set_from_simulation_to_report(tmp_path, capsys):
     """simulate -> bag and view, through the command line, at a tiny size."""
     data, recording = tmp_path / "data", tmp_path / "drive.mcap"
@@ -68,6 +95,11 @@ def test_a_data_set_from_simulation_to_report(tmp_path, capsys):
     assert "person" in capsys.readouterr().out
     assert main(["bag", "--data", str(data), "--out", str(recording)]) == 0
     assert recording.read_bytes().startswith(b"\x89MCAP")
+    carla = tmp_path / "carla.mcap"
+    assert main(["bag", "--data", str(data / "seq_000007"), "--out", str(carla), "--profile", "carla"]) == 0
+    with open_bag(recording) as ours, open_bag(carla) as bridge:
+        assert {"/imu/data", "/gnss/fix", "/lidar/points"} <= {topic.topic for topic in ours.topics}
+        assert {topic.count for topic in bridge.topics} == {2}
     assert main(["view", str(data), "--out", str(tmp_path / "view")]) == 0
     assert "<html" in (tmp_path / "view" / "report.html").read_text()
 
