@@ -25,6 +25,7 @@ LOW_RAY = 0.5
 
 GROUND = tuple(BY_NAME[name].id for name in ("road", "sidewalk", "terrain"))
 _OVERSAMPLE = 2
+_CAMERA_ROWS, _CAMERA_COLUMNS = 96, 512
 _AZIMUTHS, _RANGE_STEP = 1440, 0.2
 
 
@@ -104,10 +105,10 @@ class BevTruth:
         ground = layers[0][::_OVERSAMPLE, ::_OVERSAMPLE] // SEGMENT_FACTOR
         obstacle = np.where(_pooled(layers[2]) > 0, _pooled(layers[2]), _pooled(layers[1])) // SEGMENT_FACTOR
         amodal = np.where(obstacle > 0, 100, 0).astype(np.int8)
-        by_lidar = _reached(low, count, lidar_origin, lidar_points)
+        by_lidar = _reached(low, count, lidar_origin, lidar_points - lidar_origin)
         by_camera = np.zeros_like(by_lidar)
         for view, scene in zip(views, scenes):
-            by_camera |= _reached(low, count, view.odom_from_camera[:3, 3], _camera_points(view, scene))
+            by_camera |= _reached(low, count, view.odom_from_camera[:3, 3], _camera_rays(view, scene))
         evidence = np.full((count, count), Evidence.AMODAL_INFERRED, np.uint8)
         evidence[by_camera] = Evidence.CAMERA
         evidence[by_lidar] = Evidence.LIDAR
@@ -150,31 +151,32 @@ def _pooled(segments: np.ndarray) -> np.ndarray:
     return segments.reshape(n, _OVERSAMPLE, n, _OVERSAMPLE).max((1, 3))
 
 
-def _camera_points(view: View, scene: CameraScene, row_step: int = 2) -> np.ndarray:
-    """Surface points of a depth picture in odom (every second row)."""
-    depth = scene.depth[::row_step]
-    k = view.camera.intrinsics
-    u = (np.arange(depth.shape[1]) + 0.5 - k[0, 2]) / k[0, 0]
-    v = (np.arange(0, scene.depth.shape[0], row_step) + 0.5 - k[1, 2]) / k[1, 1]
-    known = np.isfinite(depth) & (depth < EXTENT)
-    rows, columns = np.nonzero(known)
-    z = depth[known].astype(np.float64)
-    points = np.stack([u[columns] * z, v[rows] * z, z], -1)
-    return points @ view.odom_from_camera[:3, :3].T + view.odom_from_camera[:3, 3]
+def _camera_rays(view: View, scene: CameraScene) -> np.ndarray:
+    """(n, 3) float32 vectors from the camera to the surface points of its depth picture, in odom's axes [m].
+
+    Every row and column is not needed: about `_CAMERA_ROWS` x `_CAMERA_COLUMNS` rays are taken.
+    """
+    height, width = scene.depth.shape
+    down, right = max(1, height // _CAMERA_ROWS), max(1, width // _CAMERA_COLUMNS)
+    depth, k = scene.depth[::down, ::right], view.camera.intrinsics
+    u = ((np.arange(0, width, right) + 0.5 - k[0, 2]) / k[0, 0]).astype(np.float32)
+    v = ((np.arange(0, height, down) + 0.5 - k[1, 2]) / k[1, 1]).astype(np.float32)
+    rows, columns = np.nonzero(depth < EXTENT)
+    z = depth[rows, columns]
+    return np.stack([u[columns] * z, v[rows] * z, z], -1) @ view.odom_from_camera[:3, :3].T.astype(np.float32)
 
 
-def _reached(low: np.ndarray, count: int, origin: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """Cells that the rays from an origin to surface points reach, through a polar grid around the origin."""
+def _reached(low: np.ndarray, count: int, origin: np.ndarray, rays: np.ndarray) -> np.ndarray:
+    """Cells that rays, vectors from an origin to surface points, reach, through a polar grid around the origin."""
     ranges = round(EXTENT / _RANGE_STEP)
     swept = np.zeros((_AZIMUTHS, ranges + 1), np.int32)
-    if len(points):
-        delta = points - origin
-        distance = np.hypot(delta[:, 0], delta[:, 1])
-        azimuth = ((np.arctan2(delta[:, 1], delta[:, 0]) / (2 * np.pi) + 0.5) * _AZIMUTHS).astype(np.int64) % _AZIMUTHS
-        drop = np.maximum(origin[2] - points[:, 2], 1e-3)
-        low_part = np.clip((origin[2] - LOW_RAY) / drop, 0, 1)
-        start = np.where(points[:, 2] < Z_MAX, distance * low_part, np.inf)
-        use = (points[:, 2] < Z_MAX) & (distance < EXTENT)
+    if len(rays):
+        rays = rays[rays[:, 2] < Z_MAX - origin[2]]
+        distance = np.hypot(rays[:, 0], rays[:, 1])
+        azimuth = _azimuth_bin(rays[:, 0], rays[:, 1])
+        low_part = np.clip((origin[2] - LOW_RAY) / np.maximum(-rays[:, 2], 1e-3), 0, 1)
+        start = distance * low_part
+        use = distance < EXTENT
         first = (start[use] / _RANGE_STEP).astype(np.int64)
         last = (distance[use] / _RANGE_STEP).astype(np.int64) + 1
         size = swept.size
@@ -184,7 +186,10 @@ def _reached(low: np.ndarray, count: int, origin: np.ndarray, points: np.ndarray
         )
         swept = np.cumsum(change.reshape(swept.shape), 1)
     centers = low[:, None] + (np.arange(count) + 0.5) * RESOLUTION - np.asarray(origin)[:2, None]
-    x, y = np.meshgrid(centers[0], centers[1])
-    bin_a = ((np.arctan2(y, x) / (2 * np.pi) + 0.5) * _AZIMUTHS).astype(np.int64) % _AZIMUTHS
+    x, y = np.meshgrid(*centers.astype(np.float32))
     bin_r = np.minimum((np.hypot(x, y) / _RANGE_STEP).astype(np.int64), ranges)
-    return swept[bin_a, bin_r] > 0
+    return swept[_azimuth_bin(x, y), bin_r] > 0
+
+
+def _azimuth_bin(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    return ((np.arctan2(y, x) / (2 * np.pi) + 0.5) * _AZIMUTHS).astype(np.int64) % _AZIMUTHS

@@ -41,7 +41,7 @@ class TruthRenderer:
             texture = c.texture((width, height), 2, dtype="f4")
             self._truth_frame = c.framebuffer([texture], c.depth_renderbuffer((width, height)))
         self._flow = FlowPass(self.graphics, width, height)
-        self._above_frame: moderngl.Framebuffer | None = None
+        self._above_frames: dict[int, moderngl.Framebuffer] = {}
 
     def release(self) -> None:
         """Free the GPU objects and the context."""
@@ -109,10 +109,10 @@ class TruthRenderer:
             Per layer (count, count) uint16 segment ids, rows along y, 0 where nothing is.
         """
         with self.context as c:
-            if self._above_frame is None or self._above_frame.width != count:
+            if count not in self._above_frames:
                 texture = c.texture((count, count), 2, dtype="f4")
-                self._above_frame = c.framebuffer([texture], c.depth_renderbuffer((count, count)))
-            frame, out = self._above_frame, []
+                self._above_frames[count] = c.framebuffer([texture], c.depth_renderbuffer((count, count)))
+            frame, out = self._above_frames[count], []
             frame.use()
             c.enable_only(moderngl.DEPTH_TEST)
             for items, band in zip(layers, bands):
@@ -121,7 +121,7 @@ class TruthRenderer:
                 frame.clear(0, 0, 0, 0, depth=1.0)
                 for item in in_sight(view, items):
                     self._draw_truth(item)
-                out.append(read_frame(frame, 2, "f4")[::-1, :, 0].astype(np.uint16))
+                out.append(read_frame(frame, 1, "f4")[::-1, :, 0].astype(np.uint16))
             return out
 
     def _begin_truth(self, view: View) -> None:
