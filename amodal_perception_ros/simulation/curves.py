@@ -11,7 +11,7 @@ def winding(rng: np.random.Generator, length: float, bends: Sequence[tuple[float
     """Return (n, 2) points 2 m apart of a curve from the origin that sets out along x.
 
     Args:
-        rng: turns the starting phase of nothing else than the sign of the bends.
+        rng: draws the signs of the bends.
         length: of the curve [m].
         bends: (start, length, angle) of each bend [m, m, rad > 0]; its sign is drawn, opposite to the last one's
             with probability 0.7. Curvature rises and falls smoothly (a squared sine) inside a bend.

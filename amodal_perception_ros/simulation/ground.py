@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import shapely
-from shapely import LineString, Point, Polygon
+from shapely import Point, Polygon
 
 from amodal_perception_ros.labels import BY_NAME
 from amodal_perception_ros.simulation.layouts import HALF_LENGTH, Layout
@@ -196,8 +196,3 @@ def ribbon(left: np.ndarray, right: np.ndarray, z: float) -> Part:
     """Return a flat band between two lines of (n, 2) points."""
     rows = np.stack([np.concatenate([line, np.full((len(line), 1), z)], 1) for line in (right, left)])
     return _skin(rows)
-
-
-def strip_along(line: np.ndarray, width: float) -> shapely.Geometry:
-    """Return the area within half of `width` of a line of (n, 2) points."""
-    return LineString(line).buffer(width / 2, cap_style="flat", join_style="mitre")
