@@ -210,7 +210,8 @@ def _zones(corridors: Corridors, a: int, b: int) -> list[tuple[tuple[float, floa
     tables = (corridors.along, corridors.aside, corridors.turn)
     along, aside, turn = (table[b, a, :count].astype(float) for table in tables)
     s = (np.arange(count) - corridors.lead[a]) * corridors.step[a]
-    near = np.abs(aside) < _half(corridors, a) + _half(corridors, b) + 0.2
+    reach = _half(corridors, a) + _half(corridors, b) + 0.2
+    near = np.abs(aside) < reach
     near &= np.isfinite(along) & (s >= 0) & (s <= corridors.length[a])
     near &= corridors.closed[b] | ((along >= 0) & (along <= corridors.length[b]))
     joint = near & (np.abs(aside) < 0.8) & (np.cos(turn) > 0.97)
@@ -232,7 +233,9 @@ def _zones(corridors: Corridors, a: int, b: int) -> list[tuple[tuple[float, floa
             on_b = on_b[0] + (on_b - on_b[0] + length / 2) % length - length / 2
         begin = s[part[0]]
         end = begin + (last - first) * corridors.step[a]
-        out.append(((begin - _MARGIN, end + _MARGIN), (on_b.min() - _MARGIN, on_b.max() + _MARGIN)))
+        # Across b the route takes up its own breadth of it.
+        wide = reach * np.abs(np.sin(turn[part])) + _MARGIN
+        out.append(((begin - _MARGIN, end + _MARGIN), ((on_b - wide).min(), (on_b + wide).max())))
     return out
 
 

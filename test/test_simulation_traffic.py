@@ -1,0 +1,322 @@
+"""Vehicles on hand-made ways and in whole towns keep their distance, their lane and the rules, and never touch."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from amodal_perception_ros.simulation.boxes import overlap, overlapping_pairs, widened
+from amodal_perception_ros.simulation.config import LAYOUTS, SequenceConfig
+from amodal_perception_ros.simulation.corridors import Corridors
+from amodal_perception_ros.simulation.departures import SIGHT, Departures
+from amodal_perception_ros.simulation.drivers import ACCELERATION, EMERGENCY, Drivers, accelerate, brake, look
+from amodal_perception_ros.simulation.driving import Driving, People
+from amodal_perception_ros.simulation.lineup import EGO_LENGTH, EGO_WIDTH, Vehicle
+from amodal_perception_ros.simulation.right_of_way import RightOfWay
+from amodal_perception_ros.simulation.things import PERSON, RIDER
+from amodal_perception_ros.simulation.town import build_town
+from amodal_perception_ros.simulation.traffic import AWAY, build_traffic
+from amodal_perception_ros.simulation.ways import Path, Route, Signal, Stop, Ways
+
+DT = 0.1
+
+
+def line(start, end, **kind):
+    points = np.linspace(start, end, 2 + int(np.hypot(*np.subtract(end, start)) / 2))
+    return Route(Path(points), **{"width": 3.4, "speed": 13.9, **kind})
+
+
+def ring(radius, **kind):
+    angle = np.linspace(0, 2 * np.pi, 121)
+    points = radius * np.stack([np.cos(angle), np.sin(angle)], -1)
+    return Route(Path(points), **{"width": 3.4, "speed": 13.9, "closed": True, **kind})
+
+
+def driver(route, s, speed=8.0, desired=12.0, length=4.6):
+    return {"route": route, "s": s, "speed": speed, "desired": desired, "length": length, "width": 1.9,
+            "wheelbase": 0.6 * length, "offset": 0.0, "sway": 0.0, "phase": 0.0, "present": True}  # fmt: skip
+
+
+def drive(ways, rows, seconds, people=None):
+    """Let drivers go on ways that nobody leaves; return s, speed and boxes at every step."""
+    corridors = Corridors(ways.routes)
+    driving = Driving(corridors, Drivers.collect(rows), RightOfWay(corridors, ways))
+    out = []
+    for k in range(int(seconds / DT)):
+        d = driving.drivers
+        out.append((d.s.copy(), d.speed.copy(), d.boxes(corridors)))
+        way = corridors.length[d.route] - d.s - d.length / 2
+        driving.step(k * DT, DT, people, np.where(corridors.closed[d.route], np.inf, way))
+    s, speed, boxes = zip(*out)
+    return np.stack(s), np.stack(speed), np.stack(boxes)
+
+
+def touching(boxes, tolerance=0.0):
+    narrow = widened(boxes, -tolerance, -tolerance)
+    pairs = overlapping_pairs(narrow, narrow)
+    return pairs[pairs[:, 0] < pairs[:, 1]]
+
+
+def test_rectangles_overlap():
+    here = np.array([0, 0, 0, 4, 2.0])
+    assert overlap(here, np.array([3.9, 0, 0, 4, 2.0]))
+    assert not overlap(here, np.array([4.1, 0, 0, 4, 2.0]))
+    # The corner of a square of 2 m turned by 45 degrees reaches sqrt(2) m.
+    assert overlap(here, np.array([3.3, 0, np.pi / 4, 2, 2.0]))
+    assert not overlap(here, np.array([3.0, 2.0, np.pi / 4, 2, 2.0]))
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 10_000))
+def test_rectangles_overlap_where_a_point_of_one_lies_in_the_other(seed):
+    rng = np.random.default_rng(seed)
+    a, b = np.column_stack([rng.uniform(-3, 3, (2, 2)), rng.uniform(-4, 4, 2), rng.uniform(0.5, 5, (2, 2))])
+    unit = np.stack(np.meshgrid(*[np.linspace(-0.5, 0.5, 81)] * 2), -1).reshape(-1, 2) * a[3:]
+    turn = np.array([[np.cos(a[2]), np.sin(a[2])], [-np.sin(a[2]), np.cos(a[2])]])
+    back = np.array([[np.cos(b[2]), -np.sin(b[2])], [np.sin(b[2]), np.cos(b[2])]])
+    local = np.abs((unit @ turn + a[:2] - b[:2]) @ back)
+    if (local < 0.5 * b[3:]).all(1).any():
+        assert overlap(a, b)
+    elif not (local < 0.5 * b[3:] + 0.15).all(1).any():
+        assert not overlap(a, b)
+
+
+def test_speed_limit_of_a_bend_is_that_of_its_radius():
+    corridors = Corridors((ring(20.0), line((0, 50), (100, 50))))
+    # 2 m/s^2 to the side on a radius of 20 m: sqrt(40) m/s.
+    np.testing.assert_allclose(corridors.limit[0, : corridors.count[0]], np.sqrt(40), rtol=0.03)
+    assert (corridors.limit[1, : corridors.count[1]] == 13.9).all()
+
+
+def test_a_route_continues_straight_on_and_a_ring_comes_round():
+    corridors = Corridors((line((0, 0), (100, 0)), ring(20.0)))
+    zero = np.zeros(1)
+    np.testing.assert_allclose(corridors.at(np.array([0]), np.array([-5.0]), zero)[0], (-5, 0), atol=1e-6)
+    np.testing.assert_allclose(corridors.at(np.array([0]), np.array([104.0]), zero + 1)[0], (104, 1), atol=1e-6)
+    length = corridors.length[1]
+    a, b = (corridors.at(np.array([1]), np.array([s]), zero) for s in (3.0, 3.0 + length))
+    np.testing.assert_allclose(a, b, atol=1e-6)
+    assert corridors.ahead(np.int64(1), np.float64(length - 2), np.float64(3.0)) == pytest.approx(5.0)
+
+
+def test_a_route_knows_where_others_run_along_it():
+    corridors = Corridors((line((0, 0), (100, 0)), line((50, -50), (50, 50)), line((0, 3), (100, 3))))
+    k = corridors.sample(np.array([1]), np.array([52.0]))[0]
+    assert corridors.along[0, 1, k] == pytest.approx(50, abs=0.3)
+    assert corridors.aside[0, 1, k] == pytest.approx(2, abs=0.3)
+    assert corridors.turn[0, 1, k] == pytest.approx(np.pi / 2)
+    assert corridors.aside[0, 2, corridors.sample(np.array([2]), np.array([30.0]))[0]] == pytest.approx(3, abs=1e-5)
+    assert np.isinf(corridors.along[0, 1, corridors.sample(np.array([1]), np.array([80.0]))[0]])
+
+
+def test_driver_model_at_known_points():
+    def value(v, wished, gap, leader):
+        return accelerate(np.array([v]), np.array([wished]), np.array([[gap]]), np.array([[leader]]))[0]
+
+    assert value(0.0, 10.0, np.inf, 0.0) == pytest.approx(1.6)
+    assert value(10.0, 10.0, np.inf, 0.0) == pytest.approx(0.0)
+    assert value(5.0, 10.0, np.inf, 0.0) == pytest.approx(1.6 * (1 - 1 / 16))
+    assert value(0.0, 10.0, 2.2, 0.0) == pytest.approx(0.0)
+    # Following at 10 m/s: the wished gap is 2.2 + 1.3 * 10 m, where the interaction cancels the acceleration.
+    assert value(10.0, 20.0, 15.2, 10.0) == pytest.approx(0.0)
+    assert value(20.0, 20.0, 1.0, 0.0) == -8.0
+    assert value(3.0, 0.0, np.inf, 0.0) == -2.2
+
+
+def test_a_column_stops_behind_who_stands():
+    ways = Ways((line((0, 0), (300, 0)),), (0,))
+    rows = [driver(0, 200, 0, 0)] + [driver(0, 150 - 25 * k, 12, 13 - k) for k in range(5)]
+    s, speed, _ = drive(ways, rows, 40)
+    gaps = s[:, :-1] - s[:, 1:] - 4.6
+    assert gaps.min() > 1.0
+    assert speed[-1].max() < 0.05
+    assert gaps[-1].max() < 4.0
+    assert np.diff(speed, axis=0).min() / DT > -4.0
+
+
+def test_drivers_see_whoever_is_in_their_corridor():
+    ways = Ways((line((0, 0), (300, 0)), line((0, -60), (300, 60))), (0,))
+    corridors = Corridors(ways.routes)
+    drivers = Drivers.collect([driver(0, 130), driver(1, corridors.length[1] / 2)])
+    # The other one crosses at (150, 0), 20 m ahead, turned by atan(0.4): its rear third is the nearest piece.
+    turn = np.arctan(0.4)
+    piece = 4.6 / 6 * np.cos(turn) + 1.9 / 2 * np.sin(turn)
+    assert look(corridors, drivers).gap[0].min() == pytest.approx(20 - 2.3 - 4.6 / 3 * np.cos(turn) - piece, abs=0.3)
+
+
+def test_nobody_runs_a_red_light_and_all_go_on_green():
+    signal = Signal(period=40, offset=12, green=20)
+    ways = Ways((line((0, 0), (300, 0), stops=(Stop(150.0, 0),)),), (0,), (signal,))
+    s, _, _ = drive(ways, [driver(0, 120 - 20 * k) for k in range(4)], 32)
+    over = s + 2.3 > 150
+    for k in range(len(s) - 1):
+        if (over[k + 1] & ~over[k]).any():
+            assert signal.state(k * DT) != "red"
+    assert not over[int(12 / DT)].any()
+    assert over[-1].all()
+
+
+def crossing(*kinds):
+    """Four approaches with a lane each; a kind is the keyword arguments of one."""
+    ends = [((-120, -1.7), (180, -1.7)), ((120, 1.7), (-180, 1.7)),
+            ((1.7, -120), (1.7, 180)), ((-1.7, 120), (-1.7, -180))]  # fmt: skip
+    return Ways(tuple(line(*end, **kind) for end, kind in zip(ends, kinds)), (0,))
+
+
+@settings(max_examples=5, deadline=None)
+@given(st.integers(0, 10_000))
+def test_a_crossing_without_signals_is_passed_by_all_and_nobody_touches(seed):
+    rng, rows = np.random.default_rng(seed), []
+    for route in range(4):
+        s = 100.0
+        for _ in range(3):
+            length = float(rng.choice([1.9, 4.6, 12.0]))
+            s -= length / 2 + float(rng.uniform(3, 14))
+            rows.append(driver(route, s, 4.0, float(rng.uniform(5, 13)), length))
+            s -= length / 2
+    s, speed, boxes = drive(crossing({}, {}, {}, {}), rows, 60)
+    assert max(len(touching(row)) for row in boxes) == 0
+    assert (s[-1] > 125).all(), "somebody waits for ever"
+    assert np.diff(speed, axis=0).max() / DT < ACCELERATION + 1e-6
+
+
+def test_who_gives_way_waits_for_the_others():
+    ways = crossing({}, {}, {"stops": (Stop(112.0, None, 8.0),)}, {})
+    rows = [driver(2, 70, 10, 10)] + [driver(0, 95 - 22 * k, 10, 10) for k in range(3)]
+    s, _, boxes = drive(ways, rows, 30)
+    enters = [int(np.argmax(s[:, k] + 2.3 > 116)) for k in range(4)]
+    assert enters[0] > max(enters[1:])
+    assert s[-1, 0] > 130
+    assert max(len(touching(row)) for row in boxes) == 0
+
+
+def test_nobody_enters_a_crossing_that_he_cannot_leave():
+    rows = [driver(0, 129, 0, 0), driver(0, 90, 8, 10), driver(2, 60, 8, 10)]
+    s, _, _ = drive(crossing({}, {}, {}, {}), rows, 25)
+    assert s[-1, 1] + 2.3 < 120, "stands in the crossing"
+    assert s[-1, 2] > 150
+
+
+def test_drivers_stop_for_people_on_the_lane_only_and_go_on_afterwards():
+    ways = Ways((line((0, 0), (300, 0)),), (0,))
+    times = np.arange(0, 40, 0.1)
+    crosses = np.stack([np.full(len(times), 60.0), np.clip(times - 15, 0, 8)], -1)
+    beside = np.tile([30.0, 2.2], (len(times), 1))
+    people = People(Corridors(ways.routes), np.stack([crosses, beside]), 10.0)
+    s, speed, _ = drive(ways, [driver(0, 10, 12, 12)], 35, people)
+    front = s[:, 0] + 2.3
+    assert 50 < front[int(15 / DT)] < 59.7
+    assert speed[: int(1.5 / DT), 0].min() > 7
+    assert s[-1, 0] > 100
+    assert np.diff(speed[:, 0]).min() / DT > -5
+
+
+def test_braking_needs_no_more_than_the_way_left():
+    assert brake(np.array([10.0]), np.array([25.0]))[0] == pytest.approx(-2.0)
+    assert np.isinf(brake(np.array([10.0]), np.array([np.inf])))[0]
+    assert brake(np.array([20.0]), np.array([1.5]))[0] == -EMERGENCY
+
+
+def test_traffic_leaves_and_comes_in_out_of_sight():
+    ways = Ways((line((-200, -1.7), (200, -1.7)), line((-100, 1.7), (100, 1.7), density=0.0)), (1,))
+    corridors = Corridors(ways.routes)
+    rows = [driver(1, 60, 8, 8)] + [driver(0, 40 + 40 * k, 8, 10) for k in range(8)]
+    driving = Driving(corridors, Drivers.collect(rows), RightOfWay(corridors, ways))
+    vehicles = [Vehicle("ego", ())] + [Vehicle("car", ())] * 8
+    departures = Departures(driving, vehicles, np.random.default_rng(0))
+    before, changes = driving.drivers.present.copy(), 0
+    for k in range(600):
+        departures.step(k * DT, DT, None)
+        departures.note()
+        after, now = driving.drivers.present.copy(), driving.drivers.boxes(corridors)
+        changed = before != after
+        assert (np.hypot(*(now[changed, :2] - now[0, :2]).T) > SIGHT - 1e-6).all()
+        assert len(touching(now[after])) == 0
+        changes, before = changes + int(changed.sum()), after
+    assert before[0]
+    assert driving.drivers.s[0] + EGO_LENGTH / 2 <= corridors.length[1]
+    assert changes > 8
+
+
+# Whole towns.
+
+
+@pytest.fixture(scope="module", params=LAYOUTS)
+def sequence(request):
+    config = SequenceConfig(seed=3, layout=request.param, frames=50)
+    town = build_town(config)
+    return config, town, build_traffic(config, town)
+
+
+def in_town(thing):
+    return thing.poses[:, 0] < AWAY / 2
+
+
+def rectangle(thing, row):
+    return (*thing.poses[row, [0, 1, 3]], *(thing.high - thing.low)[:2])
+
+
+def test_no_two_vehicles_of_a_town_touch(sequence):
+    _, _, traffic = sequence
+    vehicles = [thing for thing in traffic.things if thing.class_id not in (PERSON, RIDER)]
+    for row in range(len(traffic.times)):
+        boxes = [(*traffic.ego[row, [0, 1, 3]], EGO_LENGTH, EGO_WIDTH)]
+        boxes += [rectangle(thing, row) for thing in vehicles if in_town(thing)[row]]
+        assert len(touching(np.array(boxes), 0.04)) == 0, row
+
+
+def test_no_moving_vehicle_touches_people(sequence):
+    _, _, traffic = sequence
+    people = np.stack([thing.poses for thing in traffic.things if thing.class_id == PERSON])
+    moving = [thing for thing in traffic.things if thing.lights and thing.class_id != RIDER]
+    for row in range(len(traffic.times)):
+        boxes = [(*traffic.ego[row, [0, 1, 3]], EGO_LENGTH, EGO_WIDTH), *(rectangle(t, row) for t in moving)]
+        feet = np.column_stack([people[:, row, :2], np.zeros(len(people)), np.full((len(people), 2), 0.3)])
+        assert len(overlapping_pairs(np.array(boxes), feet)) == 0, row
+
+
+def test_trajectories_have_a_row_more_and_the_ego_vehicle_moves_smoothly(sequence):
+    config, _, traffic = sequence
+    rows = config.frames + 1
+    assert traffic.ego.shape == (rows, 4)
+    assert traffic.ego_speed.shape == traffic.times.shape == (rows,)
+    assert len({thing.track_id for thing in traffic.things}) == len(traffic.things)
+    for thing in traffic.things:
+        assert thing.poses.shape == (rows, 4)
+        assert thing.velocity.shape == (rows, 3)
+        assert thing.phase.shape == (rows,)
+        assert thing.phase.max() < len(thing.models)
+    assert np.abs(np.diff(traffic.ego[:, 3])).max() < 0.12
+    change = np.diff(traffic.ego_speed) * config.rate_hz
+    assert change.min() >= -EMERGENCY - 1e-6
+    assert change.max() <= ACCELERATION + 1e-6
+    way = np.hypot(*np.diff(traffic.ego[:, :2], axis=0).T) * config.rate_hz
+    np.testing.assert_allclose(way, 0.5 * (traffic.ego_speed[1:] + traffic.ego_speed[:-1]), atol=0.4, rtol=0.05)
+
+
+def test_moving_vehicles_stay_in_their_lanes(sequence):
+    _, town, traffic = sequence
+    for thing in traffic.things:
+        here = in_town(thing)
+        if thing.lights and here.any():
+            places = thing.poses[here][::10, :2]
+            off = np.stack([np.abs(r.path.local(places)[1]) - r.width / 2 for r in town.ways.routes])
+            assert off.min(0).max() < 0.3, thing.track_id
+
+
+def test_velocity_is_the_motion(sequence):
+    config, _, traffic = sequence
+    for thing in traffic.things:
+        both = in_town(thing)[1:] & in_town(thing)[:-1]
+        if thing.lights and both.any():
+            step = np.diff(thing.poses[:, :2], axis=0) * config.rate_hz
+            mean = 0.5 * (thing.velocity[1:, :2] + thing.velocity[:-1, :2])
+            assert np.hypot(*(step - mean)[both].T).max() < 0.8, thing.track_id
+
+
+def test_equal_settings_give_equal_traffic():
+    config = SequenceConfig(seed=4, layout="crossing", frames=5)
+    a, b = (build_traffic(config, build_town(config)) for _ in range(2))
+    assert (a.ego == b.ego).all()
+    assert [t.segment for t in a.things] == [t.segment for t in b.things]
+    assert all((x.poses == y.poses).all() and (x.palette == y.palette).all() for x, y in zip(a.things, b.things))
