@@ -13,6 +13,7 @@ from amodal_perception_ros.simulation import lamp_grid
 from amodal_perception_ros.simulation.camera_effects import Film, add_noise, scattered, tone_curve
 from amodal_perception_ros.simulation.camera_look import CameraLook, draw_camera_look
 from amodal_perception_ros.simulation.config import WEATHERS, SequenceConfig
+from amodal_perception_ros.simulation.contacts import contacts_of_outlines
 from amodal_perception_ros.simulation.drawing import Item
 from amodal_perception_ros.simulation.lights import lamps_around
 from amodal_perception_ros.simulation.meshes import Kind, Material, MeshBuilder, box, ellipsoid, ground_patch
@@ -252,7 +253,7 @@ def surface(part, kind=Kind.PLAIN, color=(0.5, 0.5, 0.5), roughness=0.9, slot=0,
     return Item(model, np.eye(4), np.full((4, 3), 0.5), look=look)
 
 
-def light_of(weather, items, lamps=(), height=1.5):
+def light_of(weather, items, lamps=(), contacts=(), height=1.5):
     """Radiance of a camera at the origin that looks along x, 160 x 120 px, focal length 100 px."""
     camera = Camera(
         "front", 160, 120, np.array([[100.0, 0, 80], [0, 100.0, 60], [0, 0, 1]]),
@@ -260,7 +261,8 @@ def light_of(weather, items, lamps=(), height=1.5):
     )  # fmt: skip
     renderer = Renderer(160, 120, 1, weather, [])
     try:
-        renderer.begin(np.zeros(3), items, np.zeros((0, 7)), np.array(lamps, float).reshape(-1, 8))
+        contacts, lamps = np.array(contacts, float).reshape(-1, 7), np.array(lamps, float).reshape(-1, 8)
+        renderer.begin(np.zeros(3), items, contacts, lamps)
         return renderer.light(View(camera, camera.base_from_camera))
     finally:
         renderer.release()
@@ -338,3 +340,16 @@ def test_clouds_change_the_sky_and_overcast_hides_the_sun():
     assert up.max() < 60
     other = light_of(replace(sun, clouds=0.7, cloud_place=(5.0, 9.0)), [])
     assert np.abs(up - other)[:40].mean() > 0.02
+
+
+def test_an_outline_shades_the_ground_along_its_edges_only():
+    """Four edges of a square of 4 m at (8, 0): the ground is darker at its front edge than 3 m before it."""
+    square = np.array([(6.0, -2.0), (10, -2), (10, 2), (6, 2)])
+    contacts = contacts_of_outlines([square])
+    assert contacts[:, :2].tolist() == [[8, -2], [10, 0], [8, 2], [6, 0]]
+    assert contacts[:, 4].tolist() == [2, 2, 2, 2]
+    assert contacts_of_outlines([]).shape == (0, 7)
+    overcast = replace(DAY, sun_color=(0.0, 0.0, 0.0), fog=0.0, wear=0.0)
+    share = light_of(overcast, [road()], contacts=contacts) / light_of(overcast, [road()])
+    assert share[60 + 25, 75:85].max() < 0.8
+    assert share[60 + 50, 75:85] == pytest.approx(1.0, abs=0.01)

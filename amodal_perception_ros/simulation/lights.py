@@ -10,7 +10,7 @@ from amodal_perception_ros.simulation.weather import Weather
 REACH = 95.0
 """Street lamps farther than this from the ego vehicle light nothing that is seen [m]."""
 
-STREET_LAMP, HEADLIGHT, TAIL_LIGHT = 34.0, 160.0, 2.5
+STREET_LAMP, HEADLIGHT, TAIL_LIGHT = 34.0, 120.0, 2.5
 """Powers; the colour of the light follows from them."""
 
 NEAREST = 10
