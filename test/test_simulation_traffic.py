@@ -5,17 +5,23 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from amodal_perception_ros.simulation.bikes import BIKE_SHAPES
 from amodal_perception_ros.simulation.boxes import overlap, overlapping_pairs, widened
+from amodal_perception_ros.simulation.buses import BUS_SHAPES
+from amodal_perception_ros.simulation.cars import CAR_SHAPES
 from amodal_perception_ros.simulation.config import LAYOUTS, SequenceConfig
 from amodal_perception_ros.simulation.corridors import Corridors
 from amodal_perception_ros.simulation.departures import SIGHT, Departures
+from amodal_perception_ros.simulation.distributions import Distributions
 from amodal_perception_ros.simulation.drivers import ACCELERATION, EMERGENCY, Drivers, accelerate, brake, look
 from amodal_perception_ros.simulation.driving import Driving, People
 from amodal_perception_ros.simulation.lineup import EGO_LENGTH, EGO_WIDTH, Vehicle
+from amodal_perception_ros.simulation.motorcycles import MOTORCYCLE_SHAPES
 from amodal_perception_ros.simulation.right_of_way import RightOfWay
 from amodal_perception_ros.simulation.things import PERSON, RIDER
 from amodal_perception_ros.simulation.town import build_town
 from amodal_perception_ros.simulation.traffic import AWAY, build_traffic
+from amodal_perception_ros.simulation.trucks import TRUCK_SHAPES
 from amodal_perception_ros.simulation.ways import Path, Route, Signal, Stop, Ways
 
 DT = 0.1
@@ -236,6 +242,17 @@ def test_traffic_leaves_and_comes_in_out_of_sight():
     assert before[0]
     assert driving.drivers.s[0] + EGO_LENGTH / 2 <= corridors.length[1]
     assert changes > 8
+
+
+@pytest.mark.parametrize(
+    ("kind", "shapes"),
+    [("car", CAR_SHAPES), ("truck", TRUCK_SHAPES), ("bus", BUS_SHAPES), ("bike", BIKE_SHAPES),
+     ("motorcycle", MOTORCYCLE_SHAPES)],
+)  # fmt: skip
+def test_every_shape_has_a_weight(kind, shapes):
+    weights = Distributions().weights(f"fleet.{kind}")
+    assert set(weights) == set(shapes)
+    assert len(shapes) >= 8
 
 
 # Whole towns.
