@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from ctypes import c_bool
 from dataclasses import asdict
 from multiprocessing import get_context
 from multiprocessing.queues import SimpleQueue
-from multiprocessing.synchronize import Event
 from pathlib import Path
 from threading import current_thread, main_thread
 from typing import Any
@@ -38,7 +38,7 @@ ALL = "all"
 
 _POLL_SECONDS = 0.5
 _LOG_SECONDS = 60.0
-_worker: tuple[SimpleQueue[int], Event] | None = None
+_worker: tuple[SimpleQueue[int], c_bool] | None = None
 """In a worker process: where it reports frames, and the sign to stop."""
 
 
@@ -181,7 +181,8 @@ def _run_workers(jobs: Sequence[_Job], workers: int, progress: _Progress) -> Ite
     """Yield the settings of every sequence once it is finished."""
     # Spawn, not fork: a rendering context does not survive a fork.
     context = get_context("spawn")
-    frames, stop = context.SimpleQueue(), context.Event()
+    # The sign to stop is a value without a lock: a worker that is killed cannot hold one for ever.
+    frames, stop = context.SimpleQueue(), context.Value(c_bool, False, lock=False)
     workers = min(workers, max(1, len(jobs)))
     with ProcessPoolExecutor(workers, context, _start_worker, (frames, stop)) as pool:
         pending = {pool.submit(_work, job) for job in jobs}
@@ -197,11 +198,11 @@ def _run_workers(jobs: Sequence[_Job], workers: int, progress: _Progress) -> Ite
             raise DatasetError(f"{where}: a simulator process died (out of memory, or no rendering context)") from error
         finally:
             # After an error or Ctrl-C: cancelling alone would let the pool finish what it has queued ahead.
-            stop.set()
+            stop.value = True
             pool.shutdown(cancel_futures=True)
 
 
-def _start_worker(frames: SimpleQueue[int], stop: Event) -> None:
+def _start_worker(frames: SimpleQueue[int], stop: c_bool) -> None:
     global _worker
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which sets `stop`.
     _worker = (frames, stop)
@@ -213,10 +214,10 @@ def _work(job: _Job) -> SequenceConfig:
 
     def count() -> None:
         frames.put(1)
-        if stop.is_set():
+        if stop.value:
             raise InterruptedError
 
-    if stop.is_set():
+    if stop.value:
         raise InterruptedError
     _write_sequence(job, count)
     return job[2]
