@@ -185,8 +185,8 @@ def _run_workers(jobs: Sequence[_Job], workers: int, progress: _Progress) -> Ite
     frames, stop = context.SimpleQueue(), context.Value(c_bool, False, lock=False)
     workers = min(workers, max(1, len(jobs)))
     with ProcessPoolExecutor(workers, context, _start_worker, (frames, stop)) as pool:
-        pending = {pool.submit(_work, job) for job in jobs}
         try:
+            pending = {pool.submit(_work, job) for job in jobs}
             while pending:
                 finished, pending = wait(pending, timeout=_POLL_SECONDS, return_when=FIRST_COMPLETED)
                 while not frames.empty():
