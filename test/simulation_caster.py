@@ -6,7 +6,7 @@ import numpy as np
 from embreex.mesh_construction import TriangleMesh
 from embreex.rtcore_scene import EmbreeScene
 
-from amodal_perception_ros.simulation.view import FAR
+from amodal_perception_ros.simulation.rendering.view import FAR
 
 
 @dataclass

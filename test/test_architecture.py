@@ -16,6 +16,9 @@ ROOMS = (
 )  # fmt: skip
 """From CONTRIBUTING.md: the data flows one way; a room imports itself and rooms before it in this list."""
 
+SIMULATOR = ("assets", "rendering", "town", "traffic", "sensing")
+"""Folders of the simulator in the order of their data flow; a module imports its own folder and those before it."""
+
 ROS_PACKAGES = {
     "rclpy", "sensor_msgs", "nav_msgs", "geometry_msgs", "std_msgs", "visualization_msgs", "diagnostic_msgs",
     "builtin_interfaces", "rosgraph_msgs", "tf2_msgs", "tf2_ros", "cv_bridge", "message_filters", "launch",
@@ -96,3 +99,15 @@ def test_the_simulator_does_without_torch():
     """Each of its processes would need 200 MB more."""
     program = f"import sys, {NAME}.simulation; sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", program], check=True, cwd=PACKAGE.parent)
+
+
+@pytest.mark.parametrize(
+    "path", sorted((PACKAGE / "simulation").glob("*/*.py")), ids=lambda p: str(p.relative_to(PACKAGE / "simulation"))
+)
+def test_folders_of_the_simulator_import_only_those_before_them(path):
+    allowed = SIMULATOR[: SIMULATOR.index(path.parent.name) + 1]
+    for name in imported(path):
+        parts = name.split(".")
+        if parts[:2] == [NAME, "simulation"] and len(parts) > 2 and parts[2] in SIMULATOR:
+            assert parts[2] in allowed, f"imports {name}"
+        assert not name.startswith(f"{NAME}.simulation.sequence"), "the sequence is built of the folders"

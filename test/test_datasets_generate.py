@@ -18,7 +18,7 @@ from amodal_perception_ros.datasets.amodal_synth_drive import DatasetError, read
 from amodal_perception_ros.datasets.generate import generate, read_overrides, sequence_configs
 from amodal_perception_ros.errors import InputError
 from amodal_perception_ros.simulation.config import LAYOUTS
-from amodal_perception_ros.simulation.rig import draw_rig
+from amodal_perception_ros.simulation.sensing.rig import draw_rig
 from amodal_perception_ros.simulation.weather import draw_weather
 
 SMALL = {"frames": 1, "seed": 40, "width": 64, "height": 32, "supersample": 1}

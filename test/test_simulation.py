@@ -15,8 +15,8 @@ from amodal_perception_ros.labels import BY_ID, THINGS
 from amodal_perception_ros.scene import Evidence
 from amodal_perception_ros.simulation import SequenceConfig, simulate
 from amodal_perception_ros.simulation.sequence import REACH, SequenceRunner
-from amodal_perception_ros.simulation.town import build_town
-from amodal_perception_ros.simulation.traffic import build_traffic
+from amodal_perception_ros.simulation.town.town import build_town
+from amodal_perception_ros.simulation.traffic.traffic import build_traffic
 
 CONFIG = SequenceConfig(seed=1, frames=2, rate_hz=2.0, width=192, height=108, supersample=1, layout="crossing")
 

@@ -9,16 +9,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from amodal_perception_ros.scene import Camera
-from amodal_perception_ros.simulation import lamp_grid
-from amodal_perception_ros.simulation.camera_effects import Film, add_noise, scattered, tone_curve
-from amodal_perception_ros.simulation.camera_look import CameraLook, draw_camera_look
+from amodal_perception_ros.simulation.assets.meshes import Kind, Material, MeshBuilder, box, ellipsoid, ground_patch
 from amodal_perception_ros.simulation.config import WEATHERS, SequenceConfig
-from amodal_perception_ros.simulation.contacts import contacts_of_outlines
-from amodal_perception_ros.simulation.drawing import Item
-from amodal_perception_ros.simulation.lights import lamps_around
-from amodal_perception_ros.simulation.meshes import Kind, Material, MeshBuilder, box, ellipsoid, ground_patch
-from amodal_perception_ros.simulation.renderer import Renderer
-from amodal_perception_ros.simulation.view import View, camera_pose
+from amodal_perception_ros.simulation.rendering import lamp_grid
+from amodal_perception_ros.simulation.rendering.camera_effects import Film, add_noise, scattered, tone_curve
+from amodal_perception_ros.simulation.rendering.camera_look import CameraLook, draw_camera_look
+from amodal_perception_ros.simulation.rendering.drawing import Item
+from amodal_perception_ros.simulation.rendering.renderer import Renderer
+from amodal_perception_ros.simulation.rendering.view import View, camera_pose
+from amodal_perception_ros.simulation.traffic.contacts import contacts_of_outlines
+from amodal_perception_ros.simulation.traffic.lights import lamps_around
 from amodal_perception_ros.simulation.weather import draw_weather, sunlight
 
 W, H = 200, 120

@@ -5,13 +5,13 @@ import pytest
 
 from amodal_perception_ros.scene import Camera
 from amodal_perception_ros.simulation import SequenceConfig
-from amodal_perception_ros.simulation.drawing import Item
-from amodal_perception_ros.simulation.inertial import GRAVITY, Datum, draw_datum, gnss_fixes, imu_readings
-from amodal_perception_ros.simulation.lidar import AZIMUTHS, Lidar, LidarSensor, draw_lidar, lidar_directions
-from amodal_perception_ros.simulation.meshes import Kind, Material, MeshBuilder, box, quad
-from amodal_perception_ros.simulation.rig import CAMERA_YAWS, draw_rig
-from amodal_perception_ros.simulation.truth_renderer import TruthRenderer
-from amodal_perception_ros.simulation.view import View, camera_pose
+from amodal_perception_ros.simulation.assets.meshes import Kind, Material, MeshBuilder, box, quad
+from amodal_perception_ros.simulation.rendering.drawing import Item
+from amodal_perception_ros.simulation.rendering.truth_renderer import TruthRenderer
+from amodal_perception_ros.simulation.rendering.view import View, camera_pose
+from amodal_perception_ros.simulation.sensing.inertial import GRAVITY, Datum, draw_datum, gnss_fixes, imu_readings
+from amodal_perception_ros.simulation.sensing.lidar import AZIMUTHS, Lidar, LidarSensor, draw_lidar, lidar_directions
+from amodal_perception_ros.simulation.sensing.rig import CAMERA_YAWS, draw_rig
 
 GREY = Material((0.5, 0.5, 0.5))
 IMU_ERRORS = ("gyro_noise", "gyro_bias", "accelerometer_noise", "accelerometer_bias", "orientation_noise")

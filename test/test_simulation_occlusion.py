@@ -6,17 +6,17 @@ import numpy as np
 import pytest
 
 from amodal_perception_ros.simulation.config import SequenceConfig
-from amodal_perception_ros.simulation.occlusion_design import Target, design_occlusion
-from amodal_perception_ros.simulation.occlusion_survey import (
+from amodal_perception_ros.simulation.rendering.raycasting import RayCaster
+from amodal_perception_ros.simulation.town.town import build_town
+from amodal_perception_ros.simulation.traffic.occlusion_design import Target, design_occlusion
+from amodal_perception_ros.simulation.traffic.occlusion_survey import (
     MIN_RAYS,
     RATIO_BINS,
     Histograms,
     Instant,
     OcclusionSurvey,
 )
-from amodal_perception_ros.simulation.raycasting import RayCaster
-from amodal_perception_ros.simulation.town import build_town
-from amodal_perception_ros.simulation.traffic import build_traffic
+from amodal_perception_ros.simulation.traffic.traffic import build_traffic
 
 
 def hits(*pairs):

@@ -8,9 +8,7 @@ from hypothesis.extra.numpy import arrays
 
 from amodal_perception_ros.occlusion import Layer, occlusion_order
 from amodal_perception_ros.scene import Camera
-from amodal_perception_ros.simulation.config import WEATHERS, SequenceConfig
-from amodal_perception_ros.simulation.drawing import Item
-from amodal_perception_ros.simulation.meshes import (
+from amodal_perception_ros.simulation.assets.meshes import (
     Kind,
     Material,
     MeshBuilder,
@@ -21,10 +19,12 @@ from amodal_perception_ros.simulation.meshes import (
     moved,
     rounded_box,
 )
-from amodal_perception_ros.simulation.raycasting import NOTHING, TOWN, RayCaster
-from amodal_perception_ros.simulation.renderer import Renderer
-from amodal_perception_ros.simulation.truth import camera_truth
-from amodal_perception_ros.simulation.view import View, camera_pose
+from amodal_perception_ros.simulation.config import WEATHERS, SequenceConfig
+from amodal_perception_ros.simulation.rendering.drawing import Item
+from amodal_perception_ros.simulation.rendering.raycasting import NOTHING, TOWN, RayCaster
+from amodal_perception_ros.simulation.rendering.renderer import Renderer
+from amodal_perception_ros.simulation.rendering.view import View, camera_pose
+from amodal_perception_ros.simulation.sensing.truth import camera_truth
 from amodal_perception_ros.simulation.weather import draw_weather
 
 GREY = Material((0.5, 0.5, 0.5))

@@ -7,23 +7,29 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from amodal_perception_ros.simulation import poses
-from amodal_perception_ros.simulation.bikes import BIKE_MOUNTS
-from amodal_perception_ros.simulation.bodies import build_body
+from amodal_perception_ros.simulation.assets import poses
+from amodal_perception_ros.simulation.assets.bikes import BIKE_MOUNTS
+from amodal_perception_ros.simulation.assets.bodies import build_body
+from amodal_perception_ros.simulation.assets.figures import (
+    Figure,
+    Measures,
+    draw_figure,
+    draw_palette,
+    draw_rider_figure,
+)
+from amodal_perception_ros.simulation.assets.gait import RUN
+from amodal_perception_ros.simulation.assets.motorcycles import MOTORCYCLE_MOUNTS
+from amodal_perception_ros.simulation.assets.riders import PEDAL_PHASES, PEDAL_WAY, build_rider, pedal_phase
+from amodal_perception_ros.simulation.assets.skeleton import BONES, INDEX, Pose
 from amodal_perception_ros.simulation.config import SequenceConfig
-from amodal_perception_ros.simulation.crossing_people import start_on_green
 from amodal_perception_ros.simulation.distributions import Distributions
-from amodal_perception_ros.simulation.figures import Figure, Measures, draw_figure, draw_palette, draw_rider_figure
-from amodal_perception_ros.simulation.gait import RUN
-from amodal_perception_ros.simulation.motorcycles import MOTORCYCLE_MOUNTS
-from amodal_perception_ros.simulation.riders import PEDAL_PHASES, PEDAL_WAY, build_rider, pedal_phase
-from amodal_perception_ros.simulation.skeleton import BONES, INDEX, Pose
-from amodal_perception_ros.simulation.things import PERSON
-from amodal_perception_ros.simulation.town import build_town
-from amodal_perception_ros.simulation.traffic import build_traffic
-from amodal_perception_ros.simulation.walkable import PERSONAL, STATIC, Track, Walkable
-from amodal_perception_ros.simulation.walkers import WALK_PHASES, build_walker
-from amodal_perception_ros.simulation.ways import Path, Signal
+from amodal_perception_ros.simulation.town.town import build_town
+from amodal_perception_ros.simulation.town.ways import Path, Signal
+from amodal_perception_ros.simulation.traffic.crossing_people import start_on_green
+from amodal_perception_ros.simulation.traffic.things import PERSON
+from amodal_perception_ros.simulation.traffic.traffic import build_traffic
+from amodal_perception_ros.simulation.traffic.walkable import PERSONAL, STATIC, Track, Walkable
+from amodal_perception_ros.simulation.traffic.walkers import WALK_PHASES, build_walker
 
 DISTRIBUTIONS = Distributions()
 PLAIN = Figure(

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from amodal_perception_ros.simulation import SequenceConfig, simulate
-from amodal_perception_ros.simulation.graphics import RendererError
-from amodal_perception_ros.simulation.raycast_renderer import RaycastRenderer
+from amodal_perception_ros.simulation.rendering.graphics import RendererError
+from amodal_perception_ros.simulation.rendering.raycast_renderer import RaycastRenderer
 from amodal_perception_ros.simulation.sequence import SequenceRunner
 
 SCENES = (

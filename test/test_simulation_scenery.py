@@ -4,21 +4,21 @@ import numpy as np
 import pytest
 
 from amodal_perception_ros.labels import BY_NAME
-from amodal_perception_ros.simulation.buildings import BUILDING_FAMILIES, add_building
-from amodal_perception_ros.simulation.distributions import Distributions
-from amodal_perception_ros.simulation.enclosures import add_fence, add_wall
-from amodal_perception_ros.simulation.foliage import SEASONS, foliage
-from amodal_perception_ros.simulation.meshes import Kind, Material, MeshBuilder, box, boxes, tubes
-from amodal_perception_ros.simulation.poles import (
+from amodal_perception_ros.simulation.assets.buildings import BUILDING_FAMILIES, add_building
+from amodal_perception_ros.simulation.assets.enclosures import add_fence, add_wall
+from amodal_perception_ros.simulation.assets.foliage import SEASONS, foliage
+from amodal_perception_ros.simulation.assets.meshes import Kind, Material, MeshBuilder, box, boxes, tubes
+from amodal_perception_ros.simulation.assets.poles import (
     LAMP_STYLES,
     SIGNAL_STYLES,
     add_sign,
     add_signal_mast,
     add_street_lamp,
 )
-from amodal_perception_ros.simulation.props import PROPS
-from amodal_perception_ros.simulation.shrubs import add_bush, add_hedge
-from amodal_perception_ros.simulation.trees import SPECIES, add_tree
+from amodal_perception_ros.simulation.assets.props import PROPS
+from amodal_perception_ros.simulation.assets.shrubs import add_bush, add_hedge
+from amodal_perception_ros.simulation.assets.trees import SPECIES, add_tree
+from amodal_perception_ros.simulation.distributions import Distributions
 
 SEEDS = range(12)
 BUILDING, WALL, FENCE, POLE = (BY_NAME[name].id for name in ("building", "wall", "fence", "pole"))

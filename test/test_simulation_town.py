@@ -13,14 +13,14 @@ from embreex.rtcore_scene import EmbreeScene
 from shapely import LineString, Point
 
 from amodal_perception_ros.labels import BY_NAME
-from amodal_perception_ros.simulation.builder import rectangle
 from amodal_perception_ros.simulation.config import LAYOUTS, SequenceConfig
-from amodal_perception_ros.simulation.curves import join, rounded
-from amodal_perception_ros.simulation.footways import lay_crossings, lay_parking, lay_walks
-from amodal_perception_ros.simulation.ground import SIDEWALK_HEIGHT, WORLD, Plan, plan_ground
-from amodal_perception_ros.simulation.layouts import Layout, draw_layout
-from amodal_perception_ros.simulation.pen import LIMITS, Pen
-from amodal_perception_ros.simulation.routes import (
+from amodal_perception_ros.simulation.town.builder import rectangle
+from amodal_perception_ros.simulation.town.curves import join, rounded
+from amodal_perception_ros.simulation.town.footways import lay_crossings, lay_parking, lay_walks
+from amodal_perception_ros.simulation.town.ground import SIDEWALK_HEIGHT, WORLD, Plan, plan_ground
+from amodal_perception_ros.simulation.town.layouts import Layout, draw_layout
+from amodal_perception_ros.simulation.town.pen import LIMITS, Pen
+from amodal_perception_ros.simulation.town.routes import (
     ACROSS_MAIN,
     ACROSS_SIDE,
     MAIN,
@@ -29,8 +29,8 @@ from amodal_perception_ros.simulation.routes import (
     draw_signals,
     lay_routes,
 )
-from amodal_perception_ros.simulation.town import Town, build_town
-from amodal_perception_ros.simulation.ways import Path, Route
+from amodal_perception_ros.simulation.town.town import Town, build_town
+from amodal_perception_ros.simulation.town.ways import Path, Route
 
 GROUND = [BY_NAME[name].id for name in ("road", "sidewalk", "terrain")]
 SEEDS = (1, 2, 3, 4, 5)

@@ -5,24 +5,24 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from amodal_perception_ros.simulation.bikes import BIKE_SHAPES
-from amodal_perception_ros.simulation.boxes import overlap, overlapping_pairs, widened
-from amodal_perception_ros.simulation.buses import BUS_SHAPES
-from amodal_perception_ros.simulation.cars import CAR_SHAPES
+from amodal_perception_ros.simulation.assets.bikes import BIKE_SHAPES
+from amodal_perception_ros.simulation.assets.buses import BUS_SHAPES
+from amodal_perception_ros.simulation.assets.cars import CAR_SHAPES
+from amodal_perception_ros.simulation.assets.motorcycles import MOTORCYCLE_SHAPES
+from amodal_perception_ros.simulation.assets.trucks import TRUCK_SHAPES
 from amodal_perception_ros.simulation.config import LAYOUTS, SequenceConfig
-from amodal_perception_ros.simulation.corridors import Corridors
-from amodal_perception_ros.simulation.departures import SIGHT, Departures
 from amodal_perception_ros.simulation.distributions import Distributions
-from amodal_perception_ros.simulation.drivers import ACCELERATION, EMERGENCY, Drivers, accelerate, brake, look
-from amodal_perception_ros.simulation.driving import Driving, People
-from amodal_perception_ros.simulation.lineup import EGO_LENGTH, EGO_WIDTH, Vehicle
-from amodal_perception_ros.simulation.motorcycles import MOTORCYCLE_SHAPES
-from amodal_perception_ros.simulation.right_of_way import RightOfWay
-from amodal_perception_ros.simulation.things import PERSON, RIDER
-from amodal_perception_ros.simulation.town import build_town
-from amodal_perception_ros.simulation.traffic import AWAY, build_traffic
-from amodal_perception_ros.simulation.trucks import TRUCK_SHAPES
-from amodal_perception_ros.simulation.ways import Path, Route, Signal, Stop, Ways
+from amodal_perception_ros.simulation.town.town import build_town
+from amodal_perception_ros.simulation.town.ways import Path, Route, Signal, Stop, Ways
+from amodal_perception_ros.simulation.traffic.boxes import overlap, overlapping_pairs, widened
+from amodal_perception_ros.simulation.traffic.corridors import Corridors
+from amodal_perception_ros.simulation.traffic.departures import SIGHT, Departures
+from amodal_perception_ros.simulation.traffic.drivers import ACCELERATION, EMERGENCY, Drivers, accelerate, brake, look
+from amodal_perception_ros.simulation.traffic.driving import Driving, People
+from amodal_perception_ros.simulation.traffic.lineup import EGO_LENGTH, EGO_WIDTH, Vehicle
+from amodal_perception_ros.simulation.traffic.right_of_way import RightOfWay
+from amodal_perception_ros.simulation.traffic.things import PERSON, RIDER
+from amodal_perception_ros.simulation.traffic.traffic import AWAY, build_traffic
 
 DT = 0.1
 

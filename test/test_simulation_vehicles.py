@@ -9,15 +9,15 @@ import pytest
 from embreex.mesh_construction import TriangleMesh
 from embreex.rtcore_scene import EmbreeScene
 
-from amodal_perception_ros.simulation.bikes import BIKE_MOUNTS, BIKE_SHAPES, build_bike
-from amodal_perception_ros.simulation.buses import BUS_SHAPES, build_bus
-from amodal_perception_ros.simulation.cars import CAR_SHAPES, build_car
+from amodal_perception_ros.simulation.assets.bikes import BIKE_MOUNTS, BIKE_SHAPES, build_bike
+from amodal_perception_ros.simulation.assets.buses import BUS_SHAPES, build_bus
+from amodal_perception_ros.simulation.assets.cars import CAR_SHAPES, build_car
+from amodal_perception_ros.simulation.assets.liveries import BRIGHTEST, PAINTS, draw_livery
+from amodal_perception_ros.simulation.assets.meshes import Kind, MeshBuilder, Model
+from amodal_perception_ros.simulation.assets.motorcycles import MOTORCYCLE_MOUNTS, MOTORCYCLE_SHAPES, build_motorcycle
+from amodal_perception_ros.simulation.assets.trucks import TRUCK_SHAPES, build_truck
+from amodal_perception_ros.simulation.assets.vehicles import BODY, GLASS, TYRE, Shell, add_wheel, extruded, hull
 from amodal_perception_ros.simulation.distributions import Distributions
-from amodal_perception_ros.simulation.liveries import BRIGHTEST, PAINTS, draw_livery
-from amodal_perception_ros.simulation.meshes import Kind, MeshBuilder, Model
-from amodal_perception_ros.simulation.motorcycles import MOTORCYCLE_MOUNTS, MOTORCYCLE_SHAPES, build_motorcycle
-from amodal_perception_ros.simulation.trucks import TRUCK_SHAPES, build_truck
-from amodal_perception_ros.simulation.vehicles import BODY, GLASS, TYRE, Shell, add_wheel, extruded, hull
 
 FAMILIES = {
     "car": (CAR_SHAPES, build_car),

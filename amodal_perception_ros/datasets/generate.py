@@ -26,11 +26,11 @@ from amodal_perception_ros.datasets.amodal_synth_drive import SequenceWriter
 from amodal_perception_ros.datasets.codecs import DatasetError, read_json, replace_json, unwritable
 from amodal_perception_ros.errors import InputError
 from amodal_perception_ros.simulation import SequenceConfig
-from amodal_perception_ros.simulation.camera_look import draw_camera_look
 from amodal_perception_ros.simulation.config import LAYOUTS, WEATHERS
-from amodal_perception_ros.simulation.graphics import RendererError
-from amodal_perception_ros.simulation.renderer import Renderer
-from amodal_perception_ros.simulation.rig import draw_rig
+from amodal_perception_ros.simulation.rendering.camera_look import draw_camera_look
+from amodal_perception_ros.simulation.rendering.graphics import RendererError
+from amodal_perception_ros.simulation.rendering.renderer import Renderer
+from amodal_perception_ros.simulation.sensing.rig import draw_rig
 from amodal_perception_ros.simulation.sequence import SequenceRunner
 
 ALL = "all"

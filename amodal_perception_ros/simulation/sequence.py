@@ -8,26 +8,26 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from amodal_perception_ros.scene import AmodalObject, CameraScene, Sample, SurroundFrame, SurroundScene
-from amodal_perception_ros.simulation.bev_truth import BevTruth
-from amodal_perception_ros.simulation.camera_look import CameraLook, draw_camera_look
+from amodal_perception_ros.simulation.assets.meshes import PALETTE_SIZE, Model
 from amodal_perception_ros.simulation.config import SequenceConfig
-from amodal_perception_ros.simulation.contacts import contacts_of_outlines, contacts_of_things
-from amodal_perception_ros.simulation.drawing import Item, SceneRenderer
-from amodal_perception_ros.simulation.graphics import RendererError
-from amodal_perception_ros.simulation.inertial import draw_datum, gnss_fixes, imu_readings
-from amodal_perception_ros.simulation.lidar import LidarSensor, Sweep, draw_lidar
-from amodal_perception_ros.simulation.lights import lamps_around
-from amodal_perception_ros.simulation.meshes import PALETTE_SIZE, Model
-from amodal_perception_ros.simulation.occlusion_design import design_occlusion
-from amodal_perception_ros.simulation.raycast_renderer import RaycastRenderer
-from amodal_perception_ros.simulation.renderer import Renderer
-from amodal_perception_ros.simulation.rig import draw_rig
-from amodal_perception_ros.simulation.signal_heads import SignalHead
-from amodal_perception_ros.simulation.things import Thing
-from amodal_perception_ros.simulation.town import build_town
-from amodal_perception_ros.simulation.traffic import build_traffic
-from amodal_perception_ros.simulation.truth import camera_truth
-from amodal_perception_ros.simulation.view import View
+from amodal_perception_ros.simulation.rendering.camera_look import CameraLook, draw_camera_look
+from amodal_perception_ros.simulation.rendering.drawing import Item, SceneRenderer
+from amodal_perception_ros.simulation.rendering.graphics import RendererError
+from amodal_perception_ros.simulation.rendering.raycast_renderer import RaycastRenderer
+from amodal_perception_ros.simulation.rendering.renderer import Renderer
+from amodal_perception_ros.simulation.rendering.view import View
+from amodal_perception_ros.simulation.sensing.bev_truth import BevTruth
+from amodal_perception_ros.simulation.sensing.inertial import draw_datum, gnss_fixes, imu_readings
+from amodal_perception_ros.simulation.sensing.lidar import LidarSensor, Sweep, draw_lidar
+from amodal_perception_ros.simulation.sensing.rig import draw_rig
+from amodal_perception_ros.simulation.sensing.truth import camera_truth
+from amodal_perception_ros.simulation.town.signal_heads import SignalHead
+from amodal_perception_ros.simulation.town.town import build_town
+from amodal_perception_ros.simulation.traffic.contacts import contacts_of_outlines, contacts_of_things
+from amodal_perception_ros.simulation.traffic.lights import lamps_around
+from amodal_perception_ros.simulation.traffic.occlusion_design import design_occlusion
+from amodal_perception_ros.simulation.traffic.things import Thing
+from amodal_perception_ros.simulation.traffic.traffic import build_traffic
 from amodal_perception_ros.simulation.weather import Weather, draw_weather
 
 REACH = 80.0

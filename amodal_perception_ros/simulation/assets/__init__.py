@@ -1,0 +1,1 @@
+"""Meshes of everything in a town: vehicles, people, buildings, plants and furniture."""

@@ -1,0 +1,1 @@
+"""Lays out a town: ground, lanes and walks, buildings, plants and street furniture."""
