@@ -139,7 +139,7 @@ def test_a_killed_worker_is_reported_and_leaves_no_sequence(tmp_path):
 
     killer = threading.Thread(target=kill_a_worker)
     killer.start()
-    with pytest.raises(DatasetError, match="a simulator process died"):
+    with pytest.raises(DatasetError, match="sequence seq_00004[01]: its simulator process died"):
         generate(tmp_path, configs(2), workers=2)
     killer.join()
     with pytest.raises(DatasetError):

@@ -212,8 +212,8 @@ def _shade_ground(target: Composite, placed: _Placed) -> None:
     near_ground = inside.any(0) & (lowest > 0.8 * height)
     below[lowest[near_ground] + pad, np.flatnonzero(near_ground) + pad] = 1
     below = cv2.dilate(below, np.ones((max(1, pad // 2), 1), np.uint8))
-    shade = cv2.GaussianBlur(below, (0, 0), 0.5 * pad)
-    shade *= _SHADE / max(float(shade.max()), 1e-6)
+    blurred = cv2.GaussianBlur(below, (0, 0), 0.5 * pad)
+    shade = blurred * (_SHADE / max(float(blurred.max()), 1e-6))
     camera, top, left = target.scene.camera, placed.top - pad, placed.left - pad
     rows = slice(max(0, top), min(camera.height, top + len(shade)))
     columns = slice(max(0, left), min(camera.width, left + shade.shape[1]))

@@ -6,17 +6,17 @@ import json
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
-from ctypes import c_bool
+import traceback
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict
 from multiprocessing import get_context
-from multiprocessing.queues import SimpleQueue
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from threading import current_thread, main_thread
-from typing import Any
+from typing import Any, cast
 
 import yaml
 from tqdm import tqdm
@@ -36,10 +36,9 @@ from amodal_perception_ros.simulation.sequence import SequenceRunner
 ALL = "all"
 """In place of a weather or layout: go through them in turn."""
 
-_POLL_SECONDS = 0.5
 _LOG_SECONDS = 60.0
-_worker: tuple[SimpleQueue[int], c_bool] | None = None
-"""In a worker process: where it reports frames, and the sign to stop."""
+_FRAME, _DONE = "frame", "done"
+"""What a worker process sends after each frame, and after a sequence."""
 
 
 def sequence_configs(
@@ -124,10 +123,11 @@ def generate(
     jobs = [(Path(out), split, config, derived) for config in remaining]
     with _Progress(configs, remaining) as progress, _terminated_like_interrupted():
         try:
-            done = _run_here(jobs, progress) if workers == 1 else _run_workers(jobs, workers, progress)
-            for config in done:
-                _write_manifest(base, [config])
-                progress.finished(config)
+            run = _run_here(jobs, progress) if workers == 1 else _run_workers(jobs, workers, progress)
+            with closing(run) as done:
+                for config in done:
+                    _write_manifest(base, [config])
+                    progress.finished(config)
         except RendererError as error:
             raise InputError(f"cannot simulate on this machine: {error}") from error
     return Path(out)
@@ -171,56 +171,83 @@ def _is_finished(base: Path, config: SequenceConfig) -> bool:
     return _marker(base, config).is_file()
 
 
-def _run_here(jobs: Sequence[_Job], progress: _Progress) -> Iterator[SequenceConfig]:
+def _run_here(jobs: Sequence[_Job], progress: _Progress) -> Generator[SequenceConfig, None, None]:
     for job in jobs:
         _write_sequence(job, lambda: progress.frames(1))
         yield job[2]
 
 
-def _run_workers(jobs: Sequence[_Job], workers: int, progress: _Progress) -> Iterator[SequenceConfig]:
-    """Yield the settings of every sequence once it is finished."""
+def _run_workers(jobs: Sequence[_Job], workers: int, progress: _Progress) -> Generator[SequenceConfig, None, None]:
+    """Yield the settings of every sequence once it is finished.
+
+    Each process has a connection of its own and shares no lock or queue: one that is killed cannot hold up the others
+    or the parent. When the parent closes its end, or is gone, a process stops after the frame it is at.
+    """
+    waiting, busy = deque(jobs), dict[Connection, _Job]()
+    crew = [_start_worker() for _ in range(min(workers, len(jobs)))]
+    try:
+        idle = [connection for connection, _ in crew]
+        while waiting or busy:
+            while waiting and idle:
+                job, connection = waiting.popleft(), idle.pop()
+                busy[connection] = job
+                with _alive(job):
+                    connection.send(job)
+            for connection in cast(list[Connection], wait(list(busy))):
+                with _alive(busy[connection]):
+                    message = connection.recv()
+                if message == _FRAME:
+                    progress.frames(1)
+                elif message == _DONE:
+                    idle.append(connection)
+                    yield busy.pop(connection)[2]
+                else:
+                    error, where = message
+                    raise error from RuntimeError(where)
+    finally:
+        for connection, _ in crew:
+            connection.close()
+        for _, process in crew:
+            process.join()
+
+
+def _start_worker() -> tuple[Connection, BaseProcess]:
+    """Start a process and return the parent's end of its connection, and the process."""
     # Spawn, not fork: a rendering context does not survive a fork.
     context = get_context("spawn")
-    # The sign to stop is a value without a lock: a worker that is killed cannot hold one for ever.
-    frames, stop = context.SimpleQueue(), context.Value(c_bool, False, lock=False)
-    workers = min(workers, max(1, len(jobs)))
-    with ProcessPoolExecutor(workers, context, _start_worker, (frames, stop)) as pool:
-        try:
-            pending = {pool.submit(_work, job) for job in jobs}
-            while pending:
-                finished, pending = wait(pending, timeout=_POLL_SECONDS, return_when=FIRST_COMPLETED)
-                while not frames.empty():
-                    progress.frames(frames.get())
-                for future in finished:
-                    yield future.result()
-        except BrokenProcessPool as error:
-            where = jobs[0][0]
-            raise DatasetError(f"{where}: a simulator process died (out of memory, or no rendering context)") from error
-        finally:
-            # After an error or Ctrl-C: cancelling alone would let the pool finish what it has queued ahead.
-            stop.value = True
-            pool.shutdown(cancel_futures=True)
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_serve, args=(theirs,))
+    process.start()
+    theirs.close()
+    return ours, process
 
 
-def _start_worker(frames: SimpleQueue[int], stop: c_bool) -> None:
-    global _worker
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which sets `stop`.
-    _worker = (frames, stop)
+@contextmanager
+def _alive(job: _Job) -> Iterator[None]:
+    """Talk to a process that may have died."""
+    try:
+        yield
+    except (EOFError, OSError) as error:
+        out, _, config, _ = job
+        died = "its simulator process died (out of memory, or no rendering context)"
+        raise DatasetError(f"{out}: sequence {config.sequence_name}: {died}") from error
 
 
-def _work(job: _Job) -> SequenceConfig:
-    assert _worker is not None
-    frames, stop = _worker
-
-    def count() -> None:
-        frames.put(1)
-        if stop.value:
-            raise InterruptedError
-
-    if stop.value:
-        raise InterruptedError
-    _write_sequence(job, count)
-    return job[2]
+def _serve(connection: Connection) -> None:
+    """Write the sequences that the parent asks for, until it closes its end or is gone."""
+    for ignored in (signal.SIGINT, signal.SIGTERM):  # They reach the parent, which closes.
+        signal.signal(ignored, signal.SIG_IGN)
+    with suppress(EOFError, ConnectionError):
+        while True:
+            job = connection.recv()
+            try:
+                _write_sequence(job, lambda: connection.send(_FRAME))
+            except ConnectionError:
+                raise
+            except Exception as error:
+                connection.send((error, f"in the simulator process:\n{traceback.format_exc()}"))
+            else:
+                connection.send(_DONE)
 
 
 def _write_sequence(job: _Job, on_frame: Callable[[], object]) -> None:

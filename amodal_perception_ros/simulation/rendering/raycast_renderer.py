@@ -75,9 +75,8 @@ class RaycastRenderer:
         rays = _unit_rays(view)[top:bottom, left:right].reshape(-1, 3)
         world = rays @ view.odom_from_camera[:3, :3].T
         met, distance = self._caster.alone(view.odom_from_camera[:3, 3], world, item)
-        depth = np.zeros((bottom - top) * (right - left), np.float32)
-        depth[met] = distance * rays[met, 2]
-        depth = depth.reshape(bottom - top, right - left)
+        depth = np.zeros((bottom - top, right - left), np.float32)
+        depth.flat[met] = distance * rays[met, 2]
         rows, columns = np.flatnonzero((depth > 0).any(1)), np.flatnonzero((depth > 0).any(0))
         if not rows.size:
             return None
