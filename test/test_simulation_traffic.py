@@ -162,6 +162,22 @@ def test_nobody_runs_a_red_light_and_all_go_on_green():
     assert over[-1].all()
 
 
+def test_a_car_passes_a_cyclist_inside_its_lane_and_a_bus_waits_behind():
+    for width, passes in ((1.9, True), (2.55, False)):
+        ways = Ways((line((0, 0), (400, 0), width=3.4), line((0, 3.4), (400, 3.4), width=3.4)), (0,))
+        cyclist = {**driver(0, 60, 4, 4, 1.8), "width": 0.6, "offset": -1.25}
+        rows = [{**driver(0, 20, 8, 10), "width": width}, cyclist]
+        s, _, boxes = drive(ways, rows, 30)
+        assert (s[-1, 0] > s[-1, 1] + 10) == passes
+        assert max(len(touching(row)) for row in boxes) == 0
+        assert (boxes[:, 0, 1] + width / 2).max() < 1.7, "leaves its lane"
+        if passes:
+            # 0.6 / 2 + 1.9 / 2 + 0.3 m between the middles while side by side, and back in the middle afterwards.
+            beside = np.abs(s[:, 0] - s[:, 1]) < 2
+            np.testing.assert_allclose(boxes[beside, 0, 1], 0.3, atol=0.02)
+            assert boxes[-1, 0, 1] == pytest.approx(0, abs=0.01)
+
+
 def crossing(*kinds):
     """Four approaches with a lane each; a kind is the keyword arguments of one."""
     ends = [((-120, -1.7), (180, -1.7)), ((120, 1.7), (-180, 1.7)),

@@ -28,6 +28,9 @@ SWAY_LENGTH = 45.0
 
 _IGNORED = 0.8
 
+_PASSING, _PASSED, _BESIDE = 25.0, 3.0, 0.3
+"""A two-wheeler is passed from so far behind it to so far ahead of it, with so much room between [m]."""
+
 
 @dataclass(eq=False)
 class Drivers:
@@ -82,11 +85,13 @@ class View:
         gap: free way up to it from the driver's own front [m]; inf where it is not in the corridor.
         speed: its speed along the corridor, 0 for oncoming ones [m/s].
         along: whether it goes roughly the same way.
+        passing: (n,) left offset at which the driver passes those on two wheels on his right; -inf without any [m].
     """
 
     gap: np.ndarray
     speed: np.ndarray
     along: np.ndarray
+    passing: np.ndarray
 
 
 def look(corridors: Corridors, drivers: Drivers) -> View:
@@ -102,14 +107,20 @@ def look(corridors: Corridors, drivers: Drivers) -> View:
     c, d = np.cos(turn), np.abs(np.sin(turn))
     ahead = corridors.ahead(route[:, None], drivers.s[:, None], corridors.along[place] + c * rest)
     half_length, half_width = drivers.length[owner] / 6, drivers.width[owner] / 2
-    aside = corridors.aside[place] + c * drivers.offset[owner] - drivers.offset[:, None]
+    place_aside = corridors.aside[place] + c * drivers.offset[owner]
+    aside = place_aside - drivers.offset[:, None]
     room = drivers.width[:, None] / 2 + d * half_length + np.abs(c) * half_width + np.where(c < -0.5, 0.05, 0.2)
     front = drivers.length[:, None] / 2
     seen = (np.abs(aside) < room) & (ahead > front - 1.0) & drivers.present[owner]
     seen &= owner[None] != np.arange(n)[:, None]
     gap = ahead - front - np.abs(c) * half_length - d * half_width
     speed = np.maximum(0, c * drivers.speed[owner])
-    return View(np.where(seen, gap, np.inf), speed, c > 0.5)
+    lane = np.array([own.width for own in corridors.routes])[route][:, None]
+    beside = (drivers.width[owner] < 1.0) & drivers.present[owner] & (drivers.width[:, None] > 1.0) & (c > 0.9)
+    beside &= (place_aside < 0) & (place_aside > -lane / 2) & (gap < _PASSING) & (ahead > -front - _PASSED)
+    passing = place_aside + half_width + drivers.width[:, None] / 2 + _BESIDE
+    passing = np.where(beside, passing, -np.inf).max(1, initial=-np.inf)
+    return View(np.where(seen, gap, np.inf), speed, c > 0.5, passing)
 
 
 def accelerate(speed: np.ndarray, desired: np.ndarray, gap: np.ndarray, leader: np.ndarray) -> np.ndarray:

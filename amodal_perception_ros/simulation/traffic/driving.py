@@ -7,7 +7,7 @@ from scipy.spatial import cKDTree
 
 from amodal_perception_ros.simulation.traffic.boxes import overlap, overlapping_pairs, widened
 from amodal_perception_ros.simulation.traffic.corridors import Corridors
-from amodal_perception_ros.simulation.traffic.drivers import STANDSTILL, Drivers, accelerate, brake, look
+from amodal_perception_ros.simulation.traffic.drivers import STANDSTILL, Drivers, View, accelerate, brake, look
 from amodal_perception_ros.simulation.traffic.right_of_way import RightOfWay
 
 FORESIGHT = np.arange(0.0, 4.1, 0.25)
@@ -15,6 +15,11 @@ FORESIGHT = np.arange(0.0, 4.1, 0.25)
 
 _BODY, _MARGIN = 0.4, 1.0
 _CLEARANCE = 0.1
+
+_SIDEWAYS, _SIDEWAYS_SHARE = 0.6, 0.12
+"""Fastest change of the place in the lane [m/s], and its largest share of the speed."""
+
+_LANE_EDGE = 0.1
 
 
 class People:
@@ -58,7 +63,7 @@ class People:
 
 
 class Driving:
-    """The vehicles of a town in motion.
+    """The vehicles of a town in motion. They pass bicycles that keep right where their own lane is wide enough.
 
     Attributes:
         corridors, drivers, right_of_way: see the classes.
@@ -66,6 +71,8 @@ class Driving:
 
     def __init__(self, corridors: Corridors, drivers: Drivers, right_of_way: RightOfWay) -> None:
         self.corridors, self.drivers, self.right_of_way = corridors, drivers, right_of_way
+        self._home = drivers.offset.copy()
+        self._lane_width = np.array([route.width for route in corridors.routes])
 
     def step(self, time: float, dt: float, people: People | None, ends: np.ndarray) -> None:
         """Move everybody from `time` to `time + dt` [s].
@@ -85,12 +92,22 @@ class Driving:
             way = people.gaps(self.corridors, d, time).min(1, initial=np.inf)
             acceleration = np.minimum(acceleration, brake(d.speed, way - 1.0))
         speed = np.where(d.present, np.maximum(0.0, d.speed + acceleration * dt), 0.0)
-        self._move(d.s + 0.5 * (d.speed + speed) * dt, speed)
+        self._move(d.s + 0.5 * (d.speed + speed) * dt, speed, self._offset(view, dt))
 
-    def _move(self, s: np.ndarray, speed: np.ndarray) -> None:
+    def _offset(self, view: View, dt: float) -> np.ndarray:
+        """Return the (n,) places in the lane after a step: to the left beside two-wheelers, else at home [m]."""
+        d = self.drivers
+        most = (self._lane_width[d.route] - d.width) / 2 - d.sway - _LANE_EDGE
+        target = np.where(view.passing < most, np.maximum(self._home, view.passing), self._home)
+        reach = np.minimum(_SIDEWAYS, _SIDEWAYS_SHARE * d.speed) * dt
+        return d.offset + np.clip(target - d.offset, -reach, reach)
+
+    def _move(self, s: np.ndarray, speed: np.ndarray, offset: np.ndarray) -> None:
         """Take the new places, but leave where he is whoever would touch another one: it is the one behind."""
         d, here = self.drivers, np.flatnonzero(self.drivers.present)
-        before, after = (widened(d.boxes(self.corridors, way)[here], _CLEARANCE, _CLEARANCE) for way in (d.s, s))
+        before = widened(d.boxes(self.corridors)[here], _CLEARANCE, _CLEARANCE)
+        was, d.offset = d.offset, offset
+        after = widened(d.boxes(self.corridors, s)[here], _CLEARANCE, _CLEARANCE)
         stays = np.zeros(len(here), bool)
         for _ in range(len(here)):
             boxes = np.where(stays[:, None], before, after)
@@ -103,7 +120,7 @@ class Driving:
                 stays[other] |= stays[behind] or overlap(before[behind], boxes[other])
                 stays[behind] = True
         keep = here[stays]
-        s[keep], speed[keep] = d.s[keep], 0.0
+        s[keep], speed[keep], d.offset[keep] = d.s[keep], 0.0, was[keep]
         d.s, d.speed = s, speed
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from amodal_perception_ros.simulation.config import LAYOUTS
 from amodal_perception_ros.simulation.traffic.boxes import overlap, widened
 from amodal_perception_ros.simulation.traffic.corridors import Corridors
 from amodal_perception_ros.simulation.traffic.drivers import BRAKING, Drivers
@@ -16,6 +17,18 @@ EGO_LENGTH, EGO_WIDTH = 4.6, 1.9
 
 WARM_UP = 6.0
 """Traffic flows for this time before the first frame, so that queues and crossings are filled as usual [s]."""
+
+WIDE_LANE = 2.8
+"""Trucks and buses use lanes from this width on [m]."""
+
+_CRUISE = 0.75
+"""Mean speed / wished speed that a start of the ego vehicle is judged with."""
+
+_LOOKAHEAD = 8.0
+"""Lines that the ego vehicle reaches until then count for its start [s]."""
+
+_QUEUE = 3.0
+"""A signal has been green for so long when the ego vehicle comes: a queue before it is on its way [s]."""
 
 _WHEELBASE = {"car": 0.6, "truck": 0.6, "bus": 0.55, "motorcycle": 0.65, "bike": 0.55}
 
@@ -33,7 +46,7 @@ def kinds(corridors: Corridors, route: int) -> list[str]:
     own = corridors.routes[route]
     if own.bicycles:
         return ["bike"]
-    wide = ["truck", "bus"] if own.width >= 3.0 else []
+    wide = ["truck", "bus"] if own.width >= WIDE_LANE else []
     lanes = any(other.bicycles for other in corridors.routes)
     return ["car", "motorcycle", *wide, *([] if lanes else ["bike"])]
 
@@ -50,6 +63,7 @@ class Lineup:
         self.vehicles: list[Vehicle] = []
         self._rows: list[dict[str, float]] = []
         self._boxes = np.zeros((0, 5))
+        self._free = 0.0
         self._ego()
 
     @property
@@ -60,7 +74,7 @@ class Lineup:
     def ego_middle(self, duration: float) -> np.ndarray:
         """Return (2,) about the middle of the ego vehicle's way during a time from the first frame on [s]."""
         ego, route = self._rows[0], np.array([self.ego_route])
-        s = np.array([ego["s"] + 0.7 * ego["desired"] * (WARM_UP + 0.5 * duration)])
+        s = np.array([ego["s"] + _CRUISE * ego["desired"] * (WARM_UP + 0.5 * duration)])
         if not self.corridors.closed[self.ego_route]:
             s = np.minimum(s, 0.9 * self.corridors.length[route])
         return self.corridors.at(route, s, np.zeros(1))[0]
@@ -76,28 +90,42 @@ class Lineup:
 
     def _ego(self) -> None:
         population, rng = self.population, self.population.rng
-        stands = population.draw("traffic.ego_stands")
+        # An own stream per layout: one seed does not stand in all of them.
+        layout = LAYOUTS.index(population.town.layout.kind)
+        stands = population.distributions.draw(population.config.stream(50 + layout), "traffic.ego_stands")
         desired = 0.0 if stands else population.draw("traffic.ego_speed")
+        self._free = 0.0 if stands else population.draw("traffic.ego_free_road")
+        waits = stands or population.draw("traffic.ego_waits")
         routes = population.town.ways.ego_routes
-        for _ in range(20):
+        for _ in range(40):
             route = int(routes[rng.integers(len(routes))])
-            share = 1.0 if self.corridors.closed[route] or stands else 0.15
-            s = float(rng.uniform(0, share) * self.corridors.length[route]) + 0.5 * EGO_LENGTH
-            waits = self._red_ahead(route, s, desired) and not population.draw("traffic.ego_meets_red")
-            if not waits and not self.right_of_way.in_block(route, s, EGO_LENGTH):
+            way = 0.0 if self.corridors.closed[route] else _CRUISE * desired * (WARM_UP + 10.0)
+            last = max(0.15 * self.corridors.length[route], self.corridors.length[route] - way)
+            s = float(rng.uniform(0, last)) + 0.5 * EGO_LENGTH
+            if (waits or self._is_free(route, s, desired)) and not self.right_of_way.in_block(route, s, EGO_LENGTH):
                 break
         row = self._row(route, s, desired, EGO_LENGTH, EGO_WIDTH, 0.6 * EGO_LENGTH)
         row["sway"] = population.draw("traffic.ego_sway")
         self._accept(row, Vehicle("ego", ()))
 
-    def _red_ahead(self, route: int, s: float, speed: float) -> bool:
-        """Whether the ego vehicle at s would come to its first signal before or while it is red."""
+    def _is_free(self, route: int, s: float, desired: float) -> bool:
+        """Whether the ego vehicle at s comes to green signals only, and to no line where it gives way, at first."""
         signals = self.population.town.ways.signals
         for stop in self.corridors.routes[route].stops:
-            if stop.signal is not None and stop.s > s:
-                arrival = (stop.s - s) / max(0.8 * speed, 0.1) - WARM_UP
-                return signals[stop.signal].state(arrival) != "green"
-        return False
+            arrival = (stop.s - s) / (_CRUISE * desired) - WARM_UP
+            if stop.s < s or arrival > _LOOKAHEAD:
+                continue
+            if stop.signal is None or any(signals[stop.signal].state(arrival - k) != "green" for k in (0.0, _QUEUE)):
+                return False
+        return True
+
+    def _before_ego(self, row: dict[str, float]) -> bool:
+        """Whether a vehicle would stand on the stretch before the ego vehicle that stays free for it."""
+        ego, route, corridors = self._rows[0], int(row["route"]), self.corridors
+        k = corridors.sample(np.array([route]), np.array([row["s"]]))[0]
+        along, aside = (table[self.ego_route, route, k] for table in (corridors.along, corridors.aside))
+        ahead = float(corridors.ahead(np.int64(self.ego_route), np.float64(ego["s"]), np.float64(along)))
+        return 0 < ahead < self._free + row["length"] / 2 and abs(float(aside) + row["offset"]) < 2.0
 
     def _fill(self, route: int, spacing: float) -> None:
         """Put vehicles on a route from its start to its end."""
@@ -121,7 +149,7 @@ class Lineup:
         if kind == "bike":
             row["offset"] = self._aside(route, width)
         fits = s + length < self.corridors.length[route] and not self.right_of_way.in_block(route, s, length)
-        if fits and self._room(row):
+        if fits and not self._before_ego(row) and self._room(row):
             things = [population.add(class_id, models, palette) for class_id, models, palette in class_models]
             if all(thing is not None for thing in things):
                 self._accept(row, Vehicle(kind, tuple(thing for thing in things if thing is not None)))
@@ -137,7 +165,7 @@ class Lineup:
         own, rng = self.corridors.routes[route], self.population.rng
         if own.bicycles:
             return float(rng.uniform(-1, 1)) * max(0.0, (own.width - width) / 2 - 0.25)
-        return -(own.width / 2 - 0.6 - float(rng.uniform(0, 0.3)))
+        return -(own.width / 2 - 0.45 - float(rng.uniform(0, 0.2)))
 
     def _row(self, route: int, s: float, desired: float, length: float, width: float, wheelbase: float
              ) -> dict[str, float]:  # fmt: skip
@@ -158,4 +186,6 @@ class Lineup:
     def _accept(self, row: dict[str, float], vehicle: Vehicle) -> None:
         self._rows.append(row)
         self.vehicles.append(vehicle)
+        for thing in vehicle.things:
+            thing.lights = True
         self._boxes = np.concatenate([self._boxes, Drivers.collect([row]).boxes(self.corridors)])
