@@ -292,11 +292,16 @@ def _terminated_like_interrupted() -> Iterator[None]:
     if current_thread() is not main_thread():
         yield
         return
-    before = signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    before = signal.signal(signal.SIGTERM, _interrupt)
     try:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def _interrupt(*_: object) -> None:
+    # Not through SIGINT: a shell's background commands ignore that one.
+    raise KeyboardInterrupt
 
 
 class _Progress:
