@@ -25,7 +25,8 @@ RING_PX = 2
 _NEARER = 0.03
 """Relative depth by which a neighbour must be nearer to count as in front."""
 
-_PASTED = tuple(BY_NAME[name].id for name in ("person", "car", "truck", "bus", "motorcycle", "bike"))
+PASTED = tuple(BY_NAME[name].id for name in ("person", "car", "truck", "bus", "motorcycle", "bike"))
+"""Classes that are cut out and pasted."""
 _RIDER = BY_NAME["rider"].id
 _DEFAULT_HEIGHT = 1.5
 
@@ -70,7 +71,7 @@ def find_cutouts(image: np.ndarray, scene: CameraScene, min_area: int = 400) -> 
     return [
         _cut(image, scene, instance, brightness)
         for instance in scene.instances
-        if instance.class_id in _PASTED and instance.visible_mask.area >= min_area and is_unhidden(scene, instance)
+        if instance.class_id in PASTED and instance.visible_mask.area >= min_area and is_unhidden(scene, instance)
     ]
 
 
