@@ -30,7 +30,6 @@ from amodal_perception_ros.simulation.config import LAYOUTS, WEATHERS
 from amodal_perception_ros.simulation.rendering.camera_look import draw_camera_look
 from amodal_perception_ros.simulation.rendering.graphics import RendererError
 from amodal_perception_ros.simulation.rendering.renderer import Renderer
-from amodal_perception_ros.simulation.sensing.rig import draw_rig
 from amodal_perception_ros.simulation.sequence import SequenceRunner
 
 ALL = "all"
@@ -114,9 +113,6 @@ def generate(
     """
     if workers < 1:
         raise InputError(f"cannot simulate with {workers} workers; at least 1")
-    for config in configs:
-        with _distribution_errors(config):
-            draw_rig(config)
     base = Path(out) / split if split else Path(out)
     _write_manifest(base, configs)
     remaining = [config for config in configs if not _is_finished(base, config)]

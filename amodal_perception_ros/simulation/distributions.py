@@ -8,8 +8,11 @@ An entry is one of
     {uniform: [low, high]}         a number
     {log_uniform: [low, high]}     a number whose logarithm is uniform
     {normal: [mean, stddev]}       a number, cut at 3 standard deviations
-    {exponential: mean}            a number >= 0
+    {exponential: mean}            a number >= 0, cut at the entry's upper limit
     a plain number                 itself, every time
+
+An entry of the user keeps to what the file's entry is: true or false, a whole number, a number or one of its names;
+numbers lie within `limits.py`.
 """
 
 from __future__ import annotations
@@ -21,6 +24,8 @@ from typing import Any
 
 import numpy as np
 import yaml
+
+from amodal_perception_ros.simulation.limits import FLAGS, SAME_NAMES, limits, plain
 
 DEFAULTS = Path(__file__).with_name("distributions.yaml")
 
@@ -36,11 +41,13 @@ class Distributions:
         overrides: nested like the file; replaces single entries of it.
 
     Raises:
-        ValueError: an entry is unknown or not one of the kinds above; the message names it.
+        ValueError: an entry is unknown, not one of the kinds above, or gives what the simulator cannot work with;
+            the message names it.
     """
 
     def __init__(self, overrides: Mapping[str, Any] | None = None) -> None:
-        self._entries = dict(_defaults())
+        defaults = _defaults()
+        self._entries = dict(defaults)
         for key, entry in _flat("", overrides or {}):
             if key not in self._entries:
                 section = key.split(".")[0]
@@ -48,7 +55,7 @@ class Distributions:
                     {name.split(".")[0] for name in self._entries}
                 )
                 raise ValueError(f"distributions: no entry '{key}'; there are {', '.join(near)}")
-            _check(key, entry)
+            _check(key, entry, defaults)
             self._entries[key] = entry
 
     def __contains__(self, key: str) -> bool:
@@ -63,7 +70,8 @@ class Distributions:
         if kind == "choice":
             weights = np.array(list(given.values()), float)
             return list(given)[int(rng.choice(len(weights), p=weights / weights.sum()))]
-        return _NUMBERS[kind](rng, given)
+        value = _NUMBERS[kind](rng, given)
+        return min(value, limits(key)[1]) if kind == "exponential" else value
 
     def weights(self, key: str) -> dict[str, float]:
         """Return name -> weight of a `choice` entry."""
@@ -71,7 +79,7 @@ class Distributions:
 
     def choose(self, rng: np.random.Generator, key: str, names: list[str]) -> str:
         """Draw from a `choice` entry among some of its names; all of weight 0 counts as equal weights."""
-        weights = np.array([self.weights(key)[name] for name in names])
+        weights = np.array([self.weights(key).get(name, 0.0) for name in names])
         weights = weights if weights.sum() > 0 else np.ones(len(names))
         return names[int(rng.choice(len(names), p=weights / weights.sum()))]
 
@@ -90,7 +98,7 @@ _NUMBERS: dict[str, Any] = {
 def _defaults() -> dict[str, Any]:
     entries = dict(_flat("", yaml.safe_load(DEFAULTS.read_text(encoding="utf-8"))))
     for key, entry in entries.items():
-        _check(key, entry)
+        _check(key, entry, entries)
     return entries
 
 
@@ -105,15 +113,58 @@ def _flat(prefix: str, tree: Mapping[str, Any]) -> list[tuple[str, Any]]:
     return out
 
 
-def _check(key: str, entry: Any) -> None:
-    if isinstance(entry, (int, float)) and not isinstance(entry, bool):
-        ok = bool(np.isfinite(entry))
-    elif isinstance(entry, Mapping) and len(entry) == 1:
+def _check(key: str, entry: Any, defaults: Mapping[str, Any]) -> None:
+    if isinstance(entry, Mapping) and len(entry) == 1:
         ok = _is_valid(*next(iter(entry.items())))
     else:
-        ok = False
-    if not ok:
-        raise ValueError(f"distributions: '{key}' is {entry!r}, which is none of a number or {{{', '.join(KINDS)}}}")
+        ok = _all_numbers([entry])
+    expected = _expected(key, entry, defaults) if ok else f"a number or {{{', '.join(KINDS)}}}"
+    if expected is not None:
+        raise ValueError(f"distributions: '{key}' is {entry!r}; expected {expected}")
+
+
+def _expected(key: str, entry: Any, defaults: Mapping[str, Any]) -> str | None:
+    """Return what an entry ought to give; None where it does."""
+    kind, given = _parts(entry)
+    usual_kind, usual = _parts(defaults[key])
+    if usual_kind == "chance" or key.startswith(FLAGS):
+        return None if kind == "chance" or (kind == "plain" and given in (0, 1)) else "{chance: p}, 0 or 1"
+    if usual_kind == "choice" and not _all_numbers(list(usual)):
+        names = _names(key, defaults)
+        return None if kind == "choice" and names.issuperset(given) else f"a choice among {', '.join(sorted(names))}"
+    ends, whole = limits(key), usual_kind in ("integer", "choice", "plain") and _all_whole(usual)
+    wanted = f"{'whole ' if whole else ''}numbers from {ends[0]:g} to {ends[1]:g}"
+    if kind == "chance" or not _all_numbers(list(given) if kind == "choice" else []):
+        return wanted
+    if whole and not (kind in ("integer", "choice", "plain") and _all_whole(given)):
+        return wanted
+    low, high = _span(kind, given)
+    return None if ends[0] <= low and high <= ends[1] else wanted
+
+
+def _parts(entry: Any) -> tuple[str, Any]:
+    return next(iter(entry.items())) if isinstance(entry, Mapping) else ("plain", entry)
+
+
+def _names(key: str, defaults: Mapping[str, Any]) -> set[str]:
+    """Return the names that the file gives for an entry, in any zone, or for those with the same names."""
+    same = next((group for group in SAME_NAMES if plain(key) in group), (plain(key),))
+    return {name for other, entry in defaults.items() if plain(other) in same for name in entry["choice"]}
+
+
+def _all_whole(given: Any) -> bool:
+    values = list(given) if isinstance(given, (Mapping, list)) else [given]
+    return all(isinstance(value, int) for value in values)
+
+
+def _span(kind: str, given: Any) -> tuple[float, float]:
+    """Return the lowest and highest value that a distribution of numbers gives; the mean of an exponential one."""
+    if kind == "normal":
+        return given[0] - 3 * given[1], given[0] + 3 * given[1]
+    if kind == "exponential":
+        return 0, given
+    values = list(given) if isinstance(given, (Mapping, list)) else [given]
+    return min(values), max(values)
 
 
 def _is_valid(kind: str, given: Any) -> bool:

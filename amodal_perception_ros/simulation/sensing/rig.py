@@ -11,9 +11,6 @@ from amodal_perception_ros.simulation.rendering.view import camera_pose
 CAMERA_YAWS = {"front": 0.0, "right": -90.0, "back": 180.0, "left": 90.0}
 """Direction of each camera [degrees], by name in the order of the rig."""
 
-MIN_FOV, MAX_FOV = 20.0, 150.0
-"""Horizontal fields of view that make sense for a pinhole camera [degrees]."""
-
 _PLACES = {"front": (0.8, 0.0), "right": (0.0, -0.5), "back": (-0.8, 0.0), "left": (0.0, 0.5)}
 
 
@@ -22,14 +19,9 @@ def draw_rig(config: SequenceConfig) -> Rig:
 
     Field of view, height and pitch of all cameras, and the small errors of each one's mounting are drawn from the
     section `rig` of the distributions.
-
-    Raises:
-        ValueError: the field of view is not one of a pinhole camera.
     """
     rng, draw = config.stream(4), config.distributions.draw
     square, fov = draw(rng, "rig.square_fov"), draw(rng, "rig.fov")
-    if not MIN_FOV <= fov <= MAX_FOV:
-        raise ValueError(f"rig.fov = {fov:g} degrees; allowed: {MIN_FOV:g}..{MAX_FOV:g}")
     fov = 90.0 if square else fov
     height, pitch = draw(rng, "rig.camera_height"), draw(rng, "rig.camera_pitch")
     focal = config.width / 2 / np.tan(np.radians(fov) / 2)
