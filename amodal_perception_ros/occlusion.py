@@ -38,13 +38,27 @@ def occlusion_order(layers: Sequence[Layer]) -> tuple[OcclusionOrder, list[int]]
     such edges form a cycle, all edges among its members are directed by median depth and flagged. The level is
     the longest chain of occluders in front (AmodalSynthDrive, section 3.3.1).
     """
-    overlap, occludes = _pairwise_overlap(layers)
-    occludes, decided = break_cycles(occludes, np.array([layer.median for layer in layers]))
+    overlap, occludes = pairwise_overlap(layers)
+    return ordered([layer.segment for layer in layers], overlap, occludes, [layer.median for layer in layers])
+
+
+def ordered(
+    ids: Sequence[int], overlap: np.ndarray, occludes: np.ndarray, depth: Sequence[float]
+) -> tuple[OcclusionOrder, list[int]]:
+    """Return the order and the levels 0..7 of a graph, its cycles broken by median depth.
+
+    Args:
+        ids: of the n objects.
+        overlap: (n, n) pixels in which both lie.
+        occludes: (n, n) bool, [i, j] means i occludes j.
+        depth: median depths [m].
+    """
+    occludes, decided = break_cycles(occludes, np.array(depth))
     occluder, occludee = np.nonzero(occludes)
-    ids = np.array([layer.segment for layer in layers], np.uint32)
+    names = np.array(ids, np.uint32)
     order = OcclusionOrder(
-        occluder_ids=ids[occluder],
-        occludee_ids=ids[occludee],
+        occluder_ids=names[occluder],
+        occludee_ids=names[occludee],
         probability=np.ones(len(occluder), np.float32),
         overlap_px=overlap[occluder, occludee].astype(np.uint32),
         in_cycle=decided[occluder, occludee],
@@ -52,7 +66,7 @@ def occlusion_order(layers: Sequence[Layer]) -> tuple[OcclusionOrder, list[int]]
     return order, occlusion_levels(occludes).tolist()
 
 
-def _pairwise_overlap(layers: Sequence[Layer]) -> tuple[np.ndarray, np.ndarray]:
+def pairwise_overlap(layers: Sequence[Layer]) -> tuple[np.ndarray, np.ndarray]:
     """Return the (n, n) int64 overlaps [px] and the (n, n) bool graph "i occludes j" by majority over the overlap."""
     count = len(layers)
     overlap, occludes = np.zeros((count, count), np.int64), np.zeros((count, count), bool)

@@ -18,7 +18,16 @@ from amodal_perception_ros.datasets.cutouts import (
 from amodal_perception_ros.errors import InputError
 from amodal_perception_ros.labels import BY_NAME, SEGMENT_FACTOR, segment_id
 from amodal_perception_ros.masks import RoiMask
-from amodal_perception_ros.scene import Camera, CameraScene, Instance, Rig, Sample, SurroundFrame, SurroundScene
+from amodal_perception_ros.scene import (
+    Camera,
+    CameraScene,
+    Instance,
+    OcclusionOrder,
+    Rig,
+    Sample,
+    SurroundFrame,
+    SurroundScene,
+)
 
 WIDTH, HEIGHT, FOCAL, ABOVE = 200, 120, 100.0, 1.5
 ROAD, SKY, POLE = (BY_NAME[name].id * SEGMENT_FACTOR for name in ("road", "sky", "pole"))
@@ -253,14 +262,62 @@ def test_data_without_depth_are_composited_by_ground_contact_and_get_no_depth_tr
     sample = make_sample(image, modal_scene(blind))
     pool = sample_cutouts(sample)
     assert len(pool) >= 1
-    pasted = 0
+    pasted = ordered = 0
     for seed in range(10):
         done, counts = composite_sample(sample, pool, np.random.default_rng(seed), objects=(2, 2))
+        ordered += len(done.truth.cameras["front"].order)
         pasted += counts["pasted"]
         result = done.truth.cameras["front"]
         assert np.isnan(result.depth).all()
         assert all(np.isnan(i.amodal_depth) for i in result.instances)
     assert pasted > 3
+    assert ordered > 3
+
+
+def test_without_depth_the_car_in_front_hides_the_person_behind_and_does_not_cut_into_him():
+    image, scene = draw([("car", 1, 8.0, 0.0, 4.0, 1.4)])
+    cutouts = find_cutouts(image, scene)
+    target_image, truth = draw([("person", 5, 14.0, 0.3, 0.9, 1.8)])
+    unknown = [replace(i, depth=np.full_like(i.depth, np.nan), amodal_depth=np.nan, visible_depth=np.nan)
+               for i in truth.instances]  # fmt: skip
+    target = with_contact_depth(modal_scene(replace(truth, depth=np.full_like(truth.depth, np.nan), instances=unknown)))
+    hidden = 0
+    for seed in range(30):
+        result = composite(target_image, target, cutouts, np.random.default_rng(seed))
+        person = by_number(result.scene, 5)
+        for segment in result.pasted:
+            car = result.scene.instance(segment)
+            if not car.amodal_mask.intersection_area(person.amodal_mask):
+                continue
+            assert abs(car.amodal_depth - person.amodal_depth) > 2.6, "half a car and half a person"
+            if person.occlusion_ratio > 0:
+                hidden += 1
+                assert person.occlusion_level == 1
+                assert (segment, person.instance_id) in zip(
+                    result.scene.order.occluder_ids, result.scene.order.occludee_ids
+                )
+    assert hidden > 3
+
+
+def test_edges_that_were_known_stay():
+    image, scene = draw([PERSON, ("car", 2, 14.0, 0.5, 4.0, 1.5)])
+    person, car = (by_number(scene, number) for number in (1, 2))
+    edge = OcclusionOrder(
+        np.array([person.instance_id], np.uint32), np.array([car.instance_id], np.uint32), np.ones(1, np.float32),
+        np.array([77], np.uint32), np.zeros(1, bool),
+    )  # fmt: skip
+    blind = [replace(i, depth=np.full_like(i.depth, np.nan)) for i in scene.instances]
+    result = composite(image, replace(scene, order=edge, instances=blind), [], np.random.default_rng(0))
+    assert result.scene.order.overlap_px.tolist() == [77]
+    assert [i.occlusion_level for i in result.scene.instances] == [1, 0], "far ones first"
+
+
+def test_what_pasting_does_not_change_is_kept():
+    image, scene = draw([CLOSE, BEHIND])
+    sample = replace(make_sample(image, scene), moving=frozenset({1}), flow={"front": np.zeros((HEIGHT, WIDTH, 2))})
+    done, _ = composite_sample(sample, [], np.random.default_rng(0))
+    assert done.moving == {1}
+    assert done.flow == {}
 
 
 def test_composites_of_a_data_set_are_written_and_read(tmp_path):
@@ -278,7 +335,7 @@ def test_composites_of_a_data_set_are_written_and_read(tmp_path):
         np.testing.assert_array_equal(
             reader[index].frame.images["front"], read_sequence(tmp_path / "again")[index].frame.images["front"]
         )
-    assert not make_composites([tmp_path / "data"], tmp_path / "out", seed=4, modal=True)
+    assert not make_composites([tmp_path / "data"], tmp_path / "out", seed=4, objects=(2, 4), modal=True)
 
 
 def test_wrong_settings_of_composites_are_refused(tmp_path):
@@ -286,3 +343,16 @@ def test_wrong_settings_of_composites_are_refused(tmp_path):
         make_composites([tmp_path], tmp_path)
     with pytest.raises(InputError, match="objects per image 3-1"):
         make_composites([tmp_path], tmp_path / "out", objects=(3, 1))
+    with pytest.raises(InputError, match="seed -1"):
+        make_composites([tmp_path], tmp_path / "out", seed=-1)
+
+
+def test_sequences_of_one_name_and_other_settings_are_refused(tmp_path):
+    for name in ("one", "two"):
+        with SequenceWriter(tmp_path / name) as writer:
+            writer.write(make_sample(*draw([CLOSE, BEHIND])))
+    with pytest.raises(InputError, match=r"several sequences are named \['drawn'\]"):
+        make_composites([tmp_path / "one", tmp_path / "two"], tmp_path / "out")
+    make_composites([tmp_path / "one"], tmp_path / "out", objects=(0, 0))
+    with pytest.raises(InputError, match="made with other settings"):
+        make_composites([tmp_path / "one"], tmp_path / "out", objects=(3, 3))

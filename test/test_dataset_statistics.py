@@ -55,7 +55,7 @@ BUS = make_instance(28004, (20, 0, 30, 1), (0, 0, 30, 10))
 
 
 def test_one_image_is_counted_as_by_hand():
-    edges = [(26001, 24002), (24002, 28004), (26001, 28004), (26001, 24003)]
+    edges = [(26001, 24002), (24002, 28004), (26001, 28004), (28004, 24003)]
     statistics = DatasetStatistics()
     statistics.add(make_scene([CAR, PERSON, HIDDEN, BUS], edges))
     assert statistics.segments == {"road": 1, "car": 1, "person": 1, "bus": 1}

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import cv2
 import numpy as np
@@ -18,7 +19,7 @@ import numpy as np
 from amodal_perception_ros.datasets.cutouts import GROUND, Cutout, find_cutouts, with_contact_depth
 from amodal_perception_ros.labels import BY_NAME, MAX_INSTANCE_NUMBER, SEGMENT_FACTOR, segment_id
 from amodal_perception_ros.masks import RoiMask
-from amodal_perception_ros.occlusion import Layer, occlusion_order
+from amodal_perception_ros.occlusion import Layer, ordered, pairwise_overlap
 from amodal_perception_ros.scene import CameraScene, Instance, Rig, Sample
 
 _CARRIERS = {
@@ -46,7 +47,7 @@ class Composite:
     Attributes:
         image: (H, W, 3) uint8 RGB.
         scene: its truth; pasted objects have complete amodal masks and depth.
-        pasted: instance ids of the pasted objects, far ones first.
+        pasted: instance ids of the pasted objects, in the order of pasting.
         rejected: objects that found no plausible place, by cause of the last try.
     """
 
@@ -93,7 +94,7 @@ def composite(image: np.ndarray, scene: CameraScene, cutouts: Sequence[Cutout], 
             result.rejected[placed] += 1
         else:
             _paste(result, placed)
-    result.scene = _ordered(result.scene)
+    result.scene = _ordered(result.scene, result.pasted)
     return result
 
 
@@ -154,7 +155,7 @@ def _problem(scene: CameraScene, placed: _Placed) -> str:
     inside = np.isfinite(placed.depth)
     classes = scene.labels[placed.window] // SEGMENT_FACTOR
     before = scene.depth[placed.window]
-    visible = _in_front(placed, before)
+    visible = _in_front(placed, scene)
     if visible.sum() < max(MIN_VISIBLE_PX, MIN_VISIBLE_SHARE * inside.sum()):
         return "would be hidden"
     reach = _HALF_LENGTH[_name(placed.class_id)]
@@ -173,8 +174,10 @@ def _problem(scene: CameraScene, placed: _Placed) -> str:
     return "" if carried.sum() >= 0.7 * feet.sum() else "would not stand on the ground"
 
 
-def _in_front(placed: _Placed, before: np.ndarray) -> np.ndarray:
+def _in_front(placed: _Placed, scene: CameraScene) -> np.ndarray:
     """Pixels at which the object is nearer than what the image shows; ground never hides it."""
+    ground = np.isin(scene.labels[placed.window] // SEGMENT_FACTOR, GROUND)
+    before = np.where(ground, np.inf, scene.depth[placed.window])
     return np.isfinite(placed.depth) & ~(before < placed.depth * np.float32(0.98))
 
 
@@ -186,8 +189,7 @@ def _overlaps_thing(scene: CameraScene, placed: _Placed) -> bool:
 def _paste(target: Composite, placed: _Placed) -> None:
     """Draw a placed object into the image and take what it hides from the others' visible masks."""
     scene, window = target.scene, placed.window
-    ground = np.isin(scene.labels[window] // SEGMENT_FACTOR, GROUND)
-    visible = _in_front(placed, np.where(ground, np.inf, scene.depth[window]))
+    visible = _in_front(placed, scene)
     _shade_ground(target, placed)
     weight = (placed.alpha * visible)[..., None]
     pixels = target.image[window] * (1 - weight) + placed.image * weight
@@ -260,13 +262,20 @@ def _free_number(scene: CameraScene) -> int:
     return next(number for number in range(MAX_INSTANCE_NUMBER, 0, -1) if number not in used)
 
 
-def _ordered(scene: CameraScene) -> CameraScene:
-    """Recompute occlusion order and levels from the depths of the whole objects."""
-    known = [i for i in scene.instances if i.amodal_mask.area and np.isfinite(i.depth).any()]
-    layers = [Layer(i.instance_id, *i.amodal_mask.box[:2], np.nan_to_num(i.depth)) for i in known]
-    order, levels = occlusion_order(layers)
-    level = {i.instance_id: value for i, value in zip(known, levels)}
-    instances = [replace(i, occlusion_level=level.get(i.instance_id, i.occlusion_level)) for i in scene.instances]
+def _ordered(scene: CameraScene, pasted: Sequence[int]) -> CameraScene:
+    """Add the edges of pasted objects to the occlusion order, by the depths of the whole objects; recompute levels."""
+    ids = [instance.instance_id for instance in scene.instances]
+    layers = [Layer(i.instance_id, *i.amodal_mask.box[:2], np.nan_to_num(i.depth)) for i in scene.instances]
+    overlap, occludes = pairwise_overlap(layers)
+    number = {segment: k for k, segment in enumerate(ids)}
+    new = np.isin(ids, pasted)
+    occludes &= new[:, None] | new[None]
+    edges = zip(scene.order.occluder_ids.tolist(), scene.order.occludee_ids.tolist(), scene.order.overlap_px.tolist())
+    for occluder, occludee, pixels in edges:
+        occludes[number[occluder], number[occludee]] = True
+        overlap[number[occluder], number[occludee]] = pixels
+    order, levels = ordered(ids, overlap, occludes, [instance.amodal_depth for instance in scene.instances])
+    instances = [replace(i, occlusion_level=level) for i, level in zip(scene.instances, levels)]
     return replace(scene, instances=instances, order=order)
 
 
@@ -292,8 +301,9 @@ def composite_sample(
 ) -> tuple[Sample, Counter[str]]:
     """Paste objects into all images of a sample and into its LiDAR sweep.
 
-    LiDAR points behind a pasted object are moved onto it along their ray. 3-D boxes, BEV, flow and the segments of
-    points do not know the pasted objects and are left out; so is depth that only follows from ground contact.
+    LiDAR points behind a pasted object are moved onto it along their ray. 3-D boxes, BEV, flow, rings and segments of
+    points do not know the pasted objects and are left out; so is depth that only follows from ground contact. A pasted
+    object belongs to one image: the same id in another image is another object.
 
     Args:
         sample: the target.
@@ -318,7 +328,9 @@ def composite_sample(
         images[name] = result.image
         scenes[name] = result.scene if scene is scenes[name] else _without_depth(result.scene)
     frame = replace(sample.frame, images=images, lidar=lidar)
-    return Sample(sample.sequence, sample.index, frame, replace(sample.truth, cameras=scenes)), counts
+    unknown: dict[str, Any] = dict.fromkeys(("bev", "point_segments", "point_rings", "bev_image", "bev_labels"))
+    truth = replace(sample.truth, cameras=scenes)
+    return replace(sample, frame=frame, truth=truth, objects=[], flow={}, **unknown), counts
 
 
 def _with_some_depth(scene: CameraScene) -> CameraScene:

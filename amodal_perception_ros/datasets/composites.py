@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from amodal_perception_ros.datasets.amodal_synth_drive import SequenceReader, SequenceWriter, readable_sequences
 from amodal_perception_ros.datasets.clip_art import composite_sample, sample_cutouts
+from amodal_perception_ros.datasets.codecs import read_json
 from amodal_perception_ros.datasets.cutouts import Cutout, modal_scene
 from amodal_perception_ros.errors import InputError
 from amodal_perception_ros.scene import Sample
@@ -107,20 +108,27 @@ def make_composites(
         How many objects were "pasted", and how many were rejected by cause.
 
     Raises:
-        InputError: a number is out of range, or `out` is one of `data`.
+        InputError: a number is out of range, `out` is one of `data` or holds composites of other settings, or two
+            sequences have one name.
         DatasetError: there is no sequence, or one lacks its calibration.
     """
     if not 0 <= objects[0] <= objects[1]:
         raise InputError(f"objects per image {objects[0]}-{objects[1]}: expected 0 <= least <= largest")
     if any(Path(out).resolve() == Path(path).resolve() for path in data):
         raise InputError(f"{out}: composites cannot be written into the data they are made of")
+    if seed < 0:
+        raise InputError(f"seed {seed}: expected 0 or more")
     readers = readable_sequences(data, parts=("images", "truth", "lidar"))
+    names = [reader.name for reader in readers]
+    doubles = sorted({name for name in names if names.count(name) > 1})
+    if doubles:
+        raise InputError(f"several sequences are named {doubles[:5]}; give data sets with different seeds")
     donors, counts = Donors(readers), Counter[str]()
     with tqdm(total=sum(map(len, readers)), unit="frame", disable=not sys.stderr.isatty()) as bar:
         for reader in readers:
             sequence = CompositedSequence(reader, donors, seed, objects, modal)
             info = {"made_from": reader.name, "seed": seed, "objects": list(objects), "modal": modal}
-            if (Path(out) / "sequences" / f"{sequence.name}.json").is_file():
+            if _is_finished(Path(out) / "sequences" / f"{sequence.name}.json", info):
                 bar.update(len(sequence))
                 continue
             with SequenceWriter(out, info=info) as writer:
@@ -129,3 +137,13 @@ def make_composites(
                     bar.update()
             counts.update(sequence.counts)
     return counts
+
+
+def _is_finished(marker: Path, info: dict[str, object]) -> bool:
+    """Whether a sequence is written already; raises InputError where that was done with other settings."""
+    if not marker.is_file():
+        return False
+    earlier = dict(read_json(marker)).get("info")
+    if earlier != info:
+        raise InputError(f"{marker}: made with other settings ({earlier}); choose another folder")
+    return True

@@ -140,20 +140,20 @@ def contact_depth(camera: Camera) -> np.ndarray:
 def with_contact_depth(scene: CameraScene) -> CameraScene:
     """Return a scene whose depth follows from where things touch flat ground, for data without depth.
 
-    Ground pixels get the plane's depth, every thing the plane's depth under its lowest visible pixel, all else NaN.
-    Good for order and size, not as depth truth.
+    Ground pixels get the plane's depth, every thing, hidden part included, the plane's depth under its lowest visible
+    pixel, all else NaN. Good for order and size, not as depth truth.
     """
     plane = contact_depth(scene.camera)
     depth = np.where(np.isin(scene.labels // SEGMENT_FACTOR, GROUND), plane, np.float32(np.nan))
     instances = []
     for instance in scene.instances:
-        left, top, right, bottom = instance.visible_mask.box
+        left, _, right, bottom = instance.visible_mask.box
         if right > left:
-            foot = plane[min(bottom, scene.camera.height) - 1, left:right]
+            foot = plane[min(bottom, scene.camera.height) - 1, max(0, left) : right]
             distance = np.float32(np.nanmedian(foot)) if np.isfinite(foot).any() else np.float32(np.nan)
-            window = depth[top:bottom, left:right]
-            window[instance.visible_mask.roi()] = distance
-            instance = replace(instance, visible_depth=float(distance))
+            depth[instance.visible_mask.to_array(*depth.shape)] = distance
+            whole = np.where(instance.amodal_mask.roi(), distance, np.float32(np.nan))
+            instance = replace(instance, depth=whole, visible_depth=float(distance), amodal_depth=float(distance))
         instances.append(instance)
     return replace(scene, depth=depth, instances=instances)
 

@@ -106,7 +106,8 @@ class DatasetStatistics:
             self.levels[level] += 1
             self.ratios[0 if ratio == 0 else min(4, int(ratio * 4) + 1)] += 1
             self._add_shape(instance.visible_mask, instance.amodal_mask)
-        self.orders[levels.max(initial=0)] += 1
+        seen = [instance.visible_mask.area > 0 for instance in scene.instances]
+        self.orders[levels[seen].max(initial=0)] += 1
 
     def _add_shape(self, visible: RoiMask, amodal: RoiMask) -> None:
         if visible.area >= MIN_SHAPE_PX:
