@@ -21,7 +21,7 @@ from amodal_perception_ros.simulation.traffic.drivers import ACCELERATION, EMERG
 from amodal_perception_ros.simulation.traffic.driving import Driving, People
 from amodal_perception_ros.simulation.traffic.lineup import EGO_LENGTH, EGO_WIDTH, Vehicle
 from amodal_perception_ros.simulation.traffic.right_of_way import RightOfWay
-from amodal_perception_ros.simulation.traffic.things import PERSON, RIDER
+from amodal_perception_ros.simulation.traffic.things import CAR, PERSON, RIDER, TRUCK
 from amodal_perception_ros.simulation.traffic.traffic import AWAY, build_traffic
 
 DT = 0.1
@@ -285,6 +285,15 @@ def in_town(thing):
     return thing.poses[:, 0] < AWAY / 2
 
 
+def drives(thing):
+    return bool(np.abs(thing.velocity).max() > 0.05)
+
+
+def is_standing_delivery(thing):
+    lit = thing.lights and thing.class_id in (CAR, TRUCK)
+    return lit and in_town(thing)[0] and np.ptp(thing.poses, 0).max() == 0
+
+
 def rectangle(thing, row):
     return (*thing.poses[row, [0, 1, 3]], *(thing.high - thing.low)[:2])
 
@@ -331,17 +340,52 @@ def test_moving_vehicles_stay_in_their_lanes(sequence):
     _, town, traffic = sequence
     for thing in traffic.things:
         here = in_town(thing)
-        if thing.lights and here.any():
+        if drives(thing) and thing.class_id != PERSON and here.any():
             places = thing.poses[here][::10, :2]
             off = np.stack([np.abs(r.path.local(places)[1]) - r.width / 2 for r in town.ways.routes])
             assert off.min(0).max() < 0.3, thing.track_id
+
+
+@pytest.mark.parametrize("layout", ["straight", "curve", "crossing", "suburban"])
+def test_double_parked_vehicles_stand_beside_the_lanes_and_everybody_passes(layout):
+    overrides = {"parking": {"double_parked": 3}, "traffic": {"ego_stands": 0}}
+    config = SequenceConfig(seed=5, layout=layout, frames=20, overrides=overrides)
+    town = build_town(config)
+    traffic = build_traffic(config, town)
+    lanes = town.ways.routes
+    aside = {t: min(abs(float(r.path.local(t.poses[0, :2])[1])) - r.width / 2 for r in lanes) for t in traffic.things}
+    standing = [t for t in traffic.things if is_standing_delivery(t) and aside[t] > 0.3]
+    assert standing
+    obstacles = np.array([rectangle(thing, 0) for thing in standing])
+    for thing, box in zip(standing, obstacles):
+        assert thing.high[2] > 1.7
+        # Room for a vehicle of 2.4 m in the middle of every lane.
+        for route in town.ways.routes:
+            s = np.arange(0, route.path.length, 0.5)
+            x, y = route.path.at(s).T
+            size = np.tile([1.0, 1.2 if route.bicycles else 2.4], (len(s), 1))
+            assert not overlap(np.column_stack([x, y, route.path.heading(s), size]), box).any()
+    for row in range(len(traffic.times)):
+        others = [(*traffic.ego[row, [0, 1, 3]], EGO_LENGTH, EGO_WIDTH)]
+        others += [rectangle(t, row) for t in traffic.things if t not in standing and in_town(t)[row]]
+        assert len(overlapping_pairs(obstacles, np.array(others))) == 0, row
+
+
+def test_the_ego_vehicle_starts_where_signals_and_lines_let_it_go_on():
+    overrides = {"traffic": {"ego_stands": 0, "ego_waits": 0}}
+    for layout in ("crossing", "roundabout"):
+        for seed in range(3):
+            config = SequenceConfig(seed=seed, layout=layout, frames=100, traffic=0.0, overrides=overrides)
+            traffic = build_traffic(config, build_town(config))
+            assert traffic.ego_speed[:-1].sum() / config.rate_hz > 25, (layout, seed)
 
 
 def test_velocity_is_the_motion(sequence):
     config, _, traffic = sequence
     for thing in traffic.things:
         both = in_town(thing)[1:] & in_town(thing)[:-1]
-        if thing.lights and both.any():
+        if drives(thing) and thing.class_id != PERSON and both.any():
+            assert thing.lights
             step = np.diff(thing.poses[:, :2], axis=0) * config.rate_hz
             mean = 0.5 * (thing.velocity[1:, :2] + thing.velocity[:-1, :2])
             assert np.hypot(*(step - mean)[both].T).max() < 0.8, thing.track_id

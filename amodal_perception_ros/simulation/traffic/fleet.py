@@ -21,6 +21,9 @@ TRUCK, BUS = BY_NAME["truck"].id, BY_NAME["bus"].id
 
 CLASSES = {"car": CAR, "truck": TRUCK, "bus": BUS, "bike": BIKE, "motorcycle": MOTORCYCLE}
 
+_TALL, _SHORT = 1.9, 9.0
+"""Vans and trucks for delivery are higher and shorter than this [m]."""
+
 Look = tuple[int, tuple[Model, ...], np.ndarray]
 """Class id, models and palette of a thing."""
 
@@ -47,6 +50,18 @@ class Fleet:
         """Draw a vehicle without a rider."""
         models = self.vehicles[kind]
         return CLASSES[kind], (models[int(rng.integers(len(models)))],), draw_livery(rng, self.distributions, kind)
+
+    def delivery(self, rng: np.random.Generator) -> Look:
+        """Draw a vehicle that delivers: a van or a short truck, any truck where there is none."""
+        every = [(kind, model) for kind in ("car", "truck") for model in self.vehicles[kind]]
+        short = [
+            (kind, model)
+            for kind, model in every
+            if model.high[2] > _TALL and np.ptp((model.low[0], model.high[0])) < _SHORT
+        ]
+        chosen = short or [(kind, model) for kind, model in every if kind == "truck"]
+        kind, model = chosen[int(rng.integers(len(chosen)))]
+        return CLASSES[kind], (model,), draw_livery(rng, self.distributions, kind)
 
     def pick(self, rng: np.random.Generator, kind: str) -> list[Look]:
         """Draw a vehicle, and with two wheels its rider."""

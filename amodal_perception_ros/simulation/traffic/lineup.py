@@ -21,6 +21,9 @@ WARM_UP = 6.0
 WIDE_LANE = 2.8
 """Trucks and buses use lanes from this width on [m]."""
 
+KERB_CLEARANCE = 0.35
+"""Bicycles in a lane of cars stay so far from its right edge, but for their sway [m]."""
+
 _CRUISE = 0.75
 """Mean speed / wished speed that a start of the ego vehicle is judged with."""
 
@@ -99,7 +102,7 @@ class Lineup:
         routes = population.town.ways.ego_routes
         for _ in range(40):
             route = int(routes[rng.integers(len(routes))])
-            way = 0.0 if self.corridors.closed[route] else _CRUISE * desired * (WARM_UP + 10.0)
+            way = 0.0 if self.corridors.closed[route] else desired * (WARM_UP + 9.0)
             last = max(0.15 * self.corridors.length[route], self.corridors.length[route] - way)
             s = float(rng.uniform(0, last)) + 0.5 * EGO_LENGTH
             if (waits or self._is_free(route, s, desired)) and not self.right_of_way.in_block(route, s, EGO_LENGTH):
@@ -130,10 +133,11 @@ class Lineup:
     def _fill(self, route: int, spacing: float) -> None:
         """Put vehicles on a route from its start to its end."""
         population, rng, own = self.population, self.population.rng, self.corridors.routes[route]
+        mix = "traffic.kind_industrial" if population.town.layout.zone == "industrial" else "traffic.kind"
         mean = spacing * (2.0 if own.bicycles else 1.0) / max(own.density, 1e-3)
         s = float(rng.exponential(mean))
         while s < self.corridors.length[route] - 5:
-            kind = population.distributions.choose(rng, "traffic.kind", kinds(self.corridors, route))
+            kind = population.distributions.choose(rng, mix, kinds(self.corridors, route))
             group = population.draw("traffic.bike_group") if kind == "bike" else 1
             for _ in range(int(group)):
                 s += self._put(route, s, kind) + float(rng.uniform(0.8, 2.0))
@@ -165,7 +169,7 @@ class Lineup:
         own, rng = self.corridors.routes[route], self.population.rng
         if own.bicycles:
             return float(rng.uniform(-1, 1)) * max(0.0, (own.width - width) / 2 - 0.25)
-        return -(own.width / 2 - 0.45 - float(rng.uniform(0, 0.2)))
+        return -(own.width / 2 - KERB_CLEARANCE - width / 2 - float(rng.uniform(0, 0.12)))
 
     def _row(self, route: int, s: float, desired: float, length: float, width: float, wheelbase: float
              ) -> dict[str, float]:  # fmt: skip
@@ -187,5 +191,5 @@ class Lineup:
         self._rows.append(row)
         self.vehicles.append(vehicle)
         for thing in vehicle.things:
-            thing.lights = True
+            thing.lights = thing.driven = True
         self._boxes = np.concatenate([self._boxes, Drivers.collect([row]).boxes(self.corridors)])

@@ -1,4 +1,4 @@
-"""Parked vehicles: in the town's parking places, and two-wheelers on the kerb side of walks."""
+"""Parked vehicles: in the town's parking places, double-parked ones, and two-wheelers on the kerb side of walks."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from scipy.spatial import cKDTree
 
 from amodal_perception_ros.simulation.town.town import Town
 from amodal_perception_ros.simulation.town.ways import ParkingPlace, Walk
-from amodal_perception_ros.simulation.traffic.boxes import outline, overlap
+from amodal_perception_ros.simulation.traffic.boxes import outline, overlap, widened
 from amodal_perception_ros.simulation.traffic.corridors import Corridors
 from amodal_perception_ros.simulation.traffic.fleet import Fleet, Look
-from amodal_perception_ros.simulation.traffic.lineup import kinds
-from amodal_perception_ros.simulation.traffic.things import Gap, Population
+from amodal_perception_ros.simulation.traffic.lineup import KERB_CLEARANCE, kinds
+from amodal_perception_ros.simulation.traffic.things import Gap, Population, Thing
 
 NEAR = 95.0
 """Places farther than this from the ego vehicle's route stay empty: they are never seen [m]."""
@@ -22,18 +22,29 @@ _NARROWEST = 0.45
 """Narrowest gap between vehicles that people go through [m]."""
 
 
-def park_vehicles(population: Population, corridors: Corridors, ego_route: int) -> list[Gap]:
-    """Fill the parking places with groups of vehicles, and put two-wheelers on the kerb side of walks.
+_DELIVERY_REACH, _DELIVERY_TRIES = 45.0, 40
+_DELIVERY_STEP, _DELIVERY_ASIDE = 0.1, 5.0
+"""Double-parked vehicles are tried so far from the lane's edge at most, in such steps [m]."""
+
+_STOP_CLEARANCE = 12.0
+_PASSAGE = 1.0
+"""Width that stays free beside a vehicle on the sidewalk [m]."""
+
+
+def park_vehicles(population: Population, corridors: Corridors, ego_route: int, middle: np.ndarray) -> list[Gap]:
+    """Put vehicles double, fill the parking places with groups, and put two-wheelers on the kerb side of walks.
 
     Args:
         population: receives the vehicles.
         corridors: the town's routes, which stay free.
         ego_route: index of the ego vehicle's route.
+        middle: (2,) about the middle of its way [m].
 
     Returns:
         The gaps between parked neighbours.
     """
     parking = _Parking(population, corridors, ego_route)
+    parking.double_park(corridors, middle)
     rows: dict[int, list[ParkingPlace]] = defaultdict(list)
     for place in population.town.ways.parking:
         rows[place.row].append(place)
@@ -100,23 +111,25 @@ class _Parking:
             x, y = np.array([place.x, place.y]) - back * toward + (slack[1] if not across else slack[0]) * along
             yaw = place.yaw + np.pi * turned + float(rng.normal(0, 0.012))
             box = np.array([x, y, yaw, length, width])
-            if self._add(look, box, 0.0):
+            if self._add(look, box, 0.0) is not None:
                 return box
         return None
 
-    def _add(self, look: Look, box: np.ndarray, height: float) -> bool:
+    def _is_in_lane(self, box: np.ndarray) -> bool:
+        # Slices of the box: a narrow lane could lie between its two sides.
+        slices = box + np.linspace(0, -1, 4)[:, None] * np.array([0, 0, 0, 0, box[4]])
+        points = outline(slices, 0.05).reshape(-1, 2)
+        found = [(lines.query(points), reach) for lines, reach in self._lanes]
+        return any((distance < reach[nearest]).any() for (distance, nearest), reach in found)
+
+    def _add(self, look: Look, box: np.ndarray, height: float) -> Thing | None:
         """Park a vehicle unless it would touch another one or stand in a lane."""
-        ring = outline(box, 0.05)
-        for lines, reach in self._lanes:
-            distance, nearest = lines.query(ring)
-            if (distance < reach[nearest]).any():
-                return False
-        if overlap(box, self._boxes).any():
-            return False
-        if self.population.add(*look, (float(box[0]), float(box[1]), height, float(box[2]))) is None:
-            return False
-        self._boxes = np.concatenate([self._boxes, box[None]])
-        return True
+        if self._is_in_lane(box) or overlap(box, self._boxes).any():
+            return None
+        thing = self.population.add(*look, (float(box[0]), float(box[1]), height, float(box[2])))
+        if thing is not None:
+            self._boxes = np.concatenate([self._boxes, box[None]])
+        return thing
 
     def _gap(self, a: np.ndarray, b: np.ndarray) -> Gap | None:
         """Return the gap between two boxes, None when it is too narrow for people."""
@@ -130,6 +143,58 @@ class _Parking:
             return None
         x, y = middle + 0.5 * (start + end) * along
         return Gap(float(x), float(y), float(np.arctan2(across[1], across[0])), float((ring @ across).max()))
+
+    def double_park(self, corridors: Corridors, middle: np.ndarray) -> None:
+        """Stop vans and short trucks, hazard lights on, beside lanes near the ego vehicle's way.
+
+        Half on the parking strip or the sidewalk, as close to the lane as its broadest vehicles let them.
+        """
+        rng = self.population.rng
+        near = [(k, i) for k, count in enumerate(corridors.count) if not corridors.routes[k].bicycles
+                for i in np.flatnonzero(np.hypot(*(corridors.points[k, :count] - middle).T) < _DELIVERY_REACH)
+                if self._may_stop(corridors, k, int(i))]  # fmt: skip
+        wanted = self.population.draw("parking.double_parked") if near else 0
+        for _ in range(_DELIVERY_TRIES):
+            if wanted <= 0:
+                break
+            k, i = near[int(rng.integers(len(near)))]
+            look = self.population.fleet.delivery(rng)
+            box = self._beside(corridors, k, i, look)
+            if box is not None and self._leaves_room(box):
+                height = float(self.population.town.ground_height(outline(box)[[0, 2, 4, 6]]).mean())
+                thing = self._add(look, box, height)
+                if thing is not None:
+                    thing.lights = True
+                    wanted -= 1
+
+    def _may_stop(self, corridors: Corridors, k: int, i: int) -> bool:
+        """Whether sample i of route k lies on a straight piece away from stop lines."""
+        s = (i - corridors.lead[k]) * corridors.step[k]
+        stops = corridors.routes[k].stops
+        straight = corridors.curvature[k, max(0, i - 10) : i + 11].max() < 0.01
+        return bool(straight and 0 < s < corridors.length[k] and all(abs(s - o.s) > _STOP_CLEARANCE for o in stops))
+
+    def _beside(self, corridors: Corridors, k: int, i: int, look: Look) -> np.ndarray | None:
+        """Return the box of a vehicle to the right of a route's sample, the nearest one that is in no lane."""
+        length, width = (look[1][0].high - look[1][0].low)[:2]
+        heading = corridors.heading[k, i] + float(self.population.rng.normal(0, 0.012))
+        right = np.array([np.sin(heading), -np.cos(heading)])
+        first = corridors.routes[k].width / 2
+        for aside in np.arange(first, first + _DELIVERY_ASIDE, _DELIVERY_STEP):
+            box = np.array([*(corridors.points[k, i] + aside * right), heading, length, width])
+            if not self._is_in_lane(box):
+                return box
+        return None
+
+    def _leaves_room(self, box: np.ndarray) -> bool:
+        """Whether nothing stands at a double-parked vehicle, people get past it, and no crossing is near."""
+        right = np.array([np.sin(box[2]), -np.cos(box[2])])
+        beyond = widened(box, 0.0, _PASSAGE)
+        beyond[:2] += 0.5 * _PASSAGE * right
+        reach = 0.5 * float(box[3]) + 2.0
+        crossings = self.population.town.ways.crossings
+        away = all(abs(c.path.local(box[:2])[1]) > reach + c.width / 2 for c in crossings)
+        return away and self._obstacles.query(outline(beyond))[0].min() > 0.3
 
     def put_racks(self, walk: Walk) -> None:
         """Put racks of bicycles and single motorcycles on the side of a walk that is nearer to the road."""
@@ -171,7 +236,9 @@ def _lanes(corridors: Corridors, fleet: Fleet, bicycles: bool) -> tuple[cKDTree,
             points.append(corridors.points[k, :count])
             # The corners of a bus of 12 m, whose axles are on the line and 6.6 m apart, swing out (6^2 - 3.3^2) / 2 r.
             swing = 0.0 if bicycles else 12.5
-            reach.append(fleet.widest(kinds(corridors, k)) / 2 + 0.12 + swing * corridors.curvature[k, :count])
+            widest = fleet.widest(kinds(corridors, k)) / 2 + 0.12
+            bicycle = corridors.routes[k].width / 2 - (0.15 if bicycles else KERB_CLEARANCE - 0.1)
+            reach.append(max(widest, bicycle) + swing * corridors.curvature[k, :count])
     return cKDTree(np.concatenate(points)), np.concatenate(reach)
 
 
