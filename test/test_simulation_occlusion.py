@@ -8,6 +8,7 @@ import pytest
 from amodal_perception_ros.simulation.config import SequenceConfig
 from amodal_perception_ros.simulation.rendering.raycasting import RayCaster
 from amodal_perception_ros.simulation.town.town import build_town
+from amodal_perception_ros.simulation.traffic.boxes import outline, overlap
 from amodal_perception_ros.simulation.traffic.occlusion_design import Target, design_occlusion
 from amodal_perception_ros.simulation.traffic.occlusion_survey import (
     MIN_RAYS,
@@ -16,6 +17,7 @@ from amodal_perception_ros.simulation.traffic.occlusion_survey import (
     Instant,
     OcclusionSurvey,
 )
+from amodal_perception_ros.simulation.traffic.things import BIKE, MOTORCYCLE, RIDER
 from amodal_perception_ros.simulation.traffic.traffic import build_traffic
 
 
@@ -100,18 +102,39 @@ def test_a_designed_scene_is_nearer_to_the_target_and_the_same_every_time():
     np.testing.assert_array_equal(*places)
 
 
-def test_planted_things_stand_clear_of_lanes_and_of_everything_that_stands():
-    traffic, caster = build(4, designed={"chance": 1.0}, most_planted={"integer": [30, 30]})
+@pytest.mark.parametrize("seed", [4, 6])
+def test_planted_things_stand_clear_of_lanes_and_of_everything_at_all_times(seed):
+    traffic, caster = build(seed, designed={"chance": 1.0}, most_planted={"integer": [30, 30]})
     old = {t.track_id for t in traffic.things}
     design_occlusion(traffic.population, traffic.ego, caster)
     planted = [t for t in traffic.things if t.track_id not in old]
-    assert planted
+    assert len(planted) > 3
     for thing in planted:
-        point = thing.poses[0, :2]
+        corners = outline(box_of(thing, 0))
         for route in traffic.population.town.ways.routes:
-            assert abs(float(route.path.local(point)[1])) > route.width / 2
-        others = np.array([t.poses[:, :2] for t in traffic.things if t is not thing])
-        assert np.linalg.norm(others - point, axis=-1).min() > 0.4
+            assert (np.abs(route.path.local(corners)[1]) > route.width / 2).all()
+        for other in traffic.things:
+            rows = range(len(other.poses))
+            assert other is thing or not any(overlap(box_of(thing, 0), box_of(other, row)) for row in rows)
+
+
+def box_of(thing, row):
+    corners = np.array([thing.low, thing.high])[:, :2]
+    matrix = thing.matrix(row)
+    middle = corners.mean(0) @ matrix[:2, :2].T + matrix[:2, 3]
+    return np.array([*middle, thing.poses[row, 3], *(corners[1] - corners[0])])
+
+
+def test_every_rider_keeps_what_he_rides():
+    pairs = 0
+    for seed in (3, 8):
+        traffic, caster = build(seed, designed={"chance": 1.0}, tries=400)
+        design_occlusion(traffic.population, traffic.ego, caster)
+        mounts = [t for t in traffic.things if t.class_id in (BIKE, MOTORCYCLE)]
+        for rider in (t for t in traffic.things if t.class_id == RIDER):
+            pairs += 1
+            assert min(np.hypot(*(rider.poses[0, :2] - mount.poses[0, :2])) for mount in mounts) < 1.0
+    assert pairs > 2
 
 
 def test_a_scene_that_is_not_designed_stays_as_it_is():

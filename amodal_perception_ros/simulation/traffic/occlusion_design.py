@@ -13,20 +13,24 @@ import numpy as np
 
 from amodal_perception_ros.simulation.assets import poses
 from amodal_perception_ros.simulation.assets.figures import draw_palette
+from amodal_perception_ros.simulation.assets.meshes import Model
 from amodal_perception_ros.simulation.rendering.drawing import Item
 from amodal_perception_ros.simulation.rendering.raycasting import RayCaster
+from amodal_perception_ros.simulation.traffic.boxes import outline, overlap
 from amodal_perception_ros.simulation.traffic.fleet import Look
 from amodal_perception_ros.simulation.traffic.occlusion_survey import RATIO_BINS, Histograms, Instant, OcclusionSurvey
 from amodal_perception_ros.simulation.traffic.things import PERSON, RIDER, Population, Thing
-from amodal_perception_ros.simulation.traffic.walkable import NARROW, Track, Walkable
+from amodal_perception_ros.simulation.traffic.walkable import Walkable
 
 EYE_HEIGHT = 1.75
 SURVEYED = 4
 """Frames at which the view is looked at, spread over the sequence."""
 
 REACH = 80.0
+GAP = 0.15
+"""Least distance of a planted thing from everything else [m]."""
+
 _LEAST_GAIN = 1e-4
-_LANE_MARGIN = 0.5
 _ATTEMPTS = 12
 
 
@@ -98,7 +102,9 @@ class _Designer:
         self.planted, self.gone = 0, set[int]()
         self._removable = [thing.track_id for thing in population.things if _stands(thing)]
         self._people = [thing for thing in population.things if thing.class_id == PERSON]
-        self._walkable = _free_ground(population)
+        boxes = [_ground_boxes(thing) for thing in population.things]
+        self._boxes = np.array(boxes).reshape(-1, population.rows, 5)
+        self._ground = Walkable([footprint.corners for footprint in population.town.footprints])
 
     def try_removing(self) -> None:
         """Take a random standing thing away if that brings the counts nearer."""
@@ -116,12 +122,12 @@ class _Designer:
     def try_planting(self) -> None:
         """Put something behind an occluder if there is room and that brings the counts nearer."""
         class_id, models, palette = self._somebody()
-        track = self._room(NARROW if class_id == PERSON else 0.9)
-        if track is None:
+        box = self._room(models[0])
+        if box is None:
             return
-        (x, y), yaw = track.positions[0], track.yaw[0]
-        pose = (float(x), float(y), float(self.population.town.ground_height(np.array([x, y]))), float(yaw))
-        thing = self.population.add(class_id, models, palette, pose)
+        x, y, yaw = (float(v) for v in box[:3])
+        z = float(self.population.town.ground_height(np.array([x, y])))
+        thing = self.population.add(class_id, models, palette, (x, y, z, yaw))
         if thing is None:
             return
         hits = [self.survey.hits(instant, _item(thing, instant.frame)) for instant in self.survey.instants]
@@ -130,32 +136,42 @@ class _Designer:
             self.population.things.pop()
             return
         self.score, self.planted = score, self.planted + 1
-        self._walkable.place(track)
+        self._boxes = np.concatenate([self._boxes, np.broadcast_to(box, (1, *self._boxes.shape[1:]))])
         for instant, found in zip(self.survey.instants, hits):
             instant.alone[thing.track_id] = found
 
-    def _room(self, reach: float) -> Track | None:
-        """Find a free place on the ground behind something that a ray meets between knee and head height."""
+    def _room(self, model: Model) -> np.ndarray | None:
+        """Find room for a model behind something that a ray meets between knee and head height.
+
+        Returns:
+            Its ground rectangle with `GAP` around it (x, y, yaw, length, width), or None.
+        """
         rng = self.rng
         instant = self.survey.instants[int(rng.integers(len(self.survey.instants)))]
         nearest = _nearest(instant)
         height = instant.origin[2] + nearest * instant.directions[:, 2]
         flat = nearest * np.hypot(*instant.directions[:, :2].T)
         useful = np.flatnonzero((height > 0.4) & (height < 2.2) & (flat > 3) & (flat < 40))
+        reach = 2 * np.maximum(np.abs(model.low), np.abs(model.high))[:2] + 2 * GAP
         for _ in range(_ATTEMPTS if len(useful) else 0):
             ray = int(useful[rng.integers(len(useful))])
             away = nearest[ray] + float(rng.uniform(0.5, 5.0))
             point = instant.origin[:2] + away * instant.directions[ray, :2]
-            track = Track.standing(point, float(rng.uniform(-np.pi, np.pi)), self.population.rows)
-            if self._walkable.is_free(track, reach, 2 * reach) and self._is_off_lanes(point):
-                return track
+            box = np.array([*point, float(rng.uniform(-np.pi, np.pi)), *reach])
+            if self._ground.clearance(outline(box)).min() > 0 and self._is_off_lanes(box) and not self._is_taken(box):
+                return box
         return None
 
-    def _is_off_lanes(self, point: np.ndarray) -> bool:
-        return all(
-            abs(float(route.path.local(point)[1])) > route.width / 2 + _LANE_MARGIN
-            for route in self.population.town.ways.routes
-        )
+    def _is_off_lanes(self, box: np.ndarray) -> bool:
+        corners = outline(box)
+        routes = self.population.town.ways.routes
+        return all((np.abs(route.path.local(corners)[1]) > route.width / 2).all() for route in routes)
+
+    def _is_taken(self, box: np.ndarray) -> bool:
+        """Whether anything is within a ground rectangle at any time."""
+        apart = np.hypot(*np.moveaxis(self._boxes[..., :2] - box[:2], -1, 0))
+        near = apart < 0.5 * (np.hypot(*np.moveaxis(self._boxes[..., 3:], -1, 0)) + np.hypot(*box[3:]))
+        return bool(overlap(self._boxes[near], box).any())
 
     def _somebody(self) -> Look:
         kind = self.population.distributions.draw(self.rng, "occlusion.planted")
@@ -180,18 +196,12 @@ def _item(thing: Thing, frame: int) -> Item:
 
 def _stands(thing: Thing) -> bool:
     """Whether a thing stays where it is and may be taken away without leaving half of something."""
-    return thing.class_id != RIDER and not thing.lights and np.ptp(thing.poses[:, :2], axis=0).max() < 0.05
+    return thing.class_id != RIDER and not thing.driven and np.ptp(thing.poses[:, :2], axis=0).max() < 0.05
 
 
-def _free_ground(population: Population) -> Walkable:
-    """Where a thing can be planted: outside static obstacles and of everybody's way."""
-    outlines = [footprint.corners for footprint in population.town.footprints]
-    walkable = Walkable(outlines + [_corners(thing) for thing in population.things if _stands(thing)])
-    walkable.tracks += [thing.poses[:, :2] for thing in population.things if not _stands(thing)]
-    return walkable
-
-
-def _corners(thing: Thing) -> np.ndarray:
-    (a, b), (c, d) = thing.low[:2], thing.high[:2]
-    turn = thing.matrix(0)
-    return np.array([(a, b), (c, b), (c, d), (a, d)]) @ turn[:2, :2].T + turn[:2, 3]
+def _ground_boxes(thing: Thing) -> np.ndarray:
+    """Return the (rows, 5) ground rectangles of a thing's bounding box."""
+    middle, size = 0.5 * (thing.low + thing.high)[:2], (thing.high - thing.low)[:2]
+    c, s = np.cos(thing.poses[:, 3]), np.sin(thing.poses[:, 3])
+    x, y = thing.poses[:, 0] + c * middle[0] - s * middle[1], thing.poses[:, 1] + s * middle[0] + c * middle[1]
+    return np.column_stack([x, y, thing.poses[:, 3], np.full_like(x, size[0]), np.full_like(x, size[1])])

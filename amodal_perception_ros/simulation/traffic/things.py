@@ -32,6 +32,7 @@ class Thing:
         velocity: (frames + 1, 3) [m/s] in odom.
         phase: (frames + 1,) index into `models`.
         lights: head and tail lights are lit (in the dark).
+        driven: somebody drives or rides it, or it is the rider.
     """
 
     class_id: int
@@ -42,6 +43,7 @@ class Thing:
     velocity: np.ndarray
     phase: np.ndarray
     lights: bool = False
+    driven: bool = False
     low: np.ndarray = field(init=False)
     high: np.ndarray = field(init=False)
 
