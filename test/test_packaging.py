@@ -34,6 +34,7 @@ LIBRARIES = {
     "rosbags": ("rosbags", "python3-rosbags-pip"),
     "safetensors": ("safetensors", "python3-safetensors-pip"),
     "scipy": ("scipy", "python3-scipy"),
+    "matplotlib": ("matplotlib", "python3-matplotlib"),
     "shapely": ("shapely", "python3-shapely-pip"),
     "torch": ("torch", "python3-pytorch-pip"),
     "tqdm": ("tqdm", "python3-tqdm"),
