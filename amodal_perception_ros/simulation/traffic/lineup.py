@@ -21,6 +21,9 @@ WARM_UP = 6.0
 WIDE_LANE = 2.8
 """Trucks and buses use lanes from this width on [m]."""
 
+_SWING = 25.0
+"""Lane width that they need besides in a bend, times its radius: the room for swinging ends of two [m^2]."""
+
 KERB_CLEARANCE = 0.35
 """Bicycles in a lane of cars stay so far from its right edge, but for their sway [m]."""
 
@@ -49,7 +52,9 @@ def kinds(corridors: Corridors, route: int) -> list[str]:
     own = corridors.routes[route]
     if own.bicycles:
         return ["bike"]
-    wide = ["truck", "bus"] if own.width >= WIDE_LANE else []
+    # Where lines or a ring do not keep long vehicles apart, their ends swing out towards oncoming ones in bends.
+    swing = 0.0 if own.stops or own.closed else _SWING * float(corridors.curvature[route].max())
+    wide = ["truck", "bus"] if own.width >= WIDE_LANE + swing else []
     lanes = any(other.bicycles for other in corridors.routes)
     return ["car", "motorcycle", *wide, *([] if lanes else ["bike"])]
 
