@@ -21,6 +21,7 @@ from amodal_perception_ros.simulation.assets.meshes import (
 )
 from amodal_perception_ros.simulation.config import WEATHERS, SequenceConfig
 from amodal_perception_ros.simulation.rendering.drawing import Item
+from amodal_perception_ros.simulation.rendering.graphics import RendererError
 from amodal_perception_ros.simulation.rendering.raycasting import NOTHING, TOWN, RayCaster
 from amodal_perception_ros.simulation.rendering.renderer import Renderer
 from amodal_perception_ros.simulation.rendering.view import View, camera_pose
@@ -113,6 +114,11 @@ def test_view_from_above_respects_the_height_band(scene_of_three):
     expected[10:22, 20:22] = 26002  # y -3..3, x 10..11
     assert (inside == expected).all()
     assert (outside == 0).all()
+
+
+def test_a_picture_that_opengl_cannot_hold_is_refused_with_the_limit():
+    with pytest.raises(RendererError, match=r"40000 x 32 shaded points .* largest picture is \d{4,5} x \d{4,5}: use"):
+        Renderer(10_000, 8, 4, draw_weather(SequenceConfig(0, weather="day")), [])
 
 
 def test_rays_meet_the_nearest_surface(scene_of_three):

@@ -9,7 +9,7 @@ import numpy as np
 
 from amodal_perception_ros.scene import AmodalObject, CameraScene, Sample, SurroundFrame, SurroundScene
 from amodal_perception_ros.simulation.assets.meshes import PALETTE_SIZE, Model
-from amodal_perception_ros.simulation.config import SequenceConfig
+from amodal_perception_ros.simulation.config import SequenceConfig, Stream
 from amodal_perception_ros.simulation.rendering.camera_look import CameraLook, draw_camera_look
 from amodal_perception_ros.simulation.rendering.drawing import Item, SceneRenderer
 from amodal_perception_ros.simulation.rendering.graphics import RendererError
@@ -136,7 +136,8 @@ class SequenceRunner:
         images, scenes, flow = {}, {}, {}
         for k, (view, next_view) in enumerate(zip(views, next_views)):
             name = view.camera.name
-            images[name] = self.renderer.picture(view, seed=config.seed * 7919 + index * 4 + k)
+            noise = config.stream(Stream.PICTURE_NOISE, index, k)
+            images[name] = self.renderer.picture(view, seed=int(noise.integers(2**63)))
             scenes[name] = camera_truth(self.renderer, view, items, stamp)
             flow[name] = self.renderer.flow(view, next_view)
         sweep = self.sweep(index, items)
@@ -166,7 +167,7 @@ class SequenceRunner:
 
     def sweep(self, index: int, items: list[Item]) -> Sweep:
         """Return the LiDAR's sweep of a frame."""
-        rng = np.random.default_rng([self.config.seed, 5, index])
+        rng = self.config.stream(Stream.LIDAR_NOISE, index)
         return self.lidar.sweep(self.poses[index] @ self.rig.base_from_lidar, items, rng)
 
     def _objects(

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from amodal_perception_ros.simulation.config import SequenceConfig
+from amodal_perception_ros.simulation.config import SequenceConfig, Stream
 
 Color = tuple[float, float, float]
 
@@ -117,7 +117,7 @@ def sunlight(elevation: float, haze: float) -> np.ndarray:
 
 def draw_weather(config: SequenceConfig) -> Weather:
     """Return the weather of a sequence, drawn from the section `weather` of the distributions."""
-    rng, draw = config.stream(1), config.distributions.draw
+    rng, draw = config.stream(Stream.WEATHER), config.distributions.draw
     name = draw(rng, "weather.kind") if config.weather == "random" else config.weather
     kind = _KINDS[name]
     elevation = draw(rng, f"weather.sun_elevation.{name}")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import moderngl
@@ -15,7 +17,7 @@ _LAYOUT_OF_POSITION = f"3f {VERTEX.itemsize - 12}x"
 
 
 class RendererError(RuntimeError):
-    """No off-screen OpenGL context can be created on this machine."""
+    """OpenGL cannot draw the pictures on this machine: there is none off-screen, or the pictures are too large."""
 
 
 def create_context() -> moderngl.Context:
@@ -57,6 +59,25 @@ class Graphics:
         self._arrays.clear()
         self._buffers.clear()
         self.context.release()
+
+    @contextmanager
+    def holding(self, width: int, height: int) -> Iterator[moderngl.Context]:
+        """Enter the context to make the framebuffers of pictures of a size [px]; free everything when one fails.
+
+        Raises:
+            RendererError: OpenGL cannot hold them; the message names its limit.
+        """
+        try:
+            with self.context as context:
+                yield context
+        except moderngl.Error as error:
+            with self.context:
+                limit = self.context.info["GL_MAX_TEXTURE_SIZE"]
+            self.release()
+            raise RendererError(
+                f"OpenGL cannot hold pictures of {width} x {height} shaded points ({error}); its largest picture is "
+                f"{limit} x {limit}: use a smaller width, height or supersample"
+            ) from error
 
     def array(self, program: moderngl.Program, model: Model) -> moderngl.VertexArray:
         """Return a model as input of a program: the attributes of `meshes.VERTEX` that the program uses."""

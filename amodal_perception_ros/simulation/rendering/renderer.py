@@ -42,7 +42,7 @@ class Renderer(TruthRenderer):
         super().__init__(width, height, tiles)
         self.supersample, self.weather = supersample, weather
         self.film = Film(width, height, look or CameraLook(), weather)
-        with self.context as c:
+        with self.graphics.holding(width * supersample, height * supersample) as c:
             self._colour = {int(kind): self._program(kind) for kind in Kind}
             self._sky_program = c.program(vertex_shader=shaders.SCREEN_VERTEX, fragment_shader=shaders.SKY_FRAGMENT)
             self._resolve_program = c.program(

@@ -27,7 +27,7 @@ class TruthRenderer:
         things: everything movable in the current frame.
 
     Raises:
-        RendererError: no off-screen OpenGL on this machine.
+        RendererError: no off-screen OpenGL on this machine, or it cannot hold pictures of this size.
     """
 
     def __init__(self, width: int, height: int, tiles: Sequence[Model]) -> None:
@@ -36,7 +36,7 @@ class TruthRenderer:
         self.context = self.graphics.context
         self.tiles = [Item(tile, np.eye(4), np.zeros((4, 3)), look=0.13 * (k % 7)) for k, tile in enumerate(tiles)]
         self.things: list[Item] = []
-        with self.context as c:
+        with self.graphics.holding(width, height) as c:
             self._truth = c.program(vertex_shader=shaders.TRUTH_VERTEX, fragment_shader=shaders.TRUTH_FRAGMENT)
             texture = c.texture((width, height), 2, dtype="f4")
             self._truth_frame = c.framebuffer([texture], c.depth_renderbuffer((width, height)))

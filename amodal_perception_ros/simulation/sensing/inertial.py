@@ -9,7 +9,7 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from amodal_perception_ros.scene import GnssFix, ImuReading
-from amodal_perception_ros.simulation.config import SequenceConfig
+from amodal_perception_ros.simulation.config import SequenceConfig, Stream
 
 GRAVITY = 9.81
 """[m/s^2]"""
@@ -64,7 +64,7 @@ class Datum:
 
 def draw_datum(config: SequenceConfig) -> Datum:
     """Return the place of a sequence on the Earth."""
-    rng, draw = config.stream(12), config.distributions.draw
+    rng, draw = config.stream(Stream.DATUM), config.distributions.draw
     return Datum(draw(rng, "gnss.latitude"), draw(rng, "gnss.longitude"), draw(rng, "gnss.altitude"))
 
 
@@ -80,7 +80,7 @@ def imu_readings(config: SequenceConfig, poses: np.ndarray, stamps_ns: Sequence[
         poses: (n + 1, 4, 4) odom_from_base at the n stamps and one frame after.
         stamps_ns: n stamps.
     """
-    rng, draw, count = config.stream(13), config.distributions.draw, len(stamps_ns)
+    rng, draw, count = config.stream(Stream.IMU), config.distributions.draw, len(stamps_ns)
     rate, force = _motion(poses, 1 / config.rate_hz)
     scales = [draw(rng, f"imu.{name}") for name in ("gyro_noise", "accelerometer_noise", "orientation_noise")]
     gyro_bias, force_bias = ([draw(rng, f"imu.{name}_bias") for _ in range(3)] for name in ("gyro", "accelerometer"))
@@ -112,7 +112,7 @@ def gnss_fixes(config: SequenceConfig, datum: Datum, positions: np.ndarray, stam
         positions: (n, 3) of base_link in odom [m].
         stamps_ns: n stamps.
     """
-    rng, draw = config.stream(14), config.distributions.draw
+    rng, draw = config.stream(Stream.GNSS), config.distributions.draw
     noise, bias, time = (draw(rng, f"gnss.{name}") for name in ("noise", "bias", "bias_time"))
     keep = np.exp(-1 / config.rate_hz / time)
     wander, fixes = bias * rng.normal(size=3), []

@@ -14,7 +14,7 @@ import numpy as np
 
 from amodal_perception_ros.labels import BY_NAME
 from amodal_perception_ros.simulation.assets.meshes import Kind, Model
-from amodal_perception_ros.simulation.config import SequenceConfig
+from amodal_perception_ros.simulation.config import SequenceConfig, Stream
 from amodal_perception_ros.simulation.rendering.drawing import Item
 from amodal_perception_ros.simulation.rendering.raycasting import TOWN, Hits, RayCaster
 
@@ -89,7 +89,7 @@ class Sweep:
 
 def draw_lidar(config: SequenceConfig) -> Lidar:
     """Return the device of a sequence."""
-    rng = config.stream(11)
+    rng = config.stream(Stream.LIDAR)
     return Lidar(**{f.name: config.distributions.draw(rng, f"lidar.{f.name}") for f in fields(Lidar)})
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from amodal_perception_ros.scene import Camera, Rig
-from amodal_perception_ros.simulation.config import SequenceConfig
+from amodal_perception_ros.simulation.config import SequenceConfig, Stream
 from amodal_perception_ros.simulation.rendering.view import camera_pose
 
 CAMERA_YAWS = {"front": 0.0, "right": -90.0, "back": 180.0, "left": 90.0}
@@ -20,7 +20,7 @@ def draw_rig(config: SequenceConfig) -> Rig:
     Field of view, height and pitch of all cameras, and the small errors of each one's mounting are drawn from the
     section `rig` of the distributions.
     """
-    rng, draw = config.stream(4), config.distributions.draw
+    rng, draw = config.stream(Stream.RIG), config.distributions.draw
     square, fov = draw(rng, "rig.square_fov"), draw(rng, "rig.fov")
     fov = 90.0 if square else fov
     height, pitch = draw(rng, "rig.camera_height"), draw(rng, "rig.camera_pitch")

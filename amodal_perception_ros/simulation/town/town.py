@@ -9,7 +9,7 @@ import shapely
 from shapely import LineString, Point
 
 from amodal_perception_ros.simulation.assets.meshes import Kind, Material, Model
-from amodal_perception_ros.simulation.config import SequenceConfig
+from amodal_perception_ros.simulation.config import SequenceConfig, Stream
 from amodal_perception_ros.simulation.town.builder import Footprint, TownBuilder
 from amodal_perception_ros.simulation.town.footways import lay_crossings, lay_parking, lay_walks
 from amodal_perception_ros.simulation.town.frontages import (
@@ -58,7 +58,7 @@ class Town:
 
 def build_town(config: SequenceConfig) -> Town:
     """Return the static world of a sequence."""
-    rng = config.stream(2)
+    rng = config.stream(Stream.TOWN)
     layout = draw_layout(config, rng)
     plan = plan_ground(layout)
     ways = _lay_ways(config, layout, plan)
@@ -81,7 +81,9 @@ def build_town(config: SequenceConfig) -> Town:
 
 def _lay_ways(config: SequenceConfig, layout: Layout, plan: Plan) -> Ways:
     routes, ego_routes = lay_routes(layout)
-    signals = draw_signals(Pen(config.distributions, config.stream(20), layout.zone)) if layout.signalled else ()
+    signals = (
+        draw_signals(Pen(config.distributions, config.stream(Stream.SIGNALS), layout.zone)) if layout.signalled else ()
+    )
     return Ways(routes, ego_routes, signals, (), lay_walks(layout, plan), lay_crossings(layout, plan))
 
 
