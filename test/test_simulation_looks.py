@@ -106,6 +106,19 @@ def test_overexposure_never_wraps():
     assert hard[..., :2].min() == 255
 
 
+@pytest.mark.parametrize("wrong", [np.nan, np.inf, -np.inf, -5.0])
+def test_a_pixel_without_light_that_makes_sense_does_not_spread(wrong):
+    light, look = GREY.copy(), {"glare": 0.05, "metering": 1.0, "shot_noise": 0.01, "white_balance": (1.1, 1, 0.9)}
+    light[40, 60] = wrong
+    picture = developed(light, **look)
+    far = np.hypot(np.arange(H)[:, None] - 40, np.arange(W) - 60) > 60
+    dark = light.copy()
+    dark[40, 60] = 1e6 if wrong > 0 else 0.0
+    assert (picture == developed(dark, **look)).all()
+    if not wrong > 0:
+        assert np.abs(picture.astype(int) - developed(GREY, **look))[far].max() <= 1
+
+
 def test_the_tone_curve_rises_from_the_black_level_to_one():
     for look in (CameraLook(), CameraLook(contrast=0.6, black_level=0.04), CameraLook(contrast=-0.2, headroom=1.5)):
         curve = tone_curve(look)
@@ -163,6 +176,7 @@ def test_streaks_only_add_light_and_drops_stay_on_their_lens():
     assert (front == developed(light, clear, 5, "front", **drops)).all()
     assert (front != developed(light, clear, 0, "left", **drops)).any()
     assert 0 < (front != developed(light, clear)).any(-1).mean() < 0.2
+    assert (front != developed(light, clear, 0, "front", **drops, drops_seed=1)).any()
 
 
 def test_equal_seeds_give_equal_pictures_and_others_do_not():

@@ -12,6 +12,9 @@ from amodal_perception_ros.simulation.weather import Weather
 LUMINANCE = np.array([0.2126, 0.7152, 0.0722], np.float32)
 """Weights of linear red, green and blue (ITU-R BT.709)."""
 
+BRIGHTEST = 1e4
+"""Light above this is cut before the lens spreads it [radiance]."""
+
 _LEVELS = 4096
 _GLARE_CELL = 8
 """The scattered light is computed on cells of this size [px]."""
@@ -37,18 +40,21 @@ class Film:
         self._radius2 = (x**2 + y**2) / np.float32((width / 2) ** 2 + (height / 2) ** 2)
         self._vignette = (1 - np.float32(look.vignetting) * self._radius2)[..., None]
         self._curve = tone_curve(look)
-        self._drops = drop_maps(width, height, look.lens_drops) if weather.rain > 0 and look.lens_drops else None
+        dropped = weather.rain > 0 and look.lens_drops > 0
+        self._drops = drop_maps(width, height, look.lens_drops, look.drops_seed) if dropped else None
         self._maps: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {}
 
     def develop(self, light: np.ndarray, seed: int, camera: str) -> np.ndarray:
         """Return the (height, width, 3) uint8 RGB picture of (height, width, 3) float32 linear radiance.
 
         Args:
-            light: radiance, 1 is white paper in usual light.
+            light: radiance, 1 is white paper in usual light; what is no number or negative counts as dark.
             seed: of noise and rain streaks.
             camera: its name; the rain drops on its lens differ from those of other cameras and stay.
         """
         look, rng = self.look, np.random.default_rng(seed)
+        # A single pixel that is no number would spread through exposure and glare over the whole picture.
+        light = np.fmin(np.fmax(light, np.float32(0)), np.float32(BRIGHTEST))
         if self.weather.rain > 0:
             light = add_streaks(light, self.weather.rain, rng)
         if look.glare > 0:

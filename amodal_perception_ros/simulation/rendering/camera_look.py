@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from amodal_perception_ros.simulation.config import SequenceConfig
+from amodal_perception_ros.simulation.config import SequenceConfig, Stream
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,7 @@ class CameraLook:
         saturation: factor on the saturation.
         sharpening: strength of the unsharp mask.
         lens_drops: rain drops on each lens while rain falls.
+        drops_seed: where they are.
         jpeg_quality: of the written pictures, 1..100.
     """
 
@@ -52,14 +53,16 @@ class CameraLook:
     saturation: float = 1.0
     sharpening: float = 0.0
     lens_drops: int = 0
+    drops_seed: int = 0
     jpeg_quality: int = 95
 
 
 def draw_camera_look(config: SequenceConfig) -> CameraLook:
     """Return the look of a sequence's cameras, drawn from the section `camera` of the distributions."""
-    rng, draw = config.stream(9), config.distributions.draw
+    rng, draw = config.stream(Stream.CAMERA_LOOK), config.distributions.draw
     red, blue = draw(rng, "camera.white_balance"), draw(rng, "camera.white_balance")
     single = ("exposure", "metering", "headroom", "shot_noise", "read_noise", "softness", "glare", "vignetting",
               "distortion", "colour_fringe", "contrast", "gamma", "black_level", "saturation", "sharpening",
               "lens_drops", "jpeg_quality")  # fmt: skip
-    return CameraLook(white_balance=(red, 1.0, blue), **{name: draw(rng, f"camera.{name}") for name in single})
+    values = {name: draw(rng, f"camera.{name}") for name in single}
+    return CameraLook(white_balance=(red, 1.0, blue), drops_seed=int(rng.integers(2**31)), **values)

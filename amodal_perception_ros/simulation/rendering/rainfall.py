@@ -35,14 +35,14 @@ def add_streaks(light: np.ndarray, rain: float, rng: np.random.Generator) -> np.
     return light + (soft * np.float32(0.6 / 255))[..., None] * around
 
 
-def drop_maps(width: int, height: int, count: int) -> Callable[[str], tuple[np.ndarray, np.ndarray]]:
+def drop_maps(width: int, height: int, count: int, seed: int) -> Callable[[str], tuple[np.ndarray, np.ndarray]]:
     """Return a function from a camera's name to the (height, width) shifts of sampling x and y [px] by its drops.
 
     A drop is a small lens: what is behind it appears upside down.
     """
 
     def maps(camera: str) -> tuple[np.ndarray, np.ndarray]:
-        rng = np.random.default_rng([zlib.crc32(camera.encode()), count])
+        rng = np.random.default_rng([seed, zlib.crc32(camera.encode())])
         dx, dy = np.zeros((height, width), np.float32), np.zeros((height, width), np.float32)
         columns, rows = np.arange(width, dtype=np.float32)[None], np.arange(height, dtype=np.float32)[:, None]
         for _ in range(count):

@@ -82,7 +82,7 @@ vec3 surroundings(vec3 R) {
 #endif
 void main() {
   vec3 albedo = C.rgb, emission = vec3(0.0); float rough = C.a, spec = 0.04, occlusion = A;
-  vec3 V = normalize(P - eye); vec3 n = normalize(N); if (dot(n, V) > 0.0) n = -n;
+  vec3 V = normalize(P - eye); vec3 n = N / max(length(N), 1e-6); if (dot(n, V) > 0.0) n = -n;
   {
   %(surface)s
   }
