@@ -11,6 +11,7 @@ import numpy as np
 from amodal_perception_ros.datasets.amodal_synth_drive import read_sequence
 from amodal_perception_ros.scene import Sample
 from amodal_perception_ros.viewing.bev_picture import draw_bev
+from amodal_perception_ros.viewing.modalities import draw_modalities
 from amodal_perception_ros.viewing.overlay import draw_overlay
 from amodal_perception_ros.viewing.report import Tick, write_report
 
@@ -55,6 +56,8 @@ def _tick(sample: Sample) -> Tick:
         for name, scene in sample.truth.cameras.items()
         if name in sample.frame.images
     }
+    if overlays:
+        overlays["modalities"] = draw_modalities(sample, next(iter(overlays)))
     bev = None if sample.bev is None else draw_bev(sample.bev, sample.objects, sample.frame.odom_from_base)
     return Tick(f"frame {sample.index}, {sample.frame.stamp_ns / 1e9:.3f} s", overlays, bev)
 
