@@ -21,7 +21,8 @@ from amodal_perception_ros.simulation.config import LAYOUTS
 from amodal_perception_ros.simulation.sensing.rig import draw_rig
 from amodal_perception_ros.simulation.weather import draw_weather
 
-SMALL = {"frames": 1, "seed": 40, "width": 64, "height": 32, "supersample": 1}
+SMALL = {"frames": 1, "seed": 40, "width": 64, "height": 32, "supersample": 1, "traffic": 0.3,
+         "overrides": {"people": {"figures": 4}}}  # fmt: skip
 
 
 def content(folder):

@@ -14,7 +14,7 @@ from amodal_perception_ros.simulation.sequence import SequenceRunner
 
 SCENES = (
     {"seed": 21, "weather": "day", "layout": "crossing"},
-    {"seed": 22, "weather": "night", "layout": "curve"},
+    {"seed": 22, "weather": "night", "layout": "curve", "bev": False},
 )
 
 
@@ -24,9 +24,19 @@ def pair_of(scene):
     return [next(iter(simulate(SequenceConfig(**settings, renderer=name)))) for name in ("opengl", "raycast")]
 
 
-@pytest.fixture(scope="module", params=SCENES, ids=lambda scene: scene["layout"])
+@pytest.fixture(scope="module")
+def crossing():
+    return pair_of(SCENES[0])
+
+
+@pytest.fixture(scope="module")
+def curve():
+    return pair_of(SCENES[1])
+
+
+@pytest.fixture(params=("crossing", "curve"))
 def pair(request):
-    return pair_of(request.param)
+    return request.getfixturevalue(request.param)
 
 
 def test_ids_and_depth_agree(pair):
@@ -55,15 +65,17 @@ def test_whole_things_agree(pair):
 def test_flow_agrees(pair):
     for name, first in pair[0].flow.items():
         second = pair[1].flow[name]
-        both = np.isfinite(first).all(-1) & np.isfinite(second).all(-1)
+        known, also_known = np.isfinite(first).all(-1), np.isfinite(second).all(-1)
+        both = known & also_known
         same = pair[0].truth.cameras[name].labels == pair[1].truth.cameras[name].labels
-        assert both[same].mean() > 0.99
+        assert (known == also_known)[same].mean() > 0.999
+        assert both[same].mean() > 0.9  # what gets behind the camera is unknown
         off = np.abs(first - second).max(-1)[both & same]
         assert np.quantile(off, 0.99) < 0.1
 
 
-def test_the_view_from_above_agrees(pair):
-    first, second = pair
+def test_the_view_from_above_agrees(crossing):
+    first, second = crossing
     assert (first.bev.semantic != second.bev.semantic).mean() < 2e-3
     assert (first.bev.amodal != second.bev.amodal).mean() < 2e-3
     assert (first.bev_labels != second.bev_labels).mean() < 2e-3
@@ -81,7 +93,7 @@ def test_pictures_resemble_those_of_opengl(pair):
 
 
 def test_the_same_settings_give_the_same_pictures():
-    config = SequenceConfig(5, frames=1, width=96, height=54, renderer="raycast")
+    config = SequenceConfig(5, 1, width=96, height=54, layout="curve", traffic=0.3, bev=False, renderer="raycast")
     first, second = (next(iter(simulate(config))) for _ in range(2))
     for name in first.frame.images:
         np.testing.assert_array_equal(first.frame.images[name], second.frame.images[name])
@@ -96,7 +108,7 @@ def refuse(*args, **kwargs):
 moderngl.create_context = refuse
 from amodal_perception_ros.simulation import SequenceConfig
 from amodal_perception_ros.simulation.sequence import SequenceRunner
-runner = SequenceRunner(SequenceConfig(1, frames=1, width=64, height=36, renderer=sys.argv[1]))
+runner = SequenceRunner(SequenceConfig(1, 1, width=64, height=36, layout="straight", traffic=0, renderer=sys.argv[1]))
 print(type(runner.renderer).__name__)
 """
 
@@ -122,6 +134,8 @@ def test_opengl_that_is_asked_for_and_missing_is_an_error():
 def test_ray_casting_that_is_asked_for_warns_of_nothing():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        runner = SequenceRunner(SequenceConfig(1, frames=1, width=64, height=36, renderer="raycast"))
+        runner = SequenceRunner(
+            SequenceConfig(1, 1, width=64, height=36, layout="straight", traffic=0, renderer="raycast")
+        )
     assert isinstance(runner.renderer, RaycastRenderer)
     runner.release()
