@@ -286,6 +286,16 @@ def road():
     return surface(ground_patch((-40, -40), (40, 40), 0.0), Kind.ASPHALT, (0.1, 0.1, 0.1))
 
 
+@pytest.mark.parametrize("kind", [Kind.PLAIN, Kind.FACADE, Kind.LEAF])
+def test_where_normals_cancel_there_is_light_nevertheless(kind):
+    item = surface(box((6, 0, 1.5), (1, 8, 8)), kind)
+    item.model.vertices["normal"] = 0
+    for weather in (DAY, NIGHT):
+        light = light_of(weather, [item], [(3, 0, 3, 30.0, 1, 0, 0, -1.0)])
+        assert np.isfinite(light).all()
+        assert 0 < light[H // 2, W // 2].min() <= light.max() < 20
+
+
 def test_a_wet_road_mirrors_a_lamp_where_its_mirror_image_is():
     """The lamp at (12, 0, 3) is at row 60 - 100 * 1.5 / 12 = 47.5, its mirror image at 60 + 100 * 4.5 / 12 = 97.5."""
     lamp = surface(ellipsoid((12, 0, 3), (0.5, 0.5, 0.5)), Kind.LAMP, (1.0, 0.9, 0.8))
