@@ -65,11 +65,12 @@ def draw_flow(flow: np.ndarray) -> np.ndarray:
 
 def _hidden_depth(scene: CameraScene) -> np.ndarray:
     """The nearest hidden surface at every pixel [m]."""
-    depth = np.full(scene.labels.shape, np.nan, np.float32)
+    height, width = scene.labels.shape
+    depth = np.full((height, width), np.nan, np.float32)
     for instance in scene.instances:
         whole = np.full_like(depth, np.nan)
         paste_nearest(whole, instance.depth, instance.amodal_mask.x_offset, instance.amodal_mask.y_offset)
-        hidden = instance.hidden_mask.to_array(*depth.shape)
+        hidden = instance.hidden_mask.to_array(height, width)
         depth[hidden] = np.fmin(depth, whole)[hidden]
     return depth
 
