@@ -1,6 +1,8 @@
 """Modalities beside masks and depth: known values in the files, round trips, and what follows from other labels."""
 
 import json
+import shutil
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -223,6 +225,102 @@ def test_what_a_sequence_never_held_is_missing(tmp_path):
     assert (got.flow, got.moving, got.imu, got.gnss, got.point_rings, got.bev_labels) == ({}, *[None] * 5)
     assert not (tmp_path / "flow").exists()
     assert not (tmp_path / "amodal_motion_seg").exists()
+
+
+def test_unknown_boxes_and_depth_are_not_held(tmp_path):
+    """A frame of which boxes and depth are unknown has an empty list and NaN there."""
+    with SequenceWriter(tmp_path) as writer:
+        for index in range(2):
+            sample = make_sample(index)
+            sample.objects = []
+            for scene in sample.truth.cameras.values():
+                scene.depth[:] = np.nan
+                for instance in scene.instances:
+                    instance.depth[:] = np.nan
+            writer.write(sample)
+    reader = read_sequence(tmp_path)
+    assert reader.missing == ("depth", "boxes")
+    with pytest.raises(DatasetError, match="has no depth, boxes"):
+        reader.require("depth", "boxes")
+    reader.check()
+    scene = reader[1].truth.cameras["front"]
+    assert np.isnan(scene.depth).all()
+    assert all(np.isnan(instance.depth).all() for instance in scene.instances)
+
+
+def test_what_any_frame_holds_is_held(tmp_path):
+    with SequenceWriter(tmp_path) as writer:
+        sample = make_sample(0)
+        sample.objects = []
+        writer.write(sample)
+        writer.write(make_sample(1))
+    reader = read_sequence(tmp_path)
+    assert reader.missing == ()
+    assert [len(sample.objects) for sample in reader] == [0, 1]
+
+
+def test_the_stamp_of_the_odometry_comes_back(tmp_path):
+    with SequenceWriter(tmp_path) as writer:
+        for index in range(2):
+            sample = make_sample(index)
+            writer.write(replace(sample, frame=replace(sample.frame, odom_stamp_ns=123 if index else None)))
+    assert [sample.frame.odom_stamp_ns for sample in read_sequence(tmp_path)] == [None, 123]
+
+
+def of_imu(sample, **fields):
+    return replace(sample, imu=replace(sample.imu, **fields))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda s: replace(s, gnss=replace(s.gnss, latitude=np.nan)), r"frame\.json: .* gnss\.latitude = nan"),
+        (lambda s: of_imu(s, angular_velocity=np.array([0, np.nan, 0])), r"frame\.json: .* imu\.angular_velocity\[1\]"),
+        (lambda s: replace(s, frame=replace(s.frame, odom_from_base=np.full((4, 4), np.inf))), r"odom_from_base\[0\]"),
+        (lambda s: replace(s, frame=replace(s.frame, missing=(b"lidar",))), r"frame\.json: .* missing\[0\] = b'lidar'"),
+        (lambda s: replace(s, objects=[replace(s.objects[0], yaw=np.inf)]), r"bboxes\.json: .* \[0\]\.yaw = inf"),
+        (lambda s: replace(s, point_rings=s.point_rings.astype(int) + 250), r"lidar\.npz: the rings .* got 250\.\.281"),
+        (lambda s: replace(s, point_rings=s.point_rings.astype(int) - 1), r"lidar\.npz: the rings .* got -1\.\.30"),
+    ],
+)
+def test_values_that_the_format_cannot_hold_are_named(tmp_path, change, message):
+    with pytest.raises(ValueError, match=message), SequenceWriter(tmp_path) as writer:
+        writer.write(change(make_sample(0)))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_numpy_numbers_are_numbers(tmp_path):
+    sample, stamp = make_sample(0), np.int64(5)
+    sample = replace(
+        sample,
+        frame=replace(sample.frame, stamp_ns=stamp, lidar_stamp_ns=stamp, image_stamps_ns={"front": stamp}),
+        moving=frozenset({np.int64(3)}),
+        gnss=replace(sample.gnss, stamp_ns=np.uint64(5), altitude=np.float32(0.5)),
+        imu=replace(sample.imu, stamp_ns=stamp),
+        objects=[replace(sample.objects[0], track_id=np.uint16(7), last_seen_ns=stamp)],
+    )
+    with SequenceWriter(tmp_path, info={"seed": np.int64(1)}) as writer:
+        writer.write(sample)
+    got = read_sequence(tmp_path)[0]
+    assert (got.frame.stamp_ns, got.frame.lidar_stamp_ns, got.imu.stamp_ns, got.gnss.stamp_ns) == (5, 5, 5, 5)
+    assert got.frame.image_stamps_ns == {"front": 5, "right": 5}
+    assert (got.moving, got.gnss.altitude) == ({3}, 0.5)
+    assert (got.objects[0].track_id, got.objects[0].last_seen_ns) == (7, 5)
+
+
+def test_a_rig_of_fewer_cameras_reads_those(data, tmp_path):
+    data = shutil.copytree(data, tmp_path / "data")
+    for remove_ours in (False, True):
+        if remove_ours:
+            for kind in ("sequences", "frames", "depth", "amodal_depth", "lidar", "bboxes", "bev", "panoptic_seg"):
+                shutil.rmtree(data / kind)
+        reader = read_sequence(data, make_rig(names=("front",)))
+        reader.check()
+        sample = reader[0]
+        for part in (sample.frame.images, sample.frame.image_stamps_ns, sample.truth.cameras, sample.flow):
+            assert list(part) == ["front"]
+        with pytest.raises(DatasetError, match="frame 0 of sequence 'made' has no truth of camera 'right'"):
+            reader.scene(0, "right")
 
 
 @pytest.mark.parametrize("part", PARTS)

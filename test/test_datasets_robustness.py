@@ -1,12 +1,14 @@
 """A full disk, interruptions while a sequence moves into place, and damaged sequences among good ones."""
 
 import json
+import multiprocessing
 import os
 import re
 import resource
 import shutil
 import subprocess
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 from dataset_samples import make_rig, make_sample
@@ -143,23 +145,52 @@ def truncate(path):
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
 
+REMOVED = object()
+
+
+def change(path, key, value=REMOVED):
+    description = json.loads(path.read_text())
+    del description[key]
+    path.write_text(json.dumps(description if value is REMOVED else description | {key: value}))
+
+
 DAMAGES = [
     ("sequences/b.json", truncate),
     ("sequences/b.json", lambda path: path.write_text("[1]")),
     ("sequences/b.json", lambda path: path.write_bytes(b"\xff\xfe")),
     ("sequences/b.json", lambda path: path.write_text('{"frames": 2, "rig": {}, "pieces": 3}')),
+    ("sequences/b.json", lambda path: change(path, "pieces")),
+    ("sequences/b.json", lambda path: change(path, "info")),
+    ("sequences/b.json", lambda path: change(path, "info", [])),
+    ("sequences/b.json", lambda path: change(path, "pieces", "depth")),
     ("images/front/b/front_full_0001_rgb.jpg", lambda path: path.unlink()),
     ("images/front/b/front_full_0001_rgb.jpg", truncate),
     ("images/bev/b/bev_full_0001_rgb.jpg", truncate),
     ("amodal_panoptic_seg/right/b/right_full_0000_ampano.png", truncate),
     ("amodal_panoptic_seg/right/b/right_full_0000_ampano.json", truncate),
+    ("amodal_panoptic_seg/right/b/right_full_0000_ampano.json", lambda path: path.write_text("[]")),
+    ("amodal_panoptic_seg/right/b/right_full_0000_ampano.json", lambda path: path.write_text('{"26001": 5}')),
+    ("amodal_panoptic_seg/right/b/right_full_0000_ampano.json", lambda path: path.write_text('{"car": {}}')),
     ("amodal_panoptic_seg/right/b/right_full_0000_rel.json", lambda path: path.unlink()),
+    ("amodal_panoptic_seg/right/b/right_full_0000_rel.json", lambda path: path.write_text("[]")),
     ("depth/front/b/front_full_0000_depth.png", lambda path: path.write_bytes(b"")),
     ("amodal_depth/front/b/front_full_0000_amdepth_1.png", lambda path: path.unlink()),
     ("flow/right/b/right_full_0001_flow.png", truncate),
     ("panoptic_seg/bev/b/bev_full_0000_pano.png", lambda path: path.unlink()),
     ("lidar/b/full_0001_lidar.npz", truncate),
     ("frames/b/full_0001_frame.json", lambda path: path.write_text("{}")),
+    ("frames/b/full_0001_frame.json", lambda path: change(path, "stamp_ns", None)),
+    ("frames/b/full_0001_frame.json", lambda path: change(path, "lidar_stamp_ns", "now")),
+    ("frames/b/full_0001_frame.json", lambda path: change(path, "image_stamps_ns", {"front": None})),
+    ("frames/b/full_0001_frame.json", lambda path: change(path, "truth_stamps_ns", {"moon": 1})),
+    ("frames/b/full_0001_frame.json", lambda path: change(path, "flow", ["front", "moon"])),
+    ("frames/b/full_0001_frame.json", lambda path: change(path, "flow", [1])),
+    ("frames/b/full_0001_frame.json", lambda path: change(path, "odom_from_base", [["a"] * 4] * 4)),
+    ("frames/b/full_0001_frame.json", lambda path: change(path, "missing", "lidar")),
+    ("frames/b/full_0001_frame.json", lambda path: change(path, "model_id", None)),
+    ("frames/b/full_0001_frame.json", lambda path: change(path, "bev", 3)),
+    ("frames/b/full_0001_frame.json", lambda path: change(path, "lidar", "yes")),
+    ("frames/b/full_0001_frame.json", lambda path: change(path, "gnss")),
     ("bboxes/b/full_0001_bboxes.json", truncate),
     ("bev/b/full_0001_bev.png", lambda path: path.unlink()),
 ]
@@ -229,3 +260,97 @@ def test_public_data_are_checked_too(data):
     assert [reader.name for reader in readable_sequences([data], make_rig())] == ["a", "b"]
     with pytest.raises(DatasetError, match=r"front_full_0000_ampano\.json: not valid JSON"):
         SequenceReader(data, "c", make_rig()).check()
+
+
+def test_two_writers_of_a_sequence_never_mix(tmp_path):
+    with SequenceWriter(tmp_path) as first:
+        first.write(make_sample(0))
+        with pytest.raises(DatasetError, match=r"\.partial/made: somebody else is writing this sequence"):
+            SequenceWriter(tmp_path).write(make_sample(0, seed=1))
+        with SequenceWriter(tmp_path) as other:
+            other.write(make_sample(0, sequence="other"))
+        first.write(make_sample(1))
+    read_sequence(tmp_path / "made").check()
+    assert [len(reader) for reader in read_sequences(tmp_path)] == [2, 1]
+    assert not (tmp_path / ".partial").exists()
+
+
+def write_when_free(root, barrier):
+    """Write a frame as soon as no other process is at the sequence; the exit status says whether it was written."""
+    barrier.wait()
+    while True:
+        try:
+            write(root, "a", frames=1)
+            os._exit(0)
+        except DatasetError as error:
+            if "exists already" in str(error):
+                os._exit(1)
+
+
+def test_of_many_processes_one_writes_a_sequence(tmp_path):
+    fork = multiprocessing.get_context("fork")
+    barrier = fork.Barrier(6)
+    processes = [fork.Process(target=write_when_free, args=(tmp_path, barrier)) for _ in range(6)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert sorted(process.exitcode for process in processes) == [0, 1, 1, 1, 1, 1]
+    read_sequence(tmp_path).check()
+    assert not (tmp_path / ".partial").exists()
+
+
+@contextmanager
+def without_privileges():
+    """Let the file system's permissions count for root, too."""
+    user = os.geteuid()
+    if user == 0:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(user)
+
+
+@pytest.mark.parametrize(("folder", "named"), [("sequences", "sequences"), ("images", "images"), (".", "images")])
+@pytest.mark.parametrize("mode", [0o000, 0o644])
+def test_a_folder_that_may_not_be_read_is_named(data, monkeypatch, folder, named, mode):
+    monkeypatch.chdir(data)
+    data.chmod(0o755)
+    Path(folder).chmod(mode)
+    shutil.rmtree("sequences") if folder == "images" else None
+    try:
+        with (
+            without_privileges(),
+            pytest.raises(DatasetError, match=rf"^{named}.*: cannot be read \(Permission denied"),
+        ):
+            read_sequences(".", make_rig())
+    finally:
+        Path(folder).chmod(0o755)
+
+
+def test_paths_that_the_system_refuses_are_named(data):
+    with pytest.raises(DatasetError, match=r"xxx.*: cannot be read \(File name too long\)"):
+        read_sequences("x" * 300)
+    with pytest.raises(DatasetError, match=r"a\.json/made: does not exist"):
+        read_sequences(data / "sequences/a.json/made")
+    shutil.rmtree(data / "sequences")
+    (data / "sequences").symlink_to(data / "sequences")
+    with pytest.raises(DatasetError, match=r"/sequences: cannot be read \(Too many levels of symbolic links\)"):
+        read_sequences(data)
+
+
+def test_a_disk_without_room_for_another_folder_is_named(tmp_path):
+    """Every number of files that is too small for a sequence stops the writer at another file or folder."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    if os.geteuid() != 0 or not mounted(folder, "50m"):
+        pytest.skip("no privilege to mount a small file system")
+    try:
+        for inodes in range(2, 120, 7):
+            subprocess.run(["mount", "-o", f"remount,nr_inodes={inodes}", str(folder)], check=True)
+            with pytest.raises(DatasetError, match=r"cannot be written \(No space left on device"):
+                write(folder, "a")
+            assert list(folder.iterdir()) == []
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)

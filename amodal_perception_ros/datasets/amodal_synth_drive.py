@@ -13,6 +13,7 @@ from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 
 from amodal_perception_ros.datasets.codecs import DatasetError
+from amodal_perception_ros.datasets.folders import entries, is_folder
 from amodal_perception_ros.datasets.sequence_layout import BEV_CAMERA, SPLITS
 from amodal_perception_ros.datasets.sequence_reader import PARTS, SequenceReader
 from amodal_perception_ros.datasets.sequence_writer import SequenceWriter
@@ -51,7 +52,7 @@ def read_sequences(
     found = [(base, name) for base in _bases(path) for name in _names(base)]
     found = found or [(base, path.name) for base in _bases(path.parent) if path.name in _names(base)]
     if not found:
-        state = "holds no finished sequence" if path.is_dir() else "does not exist"
+        state = "holds no finished sequence" if is_folder(path) else "does not exist"
         raise DatasetError(f"{path}: {state}; expected images/CAMERA/SEQUENCE/*_rgb.jpg in it or in a split of it")
     readers = []
     for base, name in found:
@@ -109,11 +110,11 @@ def readable_sequences(
 
 def _bases(root: Path) -> list[Path]:
     candidates = [root, root / "full"] + [root / split for split in SPLITS] + [root / s / "full" for s in SPLITS]
-    return [base for base in candidates if (base / "images").is_dir()]
+    return [base for base in candidates if is_folder(base / "images")]
 
 
 def _names(base: Path) -> list[str]:
-    if (base / "sequences").is_dir():
-        return sorted(path.stem for path in (base / "sequences").glob("*.json"))
-    folders = (path for path in (base / "images").glob("*/*") if path.is_dir() and path.parent.name != BEV_CAMERA)
-    return sorted({path.name for path in folders})
+    if is_folder(base / "sequences"):
+        return [path.stem for path in entries(base / "sequences") if path.suffix == ".json"]
+    cameras = [path for path in entries(base / "images") if path.name != BEV_CAMERA and is_folder(path)]
+    return sorted({path.name for camera in cameras for path in entries(camera) if is_folder(path)})

@@ -125,6 +125,17 @@ def _level_lists(instances: list[Instance]) -> dict[str, list[int]]:
     return {n: [i for i in ids if i] if n != "0" and len(ids) > 1 else ids for n, ids in levels.items()}
 
 
+def _read_entries(path: Path) -> dict[str, dict[str, Any]]:
+    """Return the amodal segments of an `_ampano.json`."""
+    content = codecs.read_json(path)
+    if not isinstance(content, dict):
+        raise DatasetError(f"{path}: not a map of segment id to amodal segment")
+    for key, entry in content.items():
+        if not (key.isdecimal() and isinstance(entry, dict)):
+            raise DatasetError(f"{path}: segment '{key}' is not an amodal segment")
+    return content
+
+
 @dataclass
 class SceneReader:
     """Reads the truth of the images of one sequence.
@@ -155,7 +166,7 @@ class SceneReader:
         levels = self._levels(number, camera.name)
         path = layout.masks(camera.name, number)
         instances, edges = [], []
-        for key, entry in codecs.read_json(path).items():
+        for key, entry in _read_entries(path).items():
             try:
                 instance = self._instance(path, int(key), entry, labels, levels)
                 if instance is None:
@@ -180,7 +191,7 @@ class SceneReader:
             levels = self._levels(number, camera) or {}
             for level in sorted({level for segment, level in levels.items() if level and segment}):
                 yield layout.level_depth(camera, number, level)
-            own = [key for key, entry in codecs.read_json(masks).items() if entry.get("own_depth")]
+            own = [key for key, entry in _read_entries(masks).items() if entry.get("own_depth")]
             yield from (layout.instance_depth(camera, number, int(key)) for key in own)
         if self.has_levels:
             yield layout.levels(camera, number)

@@ -13,7 +13,9 @@ import os
 import shutil
 import zipfile
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
+from types import NoneType
 from typing import Any, NamedTuple
 
 import cv2
@@ -62,8 +64,36 @@ def read_json(path: Path) -> Any:
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write strict JSON (no NaN); see `number` for unknown values."""
-    write_bytes(path, json.dumps(content, allow_nan=False, separators=(",", ":")).encode())
+    """Write strict JSON; see `number` for unknown values.
+
+    Raises:
+        ValueError: a value is NaN, infinite or of a type that JSON lacks; the message names file and field.
+    """
+    try:
+        text = json.dumps(content, allow_nan=False, default=_plain, separators=(",", ":"))
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{path}: JSON cannot hold {next(_beyond_json(content), content)}") from error
+    write_bytes(path, text.encode())
+
+
+def _plain(value: object) -> object:
+    """Return NumPy's scalars as Python's."""
+    if isinstance(value, np.generic):
+        return value.item()
+    raise TypeError(type(value))
+
+
+def _beyond_json(value: object, key: str = "") -> Iterator[str]:
+    """Yield what JSON cannot hold as "KEY = VALUE"."""
+    value = value.item() if isinstance(value, np.generic) else value
+    if isinstance(value, dict):
+        for name, item in value.items():
+            yield from _beyond_json(item, f"{key}.{name}" if key else str(name))
+    elif isinstance(value, (list, tuple)):
+        for index, item in enumerate(value):
+            yield from _beyond_json(item, f"{key}[{index}]")
+    elif not isinstance(value, (str, int, float, NoneType)) or (isinstance(value, float) and not math.isfinite(value)):
+        yield f"{key} = {value!r}"
 
 
 def replace_json(path: Path, content: Any) -> None:
@@ -86,7 +116,7 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 def unwritable(path: Path, error: OSError) -> DatasetError:
     """Return the error for a path that the operating system refuses to write."""
-    existing = next(parent for parent in (path, *path.absolute().parents) if parent.exists())
+    existing = next(parent for parent in (path, *path.absolute().parents) if os.path.exists(parent))
     free = shutil.disk_usage(existing).free
     return DatasetError(f"{path}: cannot be written ({error.strerror or error}; {free / 1e6:.0f} MB free on that disk)")
 
@@ -271,7 +301,7 @@ def write_lidar(
         rings: (N,) uint8 ring of every point.
 
     Raises:
-        ValueError: coordinates are not finite, or the columns have different lengths.
+        ValueError: coordinates are not finite, rings are not of 0..255, or the columns have different lengths.
     """
     xyz = points[:, :3]
     span = float(np.abs(xyz).max()) if len(points) else 0.0
@@ -289,7 +319,9 @@ def write_lidar(
     if segments is not None:
         packed["segment"] = _TO_DISK[segments]
     if rings is not None:
-        packed["ring"] = np.asarray(rings, np.uint8)
+        packed["ring"] = np.asarray(rings).astype(np.uint8)
+        if not np.array_equal(packed["ring"], rings):
+            raise ValueError(f"{path}: the rings of LiDAR points are 0..255, got {np.min(rings)}..{np.max(rings)}")
     for name, column in packed.items():
         if column.shape != (len(points),):
             raise ValueError(f"{path}: {len(points)} LiDAR points but '{name}' of shape {column.shape}")

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from amodal_perception_ros.datasets import codecs
+from amodal_perception_ros.datasets.folders import make_folder
 from amodal_perception_ros.datasets.sequence_layout import Layout
 from amodal_perception_ros.labels import SEGMENT_FACTOR
 from amodal_perception_ros.scene import CameraScene, Instance
@@ -92,7 +93,7 @@ def write_derived(
     inside = {str(i.instance_id) for i in scene.instances if i.amodal_mask.clipped(*shape).area > 0}
     codecs.write_json(path, {key: _public_entry(entry) for key, entry in entries.items() if key in inside})
     path = layout.amodal_semantic(camera, frame)
-    path.parent.mkdir(exist_ok=True)
+    make_folder(path.parent)
     names = {}
     for level, classes in enumerate(amodal_semantic_maps(scene)):
         names[str(level)] = {"file_name": f"{path.stem}_{level}.png"}

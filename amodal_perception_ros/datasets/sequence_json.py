@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ from amodal_perception_ros.scene import (
     SourceStatus,
 )
 
-_REQUIRED: dict[str, Any] = {
+_NOTHING: dict[str, Any] = {
     "stamp_ns": 0,
     "image_stamps_ns": {},
     "truth_stamps_ns": {},
@@ -30,8 +31,6 @@ _REQUIRED: dict[str, Any] = {
     "missing": [],
     "model_id": "ground truth",
     "lidar": False,
-}
-_OPTIONAL: dict[str, Any] = {
     "moving": None,
     "imu": None,
     "gnss": None,
@@ -40,6 +39,7 @@ _OPTIONAL: dict[str, Any] = {
     "bev_labels": False,
     "flow": [],
 }
+"""Every key of a frame's description; "odom_stamp_ns" is there only where it is known to differ from "stamp_ns"."""
 
 
 def frame_to_json(sample: Sample) -> dict[str, Any]:
@@ -61,34 +61,66 @@ def frame_to_json(sample: Sample) -> dict[str, Any]:
         "bev_image": sample.bev_image is not None,
         "bev_labels": sample.bev_labels is not None,
         "flow": sorted(sample.flow),
+        **({} if frame.odom_stamp_ns is None else {"odom_stamp_ns": frame.odom_stamp_ns}),
     }
 
 
 def frame_from_json(path: Path, content: Any) -> dict[str, Any]:
-    """Return what `frame_to_json` made with all its keys; raises DatasetError naming the file and what is wrong."""
-    if not isinstance(content, dict) or not set(content) >= set(_REQUIRED):
-        lacking = sorted(set(_REQUIRED) - set(content)) if isinstance(content, dict) else "all keys"
+    """Return what `frame_to_json` made; raises DatasetError naming the file and what is wrong."""
+    if not isinstance(content, dict) or not set(content) >= set(_NOTHING):
+        lacking = sorted(set(_NOTHING) - set(content)) if isinstance(content, dict) else "all keys"
         raise DatasetError(f"{path}: lacks {lacking}")
-    for key in ("image_stamps_ns", "truth_stamps_ns"):
-        if not isinstance(content[key], dict):
-            raise DatasetError(f"{path}: '{key}' is not a map of camera to stamp")
-    if content["odom_from_base"] is not None and np.shape(content["odom_from_base"]) != (4, 4):
-        raise DatasetError(f"{path}: 'odom_from_base' is not a 4 x 4 matrix")
-    if not isinstance(content.get("flow", []), list):
-        raise DatasetError(f"{path}: 'flow' is not a list of cameras")
-    return {**_OPTIONAL, **content}
+    checks = [
+        ("stamp_ns", "a stamp", _is_stamp),
+        ("lidar_stamp_ns", "a stamp or null", _is_stamp_or_none),
+        ("odom_stamp_ns", "a stamp or null", _is_stamp_or_none),
+        ("image_stamps_ns", "a map of camera to stamp", _is_stamps),
+        ("truth_stamps_ns", "a map of camera to stamp", _is_stamps),
+        ("flow", "a list of cameras", _is_names),
+        ("missing", "a list of sensors", _is_names),
+        ("odom_from_base", "a 4 x 4 matrix of numbers", _is_pose_or_none),
+        ("bev", "a grid description", lambda value: isinstance(value, (dict, NoneType))),
+        ("model_id", "a text", lambda value: isinstance(value, str)),
+        *(
+            (key, "true or false", lambda value: isinstance(value, bool))
+            for key in ("lidar", "bev_image", "bev_labels")
+        ),
+    ]
+    for key, what, is_right in checks:
+        if not is_right(content.get(key)):
+            raise DatasetError(f"{path}: '{key}' is not {what}")
+    return content
+
+
+def _is_stamp(value: object) -> bool:
+    return isinstance(value, int)
+
+
+def _is_stamp_or_none(value: object) -> bool:
+    return isinstance(value, (int, NoneType))
+
+
+def _is_stamps(value: object) -> bool:
+    return isinstance(value, dict) and all(map(_is_stamp, value.values()))
+
+
+def _is_names(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(name, str) for name in value)
+
+
+def _is_pose_or_none(value: object) -> bool:
+    if value is None:
+        return True
+    try:
+        return np.array(value, np.float64).shape == (4, 4)
+    except (TypeError, ValueError):
+        return False
 
 
 def unknown_frame(cameras: list[str], stamp_ns: int) -> dict[str, Any]:
     """Return the description of a frame of which nothing but its pictures and labels is known."""
     stamps = dict.fromkeys(cameras, stamp_ns)
-    return {
-        **_REQUIRED,
-        **_OPTIONAL,
-        "stamp_ns": stamp_ns,
-        "image_stamps_ns": stamps,
-        "truth_stamps_ns": stamps,
-    }
+    return {**_NOTHING, "stamp_ns": stamp_ns, "image_stamps_ns": stamps, "truth_stamps_ns": stamps}
 
 
 def _imu_to_json(imu: ImuReading) -> dict[str, Any]:

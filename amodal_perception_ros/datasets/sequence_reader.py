@@ -15,6 +15,7 @@ import numpy as np
 from amodal_perception_ros.datasets import codecs
 from amodal_perception_ros.datasets.annotation import SceneReader
 from amodal_perception_ros.datasets.codecs import DatasetError
+from amodal_perception_ros.datasets.folders import entries, is_file
 from amodal_perception_ros.datasets.sequence_json import (
     bev_from_json,
     frame_from_json,
@@ -93,21 +94,19 @@ class SequenceReader:
             raise ValueError(f"unknown parts {sorted(set(parts) - set(PARTS))}; known are {PARTS}")
         self.name, self.repairs, self._parts = name, Counter[str](), frozenset(parts)
         self.info: dict[str, Any] = {}
-        self._layout, self._rig = Layout(base, name), rig
-        marker = self._layout.marker()
-        pieces: set[str] | None = None
-        if marker.is_file():
-            pieces = self._read_marker(marker)
+        self._layout, self._rig, self._has_own_rig = Layout(base, name), rig, rig is None
+        ours = is_file(self._layout.marker())
+        if ours:
+            pieces = self._read_marker(self._layout.marker())
         else:
             self._numbers = self._find_frames()
-        if pieces is None:
             pieces = self._find_pieces()
         self.missing = tuple(piece for piece in _PIECES if piece not in pieces)
         self._scenes = SceneReader(
             self._layout,
             has_depth="depth" not in self.missing,
             has_levels="levels" not in self.missing,
-            trusted=marker.is_file(),
+            trusted=ours,
             repairs=self.repairs,
         )
 
@@ -172,6 +171,8 @@ class SequenceReader:
         """Return the truth of one camera without reading the rest of the frame; all depth is NaN if not asked for."""
         index = self._checked(index)
         stamps = self._frame_content(index)["truth_stamps_ns"]
+        if camera not in stamps:
+            raise DatasetError(f"frame {index} of sequence '{self.name}' has no truth of camera '{camera}'")
         return self._scenes.read(self._numbers[index], self.rig.camera(camera), stamps[camera], with_depth)
 
     def lidar(self, index: int) -> np.ndarray | None:
@@ -252,14 +253,16 @@ class SequenceReader:
             raise IndexError(f"frame {index} of sequence '{self.name}', which has {len(self)}")
         return index % len(self)
 
-    def _read_marker(self, marker: Path) -> set[str] | None:
-        """Take over the sequence's description; returns the pieces that it lists, None where it lists none."""
+    def _read_marker(self, marker: Path) -> set[str]:
+        """Take over the sequence's description; returns the pieces that it lists."""
         content = codecs.read_json(marker)
         try:
             self._numbers = list(range(int(content["frames"])))
             self._rig = rig_from_json(marker, content["rig"]) if self._rig is None else self._rig
-            self.info = dict(content.get("info", {}))
-            return set(content["pieces"]) if "pieces" in content else None
+            self.info, pieces = content["info"], content["pieces"]
+            if not isinstance(self.info, dict) or not isinstance(pieces, list) or not set(pieces) <= set(_PIECES):
+                raise ValueError("'info' is a map, 'pieces' a list of names")
+            return set(pieces)
         except DatasetError:
             raise
         except (KeyError, TypeError, ValueError) as error:
@@ -269,7 +272,7 @@ class SequenceReader:
         pattern = re.compile(r"_full_(\d+)_rgb\.jpg$")
         for camera in self._find_cameras():
             folder = self._layout.image(camera, 0).parent
-            numbers = [int(m.group(1)) for p in folder.iterdir() if (m := pattern.search(p.name))]
+            numbers = [int(m.group(1)) for p in entries(folder) if (m := pattern.search(p.name))]
             if numbers:
                 return sorted(numbers)
         raise DatasetError(f"{self._layout.base}: sequence '{self.name}' has no images/CAMERA/{self.name}/*_rgb.jpg")
@@ -279,20 +282,13 @@ class SequenceReader:
         return [c for c in _CAMERA_ORDER if c in found] + sorted(found - set(_CAMERA_ORDER))
 
     def _find_pieces(self) -> set[str]:
-        """Return the pieces of a sequence that does not list them, by the files of its first frame."""
+        """Return the pieces of a public sequence, by the files of its first frame."""
         camera = self._rig.cameras[0].name if self._rig else self._find_cameras()[0]
-        first, layout = self._numbers[0] if self._numbers else 0, self._layout
-        has_frame = layout.frame(first).is_file()
-        content = frame_from_json(layout.frame(first), codecs.read_json(layout.frame(first))) if has_frame else {}
+        first, layout = self._numbers[0], self._layout
         present = {
             "calibration": self._rig is not None,
-            "stamps": has_frame,
-            "odometry": content.get("odom_from_base") is not None,
             "depth": layout.depth(camera, first).is_file(),
             "levels": layout.levels(camera, first).is_file(),
-            "lidar": layout.lidar(first).is_file(),
-            "boxes": layout.boxes(first).is_file(),
-            "bev": layout.bev(first).is_file(),
             "bev_image": layout.image(BEV_CAMERA, first).is_file(),
             "flow": layout.flow(camera, first).is_file(),
         }
@@ -302,15 +298,27 @@ class SequenceReader:
         return self._layout.frame(self._numbers[index])
 
     def _frame_content(self, index: int) -> dict[str, Any]:
+        """Return the description of a frame, of the rig's cameras only."""
+        path = self._frame_path(index)
         if "stamps" not in self.missing:
-            path = self._frame_path(index)
-            return frame_from_json(path, codecs.read_json(path))
-        cameras = self._find_cameras()
-        content = unknown_frame(cameras, index * _NOMINAL_PERIOD_NS)
-        number = self._numbers[index]
-        content["flow"] = [name for name in cameras if self._layout.flow(name, number).is_file()]
-        content["bev_image"] = self._layout.image(BEV_CAMERA, number).is_file()
-        return content
+            content = frame_from_json(path, codecs.read_json(path))
+        else:
+            cameras, number = self._find_cameras(), self._numbers[index]
+            content = unknown_frame(cameras, index * _NOMINAL_PERIOD_NS)
+            content["flow"] = [name for name in cameras if self._layout.flow(name, number).is_file()]
+            content["bev_image"] = self._layout.image(BEV_CAMERA, number).is_file()
+        return content if self._rig is None else content | self._of_rig(path, content, self._rig)
+
+    def _of_rig(self, path: Path, content: dict[str, Any], rig: Rig) -> dict[str, Any]:
+        """Leave out cameras that a given rig lacks; the stored one must have all."""
+        known, stamps = {camera.name for camera in rig.cameras}, ("image_stamps_ns", "truth_stamps_ns")
+        for key in (*stamps, "flow"):
+            if self._has_own_rig and not known.issuperset(content[key]):
+                raise DatasetError(
+                    f"{path}: '{key}' has cameras {sorted(set(content[key]) - known)} that the rig lacks"
+                )
+        maps = {key: {name: stamp for name, stamp in content[key].items() if name in known} for key in stamps}
+        return maps | {"flow": [name for name in content["flow"] if name in known]}
 
     def _frame(
         self, index: int, content: dict[str, Any], sweep: codecs.Sweep | None, with_images: bool
@@ -326,6 +334,7 @@ class SequenceReader:
             lidar_stamp_ns=content["lidar_stamp_ns"],
             odom_from_base=None if odometry is None else np.array(odometry, np.float64),
             missing=tuple(content["missing"]),
+            odom_stamp_ns=content.get("odom_stamp_ns"),
         )
 
     def _truth(self, number: int, content: dict[str, Any], wanted: bool) -> SurroundScene:

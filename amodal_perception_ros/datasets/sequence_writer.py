@@ -5,25 +5,28 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from amodal_perception_ros.datasets import codecs
 from amodal_perception_ros.datasets.annotation import write_scene
 from amodal_perception_ros.datasets.codecs import DatasetError
 from amodal_perception_ros.datasets.derived import semantic_map, write_derived
+from amodal_perception_ros.datasets.folders import is_file, locked, make_folder
 from amodal_perception_ros.datasets.sequence_json import frame_to_json, object_to_json, rig_to_json
 from amodal_perception_ros.datasets.sequence_layout import BEV_CAMERA, SPLITS, Layout
-from amodal_perception_ros.scene import Rig, Sample
+from amodal_perception_ros.scene import CameraScene, Rig, Sample
 
 
 class SequenceWriter:
     """Writes the samples of one sequence; use it as a context manager.
 
-    Files go to a hidden folder beside the tree; leaving the context moves them into place and writes
-    `sequences/NAME.json` last. A sequence without that file does not exist for the reader, so an interrupted
-    or failed run leaves nothing half-written behind.
+    Files go to a hidden folder beside the tree, which is locked for others; leaving the context moves them into place
+    and writes `sequences/NAME.json` last. A sequence without that file does not exist for the reader, so an
+    interrupted or failed run leaves nothing half-written behind.
 
     Args:
         root: folder of the data set; made when missing.
@@ -33,8 +36,10 @@ class SequenceWriter:
         derived: also write the labels that follow from others, for public loaders (see `derived`).
 
     Raises:
-        DatasetError: a finished sequence of that name exists, or a file cannot be written (disk full).
-        ValueError: samples of several sequences or out of order.
+        DatasetError: a finished sequence of that name exists, another writer is at it, or a file cannot be written
+            (disk full).
+        ValueError: samples of several sequences or out of order, or a value that the format cannot hold (NaN in a
+            reading, for example); the message names file and field.
     """
 
     def __init__(
@@ -55,6 +60,7 @@ class SequenceWriter:
         self._rig: Rig | None = None
         self._frames = 0
         self._pieces: set[str] = {"calibration", "stamps"}
+        self._lock = ExitStack()
 
     def __enter__(self) -> SequenceWriter:
         return self
@@ -121,9 +127,10 @@ class SequenceWriter:
         """Remove what was written so far."""
         if self._partial is not None:
             shutil.rmtree(self._partial.base, ignore_errors=True)
-            # Other processes may still write there; the last one removes the common folder.
-            with suppress(OSError):
-                self._partial.base.parent.rmdir()
+            self._lock.close()
+        # Other processes may still write there; the last one removes the common folder.
+        with suppress(OSError):
+            (self._base / ".partial").rmdir()
         self._partial = None
 
     def _begin(self, sample: Sample) -> None:
@@ -131,17 +138,17 @@ class SequenceWriter:
             raise ValueError(f"sequence name '{sample.sequence}' may hold letters, digits, _ and - only")
         if any(camera.name == BEV_CAMERA for camera in sample.frame.rig.cameras):
             raise ValueError(f"a camera may not be named '{BEV_CAMERA}': the picture from above has that name")
-        marker = Layout(self._base, sample.sequence).marker()
-        if marker.exists():
-            raise DatasetError(f"{marker}: the sequence exists already; delete this file to write it again")
         partial = self._base / ".partial" / sample.sequence
-        shutil.rmtree(partial, ignore_errors=True)
+        self._lock.enter_context(
+            locked(partial.with_suffix(".lock"), f"{partial}: somebody else is writing this sequence; wait for its end")
+        )
         self._partial, self._rig = Layout(partial, sample.sequence), sample.frame.rig
-        try:
-            for folder in self._partial.folders([c.name for c in self._rig.cameras]):
-                (partial / folder).mkdir(parents=True)
-        except OSError as error:
-            raise codecs.unwritable(partial, error) from error
+        marker = Layout(self._base, sample.sequence).marker()
+        if is_file(marker):
+            raise DatasetError(f"{marker}: the sequence exists already; delete this file to write it again")
+        shutil.rmtree(partial, ignore_errors=True)
+        for folder in self._partial.folders([c.name for c in self._rig.cameras]):
+            make_folder(partial / folder)
 
     def _write_bev(self, layout: Layout, sample: Sample) -> None:
         index = sample.index
@@ -165,16 +172,18 @@ def _write_frame(layout: Layout, sample: Sample) -> None:
 
 
 def _pieces(sample: Sample) -> set[str]:
-    """Return the names of what a frame holds (see `SequenceReader.missing`)."""
-    annotated = bool(sample.truth.cameras)
+    """Return the names of what a frame holds (see `SequenceReader.missing`).
+
+    Boxes and depth of which nothing is known are empty lists and NaN in a sample; they do not count as held.
+    """
     present = {
         "odometry": sample.frame.odom_from_base is not None,
-        "depth": annotated,
-        "levels": annotated,
+        "depth": any(_has_depth(scene) for scene in sample.truth.cameras.values()),
+        "levels": bool(sample.truth.cameras),
         "lidar": sample.frame.lidar is not None,
         "point_segments": sample.point_segments is not None,
         "point_rings": sample.point_rings is not None,
-        "boxes": True,
+        "boxes": bool(sample.objects),
         "bev": sample.bev is not None,
         "bev_image": sample.bev_image is not None,
         "bev_labels": sample.bev_labels is not None,
@@ -184,6 +193,10 @@ def _pieces(sample: Sample) -> set[str]:
         "gnss": sample.gnss is not None,
     }
     return {piece for piece, there in present.items() if there}
+
+
+def _has_depth(scene: CameraScene) -> bool:
+    return any(np.isfinite(depth).any() for depth in (scene.depth, *(i.depth for i in scene.instances)))
 
 
 def _move(source: Path, target: Path) -> None:
