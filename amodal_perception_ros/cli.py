@@ -26,9 +26,12 @@ def _size(text: str) -> tuple[int, int]:
 
 
 def _positive_int(text: str) -> int:
-    value = int(text)
+    try:
+        value = int(text)
+    except ValueError:
+        value = 0
     if value <= 0:
-        raise argparse.ArgumentTypeError(f"{value} is not positive")
+        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number above 0")
     return value
 
 
@@ -41,10 +44,20 @@ def _range(text: str) -> tuple[int, int]:
 
 
 def _positive_float(text: str) -> float:
-    value = float(text)
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
     if not value > 0:
-        raise argparse.ArgumentTypeError(f"{value} is not positive")
+        raise argparse.ArgumentTypeError(f"'{text}' is not a number above 0")
     return value
+
+
+def _whole_number(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number") from None
 
 
 def _simulate(args: argparse.Namespace) -> int:
@@ -66,14 +79,22 @@ def _simulate(args: argparse.Namespace) -> int:
     )
     generate(args.out, configs, args.workers, derived=not args.no_derived)
     if args.stats:
-        from amodal_perception_ros.datasets.statistics import dataset_statistics
-        from amodal_perception_ros.viewing.histograms import draw_statistics
-
-        statistics = dataset_statistics(args.out)
-        print(statistics)
-        (args.out / "statistics.json").write_text(json.dumps(statistics.to_dict(), indent=2) + "\n")
-        draw_statistics(statistics, args.out / "statistics.png")
+        _write_statistics(args.out)
     return 0
+
+
+def _write_statistics(data: Path) -> None:
+    from amodal_perception_ros.datasets.codecs import unwritable, write_bytes
+    from amodal_perception_ros.datasets.statistics import dataset_statistics
+    from amodal_perception_ros.viewing.histograms import draw_statistics
+
+    statistics, picture = dataset_statistics(data), data / "statistics.png"
+    print(statistics)
+    write_bytes(data / "statistics.json", (json.dumps(statistics.to_dict(), indent=2) + "\n").encode())
+    try:
+        draw_statistics(statistics, picture)
+    except OSError as error:
+        raise unwritable(picture, error) from error
 
 
 def _bag(args: argparse.Namespace) -> int:
@@ -163,7 +184,7 @@ def _add_data_commands(add: Callable[..., argparse.ArgumentParser]) -> None:
     simulate.add_argument("--out", type=Path, required=True, help="data set directory to write")
     simulate.add_argument("--sequences", type=_positive_int, required=True, help="number of sequences")
     simulate.add_argument("--frames", type=_positive_int, required=True, help="frames in each sequence")
-    simulate.add_argument("--seed", type=int, default=0, help="seed of the first sequence (default 0)")
+    simulate.add_argument("--seed", type=_whole_number, default=0, help="seed of the first sequence (default 0)")
     simulate.add_argument("--size", type=_size, default=(512, 288), help="image size WxH in pixels (default 512x288)")
     simulate.add_argument("--weather", default="random", help="weather name, 'random' (default) or 'all' in turn")
     simulate.add_argument("--layout", default="random", help="street layout, 'random' (default) or 'all' in turn")
@@ -188,7 +209,7 @@ def _add_data_commands(add: Callable[..., argparse.ArgumentParser]) -> None:
     composite = add("composite", _composite, "paste fully visible objects over annotated images (clip art)")
     composite.add_argument("--data", type=Path, nargs="+", required=True, help="data sets of frames and objects")
     composite.add_argument("--out", type=Path, required=True, help="data set directory to write")
-    composite.add_argument("--seed", type=int, default=0, help="seed of objects and places (default 0)")
+    composite.add_argument("--seed", type=_whole_number, default=0, help="seed of objects and places (default 0)")
     composite.add_argument("--objects", type=_range, default=(1, 5), help="objects to try per image (default 1-5)")
     composite.add_argument("--modal", action="store_true", help="use modal labels only, no amodal masks")
 

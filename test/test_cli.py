@@ -38,6 +38,16 @@ def test_wrong_usage_ends_with_2(arguments, capsys):
 
 
 @pytest.mark.parametrize(
+    ("option", "expected"),
+    [("--frames", "a whole number above 0"), ("--rate", "a number above 0"), ("--seed", "a whole number")],
+)
+def test_what_is_no_number_is_told_what_is_expected(option, expected, capsys):
+    with pytest.raises(SystemExit):
+        main(["simulate", "--out", "x", option, "many"])
+    assert f"argument {option}: 'many' is not {expected}\n" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
     ("arguments", "names"),
     [
         (["bag", "--frame", "{missing}.json", "--out", "{out}.mcap"], "missing.json"),
@@ -72,7 +82,7 @@ def test_wrong_input_is_one_line_and_2(arguments, names, tmp_path, capsys):
         (["--layout", "maze"], "SequenceConfig.layout = 'maze'"),
         (["--renderer", "magic"], "SequenceConfig.renderer = 'magic'"),
         (["--distributions", "{folder}/none.yaml"], "none.yaml: cannot be read"),
-        (["--distributions", "{folder}/fov.yaml"], "rig.fov = 180 degrees"),
+        (["--distributions", "{folder}/fov.yaml"], "'rig.fov' is 180"),
         (["--distributions", "{folder}/unknown.yaml"], "no entry 'rig.wheels'"),
     ],
 )
@@ -93,6 +103,14 @@ def test_a_data_set_from_simulation_to_report(tmp_path, capsys):
     simulate = ["simulate", "--out", str(data), "--sequences", "1", "--frames", "2", "--size", "96x64", "--seed", "7"]
     assert main([*simulate, "--supersample", "1", "--stats"]) == 0
     assert "person" in capsys.readouterr().out
+    for name in ("statistics.png", "statistics.json"):
+        (data / name).unlink()
+        (data / name).mkdir()
+        assert main([*simulate, "--supersample", "1", "--stats"]) == 2
+        printed = capsys.readouterr()
+        assert printed.out.startswith("all 1 sequences are finished already\n")
+        assert f"{data / name}: cannot be written (Is a directory; " in printed.err
+        assert len(printed.err.splitlines()) == 1
     assert main(["bag", "--data", str(data), "--out", str(recording)]) == 0
     assert recording.read_bytes().startswith(b"\x89MCAP")
     carla = tmp_path / "carla.mcap"

@@ -49,7 +49,7 @@ def test_workers_change_nothing(parallel, tmp_path):
 def test_finished_sequences_are_kept_and_missing_ones_made_again(parallel, capsys):
     done = content(parallel)
     generate(parallel, configs(3), workers=2)
-    assert capsys.readouterr().out == ""
+    assert capsys.readouterr().out == "all 3 sequences are finished already\n"
     assert content(parallel) == done
     (parallel / "sequences" / "seq_000041.json").unlink()
     assert [reader.name for reader in read_sequences(parallel)] == ["seq_000040", "seq_000042"]
@@ -80,7 +80,49 @@ def test_other_settings_are_refused(parallel):
     before = content(parallel)
     with pytest.raises(InputError, match=r"sequence seq_000040 was made with other settings \(rate_hz\)"):
         generate(parallel, configs(3, rate_hz=5.0))
+    with pytest.raises(InputError, match=r"sequence seq_000040 was made with other settings \(derived\)"):
+        generate(parallel, configs(3), derived=False)
     assert content(parallel) == before
+    (parallel / "manifest.json").unlink()
+    with pytest.raises(InputError, match=r"sequence seq_000040 was made with other settings \(rate_hz\)"):
+        generate(parallel, configs(3, rate_hz=5.0))
+    generate(parallel, configs(3))
+    assert content(parallel) == before
+
+
+@pytest.mark.parametrize("text", ["{}", "[]", '{"sequences": []}', '{"sequences": {"seq_000040": 5}}', "{"])
+def test_a_wrong_manifest_is_named(tmp_path, text):
+    (tmp_path / "manifest.json").write_text(text)
+    with pytest.raises(DatasetError, match=r"manifest\.json: not (a manifest of 'amodal simulate'|valid JSON)"):
+        generate(tmp_path, configs(1))
+    assert [path.name for path in tmp_path.iterdir()] == ["manifest.json"]
+
+
+@pytest.mark.parametrize("text", ["{}", "[]", "3"])
+def test_a_wrong_description_of_a_finished_sequence_is_named(tmp_path, text):
+    (tmp_path / "sequences").mkdir()
+    (tmp_path / "sequences/seq_000040.json").write_text(text)
+    with pytest.raises(DatasetError, match=r"seq_000040\.json: not a sequence description"):
+        generate(tmp_path, configs(1))
+
+
+def test_two_simulations_into_one_folder_never_mix(tmp_path):
+    """The second is told of the first, and all is there in the end."""
+    made = configs(2, frames=3)
+    running = multiprocessing.get_context("spawn").Process(target=generate, args=(tmp_path, made))
+    running.start()
+    while running.is_alive() and not (tmp_path / "manifest.json").exists():
+        time.sleep(0.01)
+    for attempt in (made, configs(1, seed=90)):
+        with pytest.raises(DatasetError, match="another 'amodal simulate' is writing there"):
+            generate(tmp_path, attempt)
+    running.join()
+    assert running.exitcode == 0
+    readers = read_sequences(tmp_path)
+    assert [(reader.name, len(reader)) for reader in readers] == [("seq_000040", 3), ("seq_000041", 3)]
+    for reader in readers:
+        reader.check()
+    assert list(json.loads((tmp_path / "manifest.json").read_text())["sequences"]) == ["seq_000040", "seq_000041"]
 
 
 @pytest.mark.parametrize(

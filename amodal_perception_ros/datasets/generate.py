@@ -22,8 +22,10 @@ import yaml
 from tqdm import tqdm
 
 from amodal_perception_ros import __version__
-from amodal_perception_ros.datasets.amodal_synth_drive import SequenceWriter
-from amodal_perception_ros.datasets.codecs import DatasetError, read_json, replace_json, unwritable
+from amodal_perception_ros.datasets.amodal_synth_drive import SequenceReader, SequenceWriter
+from amodal_perception_ros.datasets.codecs import DatasetError, read_json, replace_json
+from amodal_perception_ros.datasets.folders import is_file, locked
+from amodal_perception_ros.datasets.sequence_layout import Layout
 from amodal_perception_ros.errors import InputError
 from amodal_perception_ros.simulation import SequenceConfig
 from amodal_perception_ros.simulation.config import LAYOUTS, WEATHERS
@@ -109,23 +111,25 @@ def generate(
     Raises:
         InputError: a setting cannot be simulated, `out` holds a data set of other settings, or the machine has no
             off-screen OpenGL.
-        DatasetError: a file cannot be written (full disk), or a worker process died.
+        DatasetError: a file cannot be read or written (full disk), another process is making a data set in `out`, or a
+            worker process died.
     """
     if workers < 1:
         raise InputError(f"cannot simulate with {workers} workers; at least 1")
     base = Path(out) / split if split else Path(out)
-    _write_manifest(base, configs)
-    remaining = [config for config in configs if not _is_finished(base, config)]
-    jobs = [(Path(out), split, config, derived) for config in remaining]
-    with _Progress(configs, remaining) as progress, _terminated_like_interrupted():
-        try:
-            run = _run_here(jobs, progress) if workers == 1 else _run_workers(jobs, workers, progress)
-            with closing(run) as done:
-                for config in done:
-                    _write_manifest(base, [config])
-                    progress.finished(config)
-        except RendererError as error:
-            raise InputError(f"cannot simulate on this machine: {error}") from error
+    with locked(base / ".simulate.lock", f"{base}: another 'amodal simulate' is writing there; wait for its end"):
+        settings = {config.sequence_name: _settings(config, derived) for config in configs}
+        _write_manifest(base, settings)
+        remaining = [config for config in configs if not _is_finished(base, config.sequence_name)]
+        jobs = [(Path(out), split, config, derived) for config in remaining]
+        with (
+            _Progress(configs, remaining) as progress,
+            _terminated_like_interrupted(),
+            closing(_finished(jobs, workers, progress)) as done,
+        ):
+            for config in done:
+                _write_manifest(base, {config.sequence_name: settings[config.sequence_name]})
+                progress.finished(config)
     return Path(out)
 
 
@@ -133,38 +137,48 @@ _Job = tuple[Path, str | None, SequenceConfig, bool]
 """Folder, split, settings, and whether to write derived labels."""
 
 
-def _settings(config: SequenceConfig) -> dict[str, Any]:
+def _settings(config: SequenceConfig, derived: bool) -> dict[str, Any]:
     """Return the settings as they come back from JSON."""
-    return json.loads(json.dumps(asdict(config)))
+    return json.loads(json.dumps(asdict(config) | {"derived": derived}))
 
 
-def _write_manifest(base: Path, configs: Sequence[SequenceConfig]) -> None:
-    """Write or extend `manifest.json`; the same name with other settings is refused."""
+def _write_manifest(base: Path, settings: dict[str, dict[str, Any]]) -> None:
+    """Write or extend `manifest.json` by sequences of these settings; a name made with other settings is refused."""
     path = base / "manifest.json"
-    known: dict[str, Any] = read_json(path)["sequences"] if path.exists() else {}
-    for config in configs:
-        settings, marker = _settings(config), _marker(base, config)
-        earlier = known.get(config.sequence_name, settings)
-        changed = sorted(key for key, value in settings.items() if earlier.get(key) != value)
+    known = _read_manifest(path) if is_file(path) else {}
+    for name, wanted in settings.items():
+        # What a finished sequence says of itself counts, whatever has become of the manifest.
+        made = SequenceReader(base, name, parts=()).info if _is_finished(base, name) else None
+        earlier = known.get(name, wanted) if made is None else made
+        changed = sorted(key for key, value in wanted.items() if earlier.get(key) != value)
         if changed:
             raise InputError(
-                f"{base}: sequence {config.sequence_name} was made with other settings ({', '.join(changed)}); "
+                f"{base}: sequence {name} was made with other settings ({', '.join(changed)}); "
                 "choose another folder or seed"
             )
-        known[config.sequence_name] = read_json(marker)["info"] if marker.is_file() else settings
-    try:
-        base.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise unwritable(base, error) from error
+        known[name] = wanted if made is None else made
     replace_json(path, {"generator": "amodal simulate", "sequences": dict(sorted(known.items()))})
 
 
-def _marker(base: Path, config: SequenceConfig) -> Path:
-    return base / "sequences" / f"{config.sequence_name}.json"
+def _read_manifest(path: Path) -> dict[str, dict[str, Any]]:
+    content = read_json(path)
+    sequences = content.get("sequences") if isinstance(content, dict) else None
+    if not isinstance(sequences, dict) or not all(isinstance(settings, dict) for settings in sequences.values()):
+        raise DatasetError(f"{path}: not a manifest of 'amodal simulate', whose 'sequences' map names to settings")
+    return sequences
 
 
-def _is_finished(base: Path, config: SequenceConfig) -> bool:
-    return _marker(base, config).is_file()
+def _is_finished(base: Path, name: str) -> bool:
+    return is_file(Layout(base, name).marker())
+
+
+def _finished(jobs: Sequence[_Job], workers: int, progress: _Progress) -> Generator[SequenceConfig, None, None]:
+    """Run the jobs and yield the settings of every sequence once it is finished."""
+    try:
+        with closing(_run_here(jobs, progress) if workers == 1 else _run_workers(jobs, workers, progress)) as run:
+            yield from run
+    except RendererError as error:
+        raise InputError(f"cannot simulate on this machine: {error}") from error
 
 
 def _run_here(jobs: Sequence[_Job], progress: _Progress) -> Generator[SequenceConfig, None, None]:
@@ -252,7 +266,7 @@ def _write_sequence(job: _Job, on_frame: Callable[[], object]) -> None:
     with _distribution_errors(config):
         runner = SequenceRunner(config)
     try:
-        info = _settings(config) | {"resolved": resolved(runner), "version": __version__}
+        info = _settings(config, derived) | {"resolved": resolved(runner), "version": __version__}
         quality = draw_camera_look(config).jpeg_quality
         with SequenceWriter(out, split, quality, info, derived) as writer:
             for index in range(config.frames):
@@ -310,8 +324,9 @@ class _Progress:
         whole = sum(config.frames for config in configs)
         hidden = not sys.stderr.isatty()
         self._bar = tqdm(total=whole, initial=whole - self._total, unit="frame", disable=hidden)
-        if remaining and len(remaining) < len(configs):
-            self._log(f"{len(configs) - len(remaining)} of {len(configs)} sequences are finished already")
+        if len(remaining) < len(configs):
+            done = f"{len(configs) - len(remaining)} of" if remaining else "all"
+            self._log(f"{done} {len(configs)} sequences are finished already")
 
     def __enter__(self) -> _Progress:
         return self
