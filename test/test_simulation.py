@@ -261,6 +261,48 @@ def test_bev_holds_every_object_and_marks_what_was_reached(samples):
         assert np.abs(np.array(bev.origin) + 40 - ego).max() <= 0.2
 
 
+def cells_inside(bev, corners, margin):
+    """Cells whose centre is within a convex outline that is moved inwards by a margin [m]."""
+    centre = 0.2 * (np.arange(400) + 0.5)
+    x, y = np.meshgrid(bev.origin[0] + centre, bev.origin[1] + centre)
+    edges = np.roll(corners, -1, 0) - corners
+    turn = np.sign(edges[0, 0] * edges[1, 1] - edges[0, 1] * edges[1, 0])
+    away = np.maximum(corners.min(0) - bev.origin - 80, bev.origin - corners.max(0)).max()
+    inside = np.full((400, 400), away < 1)
+    if away >= 1:
+        return inside
+    for (cx, cy), (ex, ey) in zip(corners, edges):
+        inside &= turn * (ex * (y - cy) - ey * (x - cx)) > margin * np.hypot(ex, ey)
+    return inside
+
+
+def outline(o):
+    c, s = np.cos(o.yaw), np.sin(o.yaw)
+    corners = 0.5 * o.size[:2] * [(-1, -1), (1, -1), (1, 1), (-1, 1)]
+    return o.center[:2] + corners @ np.array([(c, s), (-s, c)])
+
+
+def test_bev_is_the_outlines_of_all_boxes_and_footprints_seen_or_not(samples, runner):
+    bev, boxes = samples[0].bev, samples[0].objects
+    inner, outer, static = (np.zeros((400, 400), bool) for _ in range(3))
+    for o in boxes:
+        outer |= cells_inside(bev, outline(o), -0.2)
+        if o.class_id in (26, 28):  # trucks have gaps
+            inner |= cells_inside(bev, outline(o), 0.3 * o.size[1])
+    things = outer.copy()
+    for footprint in runner.town.footprints:
+        static |= cells_inside(bev, footprint.corners, 0.15)
+        outer |= cells_inside(bev, footprint.corners, -0.2)
+    occupied, hidden = bev.amodal == 100, bev.visible == -1
+    assert not (occupied & ~outer).any()
+    for expected in (inner, static):
+        assert occupied[expected].all()
+        assert (expected & hidden).sum() > 500
+        assert (expected & ~hidden).sum() > 50
+    assert np.isin(bev.semantic[inner], [o.class_id for o in boxes]).all()
+    assert not np.isin(bev.semantic[static & ~things], [o.class_id for o in boxes]).any()
+
+
 def test_picture_and_labels_from_above_show_the_area_of_the_grid(samples):
     for sample in samples:
         bev = sample.bev
@@ -318,6 +360,34 @@ def test_a_second_simulator_disturbs_nothing(samples, runner):
         assert (image == alone.frame.images[name]).all()
         assert (samples[1].truth.cameras[name].labels == alone.truth.cameras[name].labels).all()
     assert (samples[1].frame.lidar == alone.frame.lidar).all()
+
+
+@pytest.mark.parametrize(
+    "extreme",
+    [
+        {"width": 16, "height": 16, "rate_hz": 0.1, "traffic": 0.0, "layout": "parking_lot", "weather": "rain"},
+        {"width": 33, "height": 17, "rate_hz": 1000.0, "traffic": 3.0, "layout": "straight", "bev": False},
+        {"width": 17, "height": 16, "rate_hz": 1.0, "renderer": "raycast", "layout": "suburban", "bev": False},
+    ],
+)
+def test_legal_extremes_work(extreme):
+    config = SequenceConfig(6, frames=2, **extreme)
+    for index, sample in enumerate(simulate(config)):
+        assert sample.frame.stamp_ns == 1_000_000_000 + round(index * 1e9 / config.rate_hz)
+        assert len(sample.frame.lidar) > 10_000
+        assert np.isfinite(sample.frame.lidar).all()
+        assert np.isfinite([*sample.imu.angular_velocity, *sample.imu.linear_acceleration]).all()
+        assert bool(sample.moving) == (config.traffic > 0)
+        for name, scene in sample.truth.cameras.items():
+            assert sample.frame.images[name].shape == (config.height, config.width, 3)
+            assert sample.frame.images[name].std() > 5
+            assert sample.flow[name].shape == (config.height, config.width, 2)
+            assert np.isfinite(sample.flow[name]).any()
+            assert set(np.unique(scene.labels // 1000)) <= set(BY_ID)
+            for instance in scene.instances:
+                visible = instance.visible_mask.to_array(config.height, config.width)
+                assert (visible == (scene.labels == instance.instance_id)).all()
+    assert index == 1
 
 
 def test_all_thing_classes_appear_over_a_few_seeds():

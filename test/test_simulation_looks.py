@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from amodal_perception_ros.scene import Camera
-from amodal_perception_ros.simulation.assets.meshes import Kind, Material, MeshBuilder, box, ellipsoid, ground_patch
+from amodal_perception_ros.simulation.assets.meshes import Kind, Material, MeshBuilder, box, ellipsoid, quad
 from amodal_perception_ros.simulation.config import WEATHERS, SequenceConfig
 from amodal_perception_ros.simulation.rendering import lamp_grid
 from amodal_perception_ros.simulation.rendering.camera_effects import Film, add_noise, scattered, tone_curve
@@ -283,7 +283,7 @@ def light_of(weather, items, lamps=(), contacts=(), height=1.5):
 
 
 def road():
-    return surface(ground_patch((-40, -40), (40, 40), 0.0), Kind.ASPHALT, (0.1, 0.1, 0.1))
+    return surface(quad([(-40, -40, 0), (40, -40, 0), (40, 40, 0), (-40, 40, 0)]), Kind.ASPHALT, (0.1, 0.1, 0.1))
 
 
 @pytest.mark.parametrize("kind", [Kind.PLAIN, Kind.FACADE, Kind.LEAF])

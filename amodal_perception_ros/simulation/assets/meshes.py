@@ -257,17 +257,6 @@ def quad(corners: Sequence[Sequence[float]], uv: Sequence[Sequence[float]] | Non
     return vertices, np.array([(0, 1, 2), (0, 2, 3)]), coordinates
 
 
-def ground_patch(low: tuple[float, float], high: tuple[float, float], z: float, cell: float = 12.0) -> Part:
-    """Return a horizontal rectangle, divided into cells so that lighting interpolates well."""
-    nx = max(1, int(np.ceil((high[0] - low[0]) / cell)))
-    ny = max(1, int(np.ceil((high[1] - low[1]) / cell)))
-    x, y = np.meshgrid(np.linspace(low[0], high[0], nx + 1), np.linspace(low[1], high[1], ny + 1), indexing="ij")
-    vertices = np.stack([x, y, np.full_like(x, z)], -1).reshape(-1, 3)
-    a = (np.arange(nx)[:, None] * (ny + 1) + np.arange(ny)).ravel()[:, None]
-    faces = np.concatenate([a + np.array([0, ny + 1, ny + 2]), a + np.array([0, ny + 2, 1])])
-    return vertices, faces, vertices[:, :2].copy()
-
-
 def revolve(profile: Sequence[tuple[float, float]], segments: int = 20, axis: str = "z") -> Part:
     """Return the surface of revolution of (radius, height) points about an axis."""
     points = np.array(profile, float)
