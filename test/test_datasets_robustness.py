@@ -340,6 +340,15 @@ def test_paths_that_the_system_refuses_are_named(data):
         read_sequences(data)
 
 
+def test_a_folder_that_cannot_be_made_in_a_later_frame_is_named(tmp_path):
+    writer = SequenceWriter(tmp_path)
+    writer.write(make_sample(0))
+    (tmp_path / ".partial/made/amodal_semantic_seg_for_flow/front/made/0001").write_text("a file")
+    with pytest.raises(DatasetError, match=r"/front/made/0001: cannot be written"), writer:
+        writer.write(make_sample(1))
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_disk_without_room_for_another_folder_is_named(tmp_path):
     """Every number of files that is too small for a sequence stops the writer at another file or folder."""
     folder = tmp_path / "disk"
