@@ -84,7 +84,7 @@ def _simulate(args: argparse.Namespace) -> int:
 
 
 def _write_statistics(data: Path) -> None:
-    from amodal_perception_ros.datasets.codecs import unwritable, write_bytes
+    from amodal_perception_ros.datasets.files import unwritable, write_bytes
     from amodal_perception_ros.datasets.statistics import dataset_statistics
     from amodal_perception_ros.viewing.histograms import draw_statistics
 

@@ -8,7 +8,7 @@ import pytest
 from dataset_samples import make_sample
 
 from amodal_perception_ros.datasets.amodal_synth_drive import SequenceWriter
-from amodal_perception_ros.datasets.codecs import DatasetError
+from amodal_perception_ros.datasets.files import DatasetError
 from amodal_perception_ros.datasets.statistics import (
     DatasetStatistics,
     convexity,

@@ -22,7 +22,7 @@ from amodal_perception_ros.datasets.amodal_synth_drive import (
     readable_sequences,
 )
 from amodal_perception_ros.datasets.bag import BagError, write_bag
-from amodal_perception_ros.datasets.codecs import replace_json
+from amodal_perception_ros.datasets.files import replace_json
 from amodal_perception_ros.datasets.statistics import dataset_statistics
 from amodal_perception_ros.evaluation.run import evaluate
 from amodal_perception_ros.training.dataset import split_sequences

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from amodal_perception_ros.datasets.codecs import DatasetError
+from amodal_perception_ros.datasets.files import DatasetError
 from amodal_perception_ros.datasets.rig_frame import read_rig_frame
 
 CAM_TO_EGO = [[0, 0, 1, 1.5], [-1, 0, 0, 0.25], [0, -1, 0, 1.6], [0, 0, 0, 1]]

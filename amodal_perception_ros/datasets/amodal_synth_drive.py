@@ -12,8 +12,7 @@ import sys
 from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 
-from amodal_perception_ros.datasets.codecs import DatasetError
-from amodal_perception_ros.datasets.folders import entries, is_folder
+from amodal_perception_ros.datasets.files import DatasetError, entries, is_folder
 from amodal_perception_ros.datasets.sequence_layout import BEV_CAMERA, SPLITS
 from amodal_perception_ros.datasets.sequence_reader import PARTS, SequenceReader
 from amodal_perception_ros.datasets.sequence_writer import SequenceWriter

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from amodal_perception_ros.datasets import codecs
-from amodal_perception_ros.datasets.codecs import DatasetError
+from amodal_perception_ros.datasets.files import DatasetError, from_number, read_json, to_number, write_json
 from amodal_perception_ros.datasets.sequence_layout import Layout
 from amodal_perception_ros.labels import BY_ID, SEGMENT_FACTOR
 from amodal_perception_ros.masks import RoiMask
@@ -43,8 +43,8 @@ def write_scene(layout: Layout, camera: str, frame: int, scene: CameraScene) -> 
     for edge in range(len(scene.order)):
         occluders = entries[str(int(scene.order.occludee_ids[edge]))].setdefault("occluders", [])
         occluders.append(_edge_entry(scene.order, edge))
-    codecs.write_json(layout.masks(camera, frame), entries)
-    codecs.write_json(layout.levels(camera, frame), _level_lists(scene.instances))
+    write_json(layout.masks(camera, frame), entries)
+    write_json(layout.levels(camera, frame), _level_lists(scene.instances))
     return entries
 
 
@@ -91,8 +91,8 @@ def _instance_entry(instance: Instance, scene: CameraScene) -> dict[str, Any]:
         "amodal_mask": codecs.encode_mask(amodal, height, width),
         "category_id": instance.class_id,
         "track_id": instance.track_id,
-        "visible_depth": codecs.number(instance.visible_depth, 4),
-        "amodal_depth": codecs.number(instance.amodal_depth, 4),
+        "visible_depth": to_number(instance.visible_depth, 4),
+        "amodal_depth": to_number(instance.amodal_depth, 4),
     }
     if instance.visible_mask.area == 0:
         entry["fully_hidden"] = True
@@ -101,16 +101,16 @@ def _instance_entry(instance: Instance, scene: CameraScene) -> dict[str, Any]:
         own = RoiMask(0, 0, amodal.width, amodal.height, amodal.counts)
         entry["full_mask"] = {"offset": [left, top], **codecs.encode_mask(own, amodal.height, amodal.width)}
     if instance.score != 1.0:
-        entry["score"] = codecs.number(instance.score, 6)
+        entry["score"] = to_number(instance.score, 6)
     if np.isfinite(instance.amodal_depth_stddev):
-        entry["amodal_depth_stddev"] = codecs.number(instance.amodal_depth_stddev, 4)
+        entry["amodal_depth_stddev"] = to_number(instance.amodal_depth_stddev, 4)
     return entry
 
 
 def _edge_entry(order: OcclusionOrder, edge: int) -> dict[str, Any]:
     entry: dict[str, Any] = {"id": int(order.occluder_ids[edge]), "overlap_px": int(order.overlap_px[edge])}
     if order.probability[edge] != 1.0:
-        entry["probability"] = codecs.number(order.probability[edge], 6)
+        entry["probability"] = to_number(order.probability[edge], 6)
     if order.in_cycle[edge]:
         entry["in_cycle"] = True
     return entry
@@ -127,7 +127,7 @@ def _level_lists(instances: list[Instance]) -> dict[str, list[int]]:
 
 def _read_entries(path: Path) -> dict[str, dict[str, Any]]:
     """Return the amodal segments of an `_ampano.json`."""
-    content = codecs.read_json(path)
+    content = read_json(path)
     if not isinstance(content, dict):
         raise DatasetError(f"{path}: not a map of segment id to amodal segment")
     for key, entry in content.items():
@@ -201,7 +201,7 @@ class SceneReader:
             return None
         path = self.layout.levels(camera, number)
         try:
-            content = codecs.read_json(path)
+            content = read_json(path)
             levels = {int(segment): int(level) for level, ids in content.items() for segment in ids}
         except (AttributeError, TypeError, ValueError) as error:
             raise DatasetError(f"{path}: not a map of level to segment ids ({error!r})") from error
@@ -229,9 +229,9 @@ class SceneReader:
             visible_mask=visible,
             amodal_mask=amodal,
             occlusion_level=int(occluded) if levels is None else levels.get(segment, int(occluded)),
-            visible_depth=codecs.from_number(entry.get("visible_depth")),
-            amodal_depth=codecs.from_number(entry.get("amodal_depth")),
-            amodal_depth_stddev=codecs.from_number(entry.get("amodal_depth_stddev")),
+            visible_depth=from_number(entry.get("visible_depth")),
+            amodal_depth=from_number(entry.get("amodal_depth")),
+            amodal_depth_stddev=from_number(entry.get("amodal_depth_stddev")),
             depth=np.full((amodal.height, amodal.width), np.nan, np.float32),
             track_id=int(entry.get("track_id", 0)),
         )

@@ -16,7 +16,7 @@ from rosbags.rosbag2 import CompressionFormat, CompressionMode, Reader, StorageP
 
 from amodal_perception_ros.datasets.bag_messages import jazzy, messages, qos
 from amodal_perception_ros.datasets.bag_profiles import PROFILES
-from amodal_perception_ros.datasets.codecs import unwritable
+from amodal_perception_ros.datasets.files import unwritable
 from amodal_perception_ros.errors import InputError
 from amodal_perception_ros.scene import Sample, SurroundFrame, SurroundScene
 

@@ -1,4 +1,4 @@
-"""Encodings of single files of a data set: images, depth, labels, masks, flow, LiDAR, BEV and JSON.
+"""Encodings of single files of a data set: images, depth, labels, masks, flow, LiDAR and BEV.
 
 Every reader raises `DatasetError` with the path of the file when it is missing, truncated or of another kind, every
 writer when it cannot be written (a full disk, for example).
@@ -7,22 +7,18 @@ writer when it cannot be written (a full disk, for example).
 from __future__ import annotations
 
 import io
-import json
 import math
 import os
-import shutil
 import zipfile
 import zlib
-from collections.abc import Iterator
 from pathlib import Path
-from types import NoneType
 from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from amodal_perception_ros.errors import InputError
+from amodal_perception_ros.datasets.files import DatasetError, read_json, write_bytes
 from amodal_perception_ros.labels import BY_ID, SEGMENT_FACTOR
 from amodal_perception_ros.masks import RoiMask, run_lengths
 
@@ -47,91 +43,6 @@ _BEV_UNKNOWN = 255
 _TAIL = 64
 _END_MARKS = {".jpg": b"\xff\xd9", ".png": b"IEND", ".npz": b"PK\x05\x06"}
 _PNG = [cv2.IMWRITE_PNG_COMPRESSION, 2]
-
-
-class DatasetError(InputError):
-    """A file of a data set is missing or wrong; the message names the path and what is expected there."""
-
-
-def read_json(path: Path) -> Any:
-    """Return the content of a JSON file."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise DatasetError(f"{path}: cannot be read ({error.strerror})") from error
-    except ValueError as error:
-        raise DatasetError(f"{path}: not valid JSON ({error})") from error
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Write strict JSON; see `number` for unknown values.
-
-    Raises:
-        ValueError: a value is NaN, infinite or of a type that JSON lacks; the message names file and field.
-    """
-    try:
-        text = json.dumps(content, allow_nan=False, default=_plain, separators=(",", ":"))
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{path}: JSON cannot hold {next(_beyond_json(content), content)}") from error
-    write_bytes(path, text.encode())
-
-
-def _plain(value: object) -> object:
-    """Return NumPy's scalars as Python's."""
-    if isinstance(value, np.generic):
-        return value.item()
-    raise TypeError(type(value))
-
-
-def _beyond_json(value: object, key: str = "") -> Iterator[str]:
-    """Yield what JSON cannot hold as "KEY = VALUE"."""
-    value = value.item() if isinstance(value, np.generic) else value
-    if isinstance(value, dict):
-        for name, item in value.items():
-            yield from _beyond_json(item, f"{key}.{name}" if key else str(name))
-    elif isinstance(value, (list, tuple)):
-        for index, item in enumerate(value):
-            yield from _beyond_json(item, f"{key}[{index}]")
-    elif not isinstance(value, (str, int, float, NoneType)) or (isinstance(value, float) and not math.isfinite(value)):
-        yield f"{key} = {value!r}"
-
-
-def replace_json(path: Path, content: Any) -> None:
-    """Write strict JSON so that the file holds either the old or the whole new content, whatever happens."""
-    draft = path.with_name(f".{path.name}.part")
-    try:
-        write_json(draft, content)
-        os.replace(draft, path)
-    finally:
-        draft.unlink(missing_ok=True)
-
-
-def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file; raises DatasetError naming it and the free space."""
-    try:
-        path.write_bytes(content)
-    except OSError as error:
-        raise unwritable(path, error) from error
-
-
-def unwritable(path: Path, error: OSError) -> DatasetError:
-    """Return the error for a path that the operating system refuses to write."""
-    existing = next(parent for parent in (path, *path.absolute().parents) if os.path.exists(parent))
-    free = shutil.disk_usage(existing).free
-    return DatasetError(f"{path}: cannot be written ({error.strerror or error}; {free / 1e6:.0f} MB free on that disk)")
-
-
-def number(value: float, digits: int | None = None) -> float | None:
-    """Return a JSON number, None for NaN."""
-    value = float(value)
-    if math.isnan(value):
-        return None
-    return value if digits is None else round(value, digits)
-
-
-def from_number(value: float | None) -> float:
-    """Return NaN for None, else the value."""
-    return math.nan if value is None else float(value)
 
 
 def write_image(path: Path, image: np.ndarray, quality: int) -> None:

@@ -15,8 +15,8 @@ from tqdm import tqdm
 
 from amodal_perception_ros.datasets.amodal_synth_drive import SequenceReader, SequenceWriter, readable_sequences
 from amodal_perception_ros.datasets.clip_art import composite_sample, sample_cutouts
-from amodal_perception_ros.datasets.codecs import read_json
 from amodal_perception_ros.datasets.cutouts import Cutout, modal_scene
+from amodal_perception_ros.datasets.files import read_json
 from amodal_perception_ros.errors import InputError
 from amodal_perception_ros.scene import Sample
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from amodal_perception_ros.datasets import codecs
-from amodal_perception_ros.datasets.folders import make_folder
+from amodal_perception_ros.datasets.files import make_folder, write_json
 from amodal_perception_ros.datasets.sequence_layout import Layout
 from amodal_perception_ros.labels import SEGMENT_FACTOR
 from amodal_perception_ros.scene import CameraScene, Instance
@@ -91,14 +91,14 @@ def write_derived(
     codecs.write_labels(path.with_suffix(".png"), thing_segments(scene.labels))
     shape = scene.labels.shape
     inside = {str(i.instance_id) for i in scene.instances if i.amodal_mask.clipped(*shape).area > 0}
-    codecs.write_json(path, {key: _public_entry(entry) for key, entry in entries.items() if key in inside})
+    write_json(path, {key: _public_entry(entry) for key, entry in entries.items() if key in inside})
     path = layout.amodal_semantic(camera, frame)
     make_folder(path.parent)
     names = {}
     for level, classes in enumerate(amodal_semantic_maps(scene)):
         names[str(level)] = {"file_name": f"{path.stem}_{level}.png"}
         codecs.write_classes(path.with_name(names[str(level)]["file_name"]), classes)
-    codecs.write_json(path, {"seg": names})
+    write_json(path, {"seg": names})
     if moving is not None:
         codecs.write_classes(layout.motion(camera, frame), motion_map(scene, moving))
 

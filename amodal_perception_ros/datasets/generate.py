@@ -23,8 +23,7 @@ from tqdm import tqdm
 
 from amodal_perception_ros import __version__
 from amodal_perception_ros.datasets.amodal_synth_drive import SequenceReader, SequenceWriter
-from amodal_perception_ros.datasets.codecs import DatasetError, read_json, replace_json
-from amodal_perception_ros.datasets.folders import is_file, locked
+from amodal_perception_ros.datasets.files import DatasetError, is_file, locked, read_json, replace_json
 from amodal_perception_ros.datasets.sequence_layout import Layout
 from amodal_perception_ros.errors import InputError
 from amodal_perception_ros.simulation import SequenceConfig

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from amodal_perception_ros.datasets.codecs import DatasetError, read_image, read_json
+from amodal_perception_ros.datasets.codecs import read_image
+from amodal_perception_ros.datasets.files import DatasetError, read_json
 from amodal_perception_ros.scene import Camera, Rig, SurroundFrame
 
 MAX_CAMERAS = 8

@@ -8,8 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from amodal_perception_ros.datasets import codecs
-from amodal_perception_ros.datasets.codecs import DatasetError
+from amodal_perception_ros.datasets.files import DatasetError, from_number, to_number
 from amodal_perception_ros.scene import (
     AmodalObject,
     BevOccupancy,
@@ -197,13 +196,13 @@ def object_to_json(thing: AmodalObject) -> dict[str, Any]:
     return {
         "track_id": thing.track_id,
         "class_id": thing.class_id,
-        "existence_probability": codecs.number(thing.existence_probability, 6),
-        "center": [codecs.number(v, 6) for v in thing.center],
-        "size": [codecs.number(v, 6) for v in thing.size],
-        "yaw": codecs.number(thing.yaw, 9),
-        "velocity": [codecs.number(v, 6) for v in thing.velocity],
-        "position_stddev": codecs.number(thing.position_stddev, 6),
-        "visible_fraction": codecs.number(thing.visible_fraction, 6),
+        "existence_probability": to_number(thing.existence_probability, 6),
+        "center": [to_number(v, 6) for v in thing.center],
+        "size": [to_number(v, 6) for v in thing.size],
+        "yaw": to_number(thing.yaw, 9),
+        "velocity": [to_number(v, 6) for v in thing.velocity],
+        "position_stddev": to_number(thing.position_stddev, 6),
+        "visible_fraction": to_number(thing.visible_fraction, 6),
         "cameras": list(thing.cameras),
         "last_seen_ns": thing.last_seen_ns,
     }
@@ -213,18 +212,18 @@ def object_from_json(item: dict[str, Any]) -> AmodalObject:
     """Return the 3-D box of `object_to_json`; raises KeyError or TypeError for other content."""
 
     def vector(key: str) -> np.ndarray:
-        return np.array([codecs.from_number(v) for v in item[key]], np.float64)
+        return np.array([from_number(v) for v in item[key]], np.float64)
 
     return AmodalObject(
         track_id=item["track_id"],
         class_id=item["class_id"],
-        existence_probability=codecs.from_number(item["existence_probability"]),
+        existence_probability=from_number(item["existence_probability"]),
         center=vector("center"),
         size=vector("size"),
-        yaw=codecs.from_number(item["yaw"]),
+        yaw=from_number(item["yaw"]),
         velocity=vector("velocity"),
-        position_stddev=codecs.from_number(item["position_stddev"]),
-        visible_fraction=codecs.from_number(item["visible_fraction"]),
+        position_stddev=from_number(item["position_stddev"]),
+        visible_fraction=from_number(item["visible_fraction"]),
         cameras=tuple(item["cameras"]),
         last_seen_ns=item["last_seen_ns"],
     )

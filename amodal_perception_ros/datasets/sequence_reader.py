@@ -14,8 +14,7 @@ import numpy as np
 
 from amodal_perception_ros.datasets import codecs
 from amodal_perception_ros.datasets.annotation import SceneReader
-from amodal_perception_ros.datasets.codecs import DatasetError
-from amodal_perception_ros.datasets.folders import entries, is_file
+from amodal_perception_ros.datasets.files import DatasetError, entries, is_file, read_json
 from amodal_perception_ros.datasets.sequence_json import (
     bev_from_json,
     frame_from_json,
@@ -194,7 +193,7 @@ class SequenceReader:
             return []
         path = self._layout.boxes(self._numbers[self._checked(index)])
         try:
-            return [object_from_json(item) for item in codecs.read_json(path)]
+            return [object_from_json(item) for item in read_json(path)]
         except (KeyError, TypeError) as error:
             raise DatasetError(f"{path}: not a list of 3-D boxes ({error!r})") from error
 
@@ -255,7 +254,7 @@ class SequenceReader:
 
     def _read_marker(self, marker: Path) -> set[str]:
         """Take over the sequence's description; returns the pieces that it lists."""
-        content = codecs.read_json(marker)
+        content = read_json(marker)
         try:
             self._numbers = list(range(int(content["frames"])))
             self._rig = rig_from_json(marker, content["rig"]) if self._rig is None else self._rig
@@ -301,7 +300,7 @@ class SequenceReader:
         """Return the description of a frame, of the rig's cameras only."""
         path = self._frame_path(index)
         if "stamps" not in self.missing:
-            content = frame_from_json(path, codecs.read_json(path))
+            content = frame_from_json(path, read_json(path))
         else:
             cameras, number = self._find_cameras(), self._numbers[index]
             content = unknown_frame(cameras, index * _NOMINAL_PERIOD_NS)

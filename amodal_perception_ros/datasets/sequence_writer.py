@@ -13,9 +13,16 @@ import numpy as np
 
 from amodal_perception_ros.datasets import codecs
 from amodal_perception_ros.datasets.annotation import write_scene
-from amodal_perception_ros.datasets.codecs import DatasetError
 from amodal_perception_ros.datasets.derived import semantic_map, write_derived
-from amodal_perception_ros.datasets.folders import is_file, locked, make_folder
+from amodal_perception_ros.datasets.files import (
+    DatasetError,
+    is_file,
+    locked,
+    make_folder,
+    replace_json,
+    unwritable,
+    write_json,
+)
 from amodal_perception_ros.datasets.sequence_json import frame_to_json, object_to_json, rig_to_json
 from amodal_perception_ros.datasets.sequence_layout import BEV_CAMERA, SPLITS, Layout
 from amodal_perception_ros.scene import CameraScene, Rig, Sample
@@ -113,12 +120,12 @@ class SequenceWriter:
                 "rig": rig_to_json(self._rig),
                 "info": self._info,
             }
-            codecs.replace_json(layout.marker(), content)
+            replace_json(layout.marker(), content)
         except BaseException as error:
             for folder in folders:
                 shutil.rmtree(self._base / folder, ignore_errors=True)
             if isinstance(error, OSError):
-                raise codecs.unwritable(self._base, error) from error
+                raise unwritable(self._base, error) from error
             raise
         finally:
             self.abort()
@@ -167,8 +174,8 @@ def _write_frame(layout: Layout, sample: Sample) -> None:
     if sample.frame.lidar is not None:
         path = layout.lidar(sample.index)
         codecs.write_lidar(path, sample.frame.lidar, sample.point_segments, sample.point_rings)
-    codecs.write_json(layout.frame(sample.index), frame_to_json(sample))
-    codecs.write_json(layout.boxes(sample.index), [object_to_json(o) for o in sample.objects])
+    write_json(layout.frame(sample.index), frame_to_json(sample))
+    write_json(layout.boxes(sample.index), [object_to_json(o) for o in sample.objects])
 
 
 def _pieces(sample: Sample) -> set[str]:
