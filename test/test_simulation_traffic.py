@@ -14,6 +14,7 @@ from amodal_perception_ros.simulation.config import LAYOUTS, SequenceConfig
 from amodal_perception_ros.simulation.distributions import Distributions
 from amodal_perception_ros.simulation.town.town import build_town
 from amodal_perception_ros.simulation.town.ways import Path, Route, Signal, Stop, Ways
+from amodal_perception_ros.simulation.traffic import things
 from amodal_perception_ros.simulation.traffic.boxes import overlap, overlapping_pairs, widened
 from amodal_perception_ros.simulation.traffic.corridors import Corridors
 from amodal_perception_ros.simulation.traffic.departures import SIGHT, Departures
@@ -21,7 +22,7 @@ from amodal_perception_ros.simulation.traffic.drivers import ACCELERATION, EMERG
 from amodal_perception_ros.simulation.traffic.driving import Driving, People
 from amodal_perception_ros.simulation.traffic.lineup import EGO_LENGTH, EGO_WIDTH, Vehicle
 from amodal_perception_ros.simulation.traffic.right_of_way import RightOfWay
-from amodal_perception_ros.simulation.traffic.things import CAR, PERSON, RIDER, TRUCK
+from amodal_perception_ros.simulation.traffic.things import CAR, PERSON, REACH, RIDER, TRUCK
 from amodal_perception_ros.simulation.traffic.traffic import AWAY, build_traffic
 
 DT = 0.1
@@ -239,22 +240,28 @@ def test_braking_needs_no_more_than_the_way_left():
     assert brake(np.array([20.0]), np.array([1.5]))[0] == -EMERGENCY
 
 
-def test_traffic_leaves_and_comes_in_out_of_sight():
-    ways = Ways((line((-200, -1.7), (200, -1.7)), line((-100, 1.7), (100, 1.7), density=0.0)), (1,))
+@pytest.mark.parametrize("interval", [1, 10, 40])
+def test_traffic_leaves_and_comes_in_out_of_sight(interval):
+    """Rows are noted every 0.1, 1 and 4 s."""
+    ways = Ways((line((-200, -1.7), (184, -1.7)), line((-100, 1.7), (100, 1.7), density=0.0)), (1,))
     corridors = Corridors(ways.routes)
     rows = [driver(1, 60, 8, 8)] + [driver(0, 40 + 40 * k, 8, 10) for k in range(8)]
     driving = Driving(corridors, Drivers.collect(rows), RightOfWay(corridors, ways))
     vehicles = [Vehicle("ego", ())] + [Vehicle("car", ())] * 8
     departures = Departures(driving, vehicles, np.random.default_rng(0))
-    before, changes = driving.drivers.present.copy(), 0
+    before, row, changes = driving.drivers.present.copy(), driving.drivers.boxes(corridors), 0
     for k in range(600):
+        present = driving.drivers.present.copy()
         departures.step(k * DT, DT, None)
-        departures.note()
         after, now = driving.drivers.present.copy(), driving.drivers.boxes(corridors)
-        changed = before != after
+        changed = present != after
         assert (np.hypot(*(now[changed, :2] - now[0, :2]).T) > SIGHT - 1e-6).all()
         assert len(touching(now[after])) == 0
-        changes, before = changes + int(changed.sum()), after
+        if k % interval == interval - 1:
+            departures.note()
+            left = before & ~after
+            assert (np.hypot(*(row[left, :2] - row[0, :2]).T) > SIGHT).all()
+            before, row, changes = after, now, changes + int((before != after).sum())
     assert before[0]
     assert driving.drivers.s[0] + EGO_LENGTH / 2 <= corridors.length[1]
     assert changes > 8
@@ -386,9 +393,35 @@ def test_velocity_is_the_motion(sequence):
         both = in_town(thing)[1:] & in_town(thing)[:-1]
         if drives(thing) and thing.class_id != PERSON and both.any():
             assert thing.lights
-            step = np.diff(thing.poses[:, :2], axis=0) * config.rate_hz
-            mean = 0.5 * (thing.velocity[1:, :2] + thing.velocity[:-1, :2])
-            assert np.hypot(*(step - mean)[both].T).max() < 0.8, thing.track_id
+            step = np.diff(thing.poses[:, :3], axis=0) * config.rate_hz
+            np.testing.assert_allclose(thing.velocity[:-1][both], step[both], atol=1e-9)
+            assert (thing.velocity[-1] == thing.velocity[-2]).all()
+            assert (thing.velocity[:-1][~both] == 0).all()
+
+
+def test_nothing_in_reach_vanishes_before_the_next_row():
+    overrides = {"pedestrians": dict.fromkeys(("parties", "crossing", "step_outs", "groups"), 0)}
+    config = SequenceConfig(505, 10, rate_hz=0.25, layout="parking_lot", overrides=overrides)
+    traffic = build_traffic(config, build_town(config))
+    away = np.stack([np.hypot(*(thing.poses[:, :2] - traffic.ego[:, :2]).T) for thing in traffic.things])
+    assert (away[:, 1:][away[:, :-1] < REACH] < AWAY / 2).all()
+    assert (away > AWAY / 2).any()
+
+
+def test_without_track_ids_things_are_left_out_whole_and_it_is_said(monkeypatch):
+    overrides = {"traffic": {"kind": {"choice": {"bike": 1, "car": 0, "truck": 0, "bus": 0, "motorcycle": 0}}}}
+    config = SequenceConfig(seed=3, layout="crossing", frames=3, overrides=overrides)
+    town = build_town(config)
+    needed = len(build_traffic(config, town).things)
+    for most in (needed - 2, needed - 3):
+        monkeypatch.setattr(things, "MAX_INSTANCE_NUMBER", most)
+        with pytest.warns(UserWarning, match="seq_000003: [0-9]+ vehicles and people are left out"):
+            traffic = build_traffic(config, town)
+        assert max(thing.track_id for thing in traffic.things) <= most
+        for thing in traffic.things:
+            assert thing.poses[0, :2].any()
+        driven = [thing for thing in traffic.things if thing.driven]
+        assert all((a.poses == b.poses).all() for a, b in zip(driven[::2], driven[1::2], strict=True))
 
 
 def test_equal_settings_give_equal_traffic():

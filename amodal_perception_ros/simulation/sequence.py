@@ -26,12 +26,9 @@ from amodal_perception_ros.simulation.town.town import build_town
 from amodal_perception_ros.simulation.traffic.contacts import contacts_of_outlines, contacts_of_things
 from amodal_perception_ros.simulation.traffic.lights import lamps_around
 from amodal_perception_ros.simulation.traffic.occlusion_design import design_occlusion
-from amodal_perception_ros.simulation.traffic.things import Thing
+from amodal_perception_ros.simulation.traffic.things import REACH, Thing, pose_matrix
 from amodal_perception_ros.simulation.traffic.traffic import build_traffic
 from amodal_perception_ros.simulation.weather import Weather, draw_weather
-
-REACH = 80.0
-"""Things farther than this from the ego vehicle are neither drawn nor annotated [m]."""
 
 MOVING_SPEED = 0.2
 """Faster things move, in the sense of motion segmentation [m/s]."""
@@ -56,12 +53,6 @@ def simulate(config: SequenceConfig) -> Iterator[Sample]:
             yield runner.sample(index)
     finally:
         runner.release()
-
-
-def _pose_matrix(pose: np.ndarray) -> np.ndarray:
-    x, y, z, yaw = pose
-    c, s = np.cos(yaw), np.sin(yaw)
-    return np.array([[c, -s, 0, x], [s, c, 0, y], [0, 0, 1, z], [0, 0, 0, 1.0]])
 
 
 def make_renderer(config: SequenceConfig, weather: Weather, look: CameraLook, tiles: Sequence[Model]) -> SceneRenderer:
@@ -95,7 +86,7 @@ class SequenceRunner:
         self.look = draw_camera_look(config)
         self._contacts = contacts_of_outlines([footprint.corners for footprint in self.town.footprints])
         self.rig = draw_rig(config)
-        self.poses = np.array([_pose_matrix(pose) for pose in self.traffic.ego])
+        self.poses = np.array([pose_matrix(pose) for pose in self.traffic.ego])
         self.stamps = [FIRST_STAMP_NS + round(k * 1e9 / config.rate_hz) for k in range(config.frames)]
         self._imu = imu_readings(config, self.poses, self.stamps)
         self._gnss = gnss_fixes(config, draw_datum(config), self.poses[:-1, :3, 3], self.stamps)
@@ -117,7 +108,7 @@ class SequenceRunner:
     def prepare(self, index: int, things: list[Thing]) -> list[Item]:
         """Hand a frame's things, traffic lights, shadows and lamps to the renderer; return what it draws."""
         ego, time = self.traffic.ego[index], float(self.traffic.times[index])
-        items = [_item(thing, index) for thing in things]
+        items = [thing.item(index) for thing in things]
         items += [_lit(head, self.town.ways.signals[head.signal].state(time)) for head in self.town.signal_heads]
         contacts = np.concatenate([self._contacts, contacts_of_things(things, index)])
         lamps = lamps_around(self.town.lamps, self.weather, things, ego, index)
@@ -196,20 +187,6 @@ class SequenceRunner:
                 )
             )  # fmt: skip
         return out
-
-
-def _item(thing: Thing, index: int) -> Item:
-    look = (thing.track_id * 0.6180339887) % 1.0
-    return Item(
-        thing.model(index),
-        thing.matrix(index),
-        thing.palette,
-        thing.segment,
-        thing.lights,
-        look,
-        next_matrix=thing.matrix(index + 1),
-        next_model=thing.model(index + 1),
-    )
 
 
 def _lit(head: SignalHead, state: str) -> Item:

@@ -7,8 +7,9 @@ import numpy as np
 from amodal_perception_ros.simulation.traffic.boxes import overlap, widened
 from amodal_perception_ros.simulation.traffic.driving import Driving, People
 from amodal_perception_ros.simulation.traffic.lineup import Vehicle, kinds
+from amodal_perception_ros.simulation.traffic.things import REACH
 
-SIGHT = 82.0
+SIGHT = REACH + 2.0
 """Nobody vanishes or appears nearer to the ego vehicle than this, a little more than things are drawn [m]."""
 
 BEHIND_END = 16.0
@@ -20,8 +21,9 @@ _ENTRY = 2.0
 class Departures:
     """Traffic that flows: who is behind the end of his route leaves, and comes in at the start of some route later.
 
-    Both happen only where the ego vehicle is farther away than `SIGHT`. The end of a route that the ego vehicle is
-    close to, and the end of its own route, are places to stop at.
+    Both happen only where the ego vehicle is farther away than `SIGHT`, and who was nearer at a row stays until the
+    next one: what is seen at a row has a motion to the next. The end of a route that the ego vehicle is close to, and
+    the end of its own route, are places to stop at.
     """
 
     def __init__(self, driving: Driving, vehicles: list[Vehicle], rng: np.random.Generator) -> None:
@@ -35,8 +37,10 @@ class Departures:
         self.note()
 
     def note(self) -> None:
-        """Remember a row: what the ego vehicle saw there does not vanish, who was present comes in again later."""
-        self._noted = self.driving.drivers.boxes(self.driving.corridors)[0, :2]
+        """Remember a row: who was in sight there does not leave, who was present comes in again later."""
+        places = self.driving.drivers.boxes(self.driving.corridors)[:, :2]
+        self._noted = places[0]
+        self._seen = self._distance(places) <= SIGHT
         self._outside = ~self.driving.drivers.present
 
     def step(self, time: float, dt: float, people: People | None) -> None:
@@ -45,11 +49,11 @@ class Departures:
         way = corridors.length[d.route] - d.s - d.length / 2
         distance = self._distance(self._ends)[d.route]
         way = np.where(distance > SIGHT - BEHIND_END, way + BEHIND_END, way)
-        free = corridors.closed[d.route] | (distance > SIGHT + BEHIND_END)
+        free = corridors.closed[d.route] | ((distance > SIGHT + BEHIND_END) & ~self._seen)
         free[0] = corridors.closed[d.route[0]]
         self.driving.step(time, dt, people, np.where(free, np.inf, way))
         hidden = self._distance(d.boxes(corridors)[:, :2]) > SIGHT
-        gone = (d.s > corridors.length[d.route]) & ~corridors.closed[d.route] & hidden & d.present
+        gone = (d.s > corridors.length[d.route]) & ~corridors.closed[d.route] & hidden & ~self._seen & d.present
         d.present &= ~gone
         d.speed[gone] = 0
         for i in np.flatnonzero(~d.present & self._outside):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from amodal_perception_ros.simulation.config import LAYOUTS
+from amodal_perception_ros.simulation.config import LAYOUTS, Stream
 from amodal_perception_ros.simulation.traffic.boxes import overlap, widened
 from amodal_perception_ros.simulation.traffic.corridors import Corridors
 from amodal_perception_ros.simulation.traffic.drivers import BRAKING, Drivers
@@ -100,7 +100,7 @@ class Lineup:
         population, rng = self.population, self.population.rng
         # An own stream per layout: one seed does not stand in all of them.
         layout = LAYOUTS.index(population.town.layout.kind)
-        stands = population.distributions.draw(population.config.stream(50 + layout), "traffic.ego_stands")
+        stands = population.distributions.draw(population.config.stream(Stream.EGO, layout), "traffic.ego_stands")
         desired = 0.0 if stands else population.draw("traffic.ego_speed")
         self._free = 0.0 if stands else population.draw("traffic.ego_free_road")
         waits = stands or population.draw("traffic.ego_waits")
@@ -159,9 +159,9 @@ class Lineup:
             row["offset"] = self._aside(route, width)
         fits = s + length < self.corridors.length[route] and not self.right_of_way.in_block(route, s, length)
         if fits and not self._before_ego(row) and self._room(row):
-            things = [population.add(class_id, models, palette) for class_id, models, palette in class_models]
-            if all(thing is not None for thing in things):
-                self._accept(row, Vehicle(kind, tuple(thing for thing in things if thing is not None)))
+            things = population.add_together(class_models)
+            if things:
+                self._accept(row, Vehicle(kind, things))
         return length
 
     def _speed(self, route: int, kind: str) -> float:

@@ -14,19 +14,18 @@ import numpy as np
 from amodal_perception_ros.simulation.assets import poses
 from amodal_perception_ros.simulation.assets.figures import draw_palette
 from amodal_perception_ros.simulation.assets.meshes import Model
-from amodal_perception_ros.simulation.rendering.drawing import Item
+from amodal_perception_ros.simulation.config import Stream
 from amodal_perception_ros.simulation.rendering.raycasting import RayCaster
 from amodal_perception_ros.simulation.traffic.boxes import outline, overlap
 from amodal_perception_ros.simulation.traffic.fleet import Look
 from amodal_perception_ros.simulation.traffic.occlusion_survey import RATIO_BINS, Histograms, Instant, OcclusionSurvey
-from amodal_perception_ros.simulation.traffic.things import PERSON, RIDER, Population, Thing
+from amodal_perception_ros.simulation.traffic.things import PERSON, REACH, RIDER, Population, Thing
 from amodal_perception_ros.simulation.traffic.walkable import Walkable
 
 EYE_HEIGHT = 1.75
 SURVEYED = 4
 """Frames at which the view is looked at, spread over the sequence."""
 
-REACH = 80.0
 GAP = 0.15
 """Least distance of a planted thing from everything else [m]."""
 
@@ -71,7 +70,7 @@ def design_occlusion(population: Population, ego: np.ndarray, caster: RayCaster)
         ego: (rows, 4) poses of base_link in odom.
         caster: of the town.
     """
-    rng = population.config.stream(40)
+    rng = population.config.stream(Stream.OCCLUSION)
     distributions = population.distributions
     if not distributions.draw(rng, "occlusion.designed"):
         return None
@@ -80,7 +79,7 @@ def design_occlusion(population: Population, ego: np.ndarray, caster: RayCaster)
     for instant in survey.instants:
         for thing in population.things:
             if np.hypot(*(thing.poses[instant.frame, :2] - instant.origin[:2])) < REACH:
-                instant.alone[thing.track_id] = survey.hits(instant, _item(thing, instant.frame))
+                instant.alone[thing.track_id] = survey.hits(instant, thing.item(instant.frame))
     designer = _Designer(population, survey, Target(population), rng)
     before = designer.score
     tries, most = (int(distributions.draw(rng, f"occlusion.{name}")) for name in ("tries", "most_planted"))
@@ -102,7 +101,7 @@ class _Designer:
         self.planted, self.gone = 0, set[int]()
         self._removable = [thing.track_id for thing in population.things if _stands(thing)]
         self._people = [thing for thing in population.things if thing.class_id == PERSON]
-        boxes = [_ground_boxes(thing) for thing in population.things]
+        boxes = [thing.ground_boxes() for thing in population.things]
         self._boxes = np.array(boxes).reshape(-1, population.rows, 5)
         self._ground = Walkable([footprint.corners for footprint in population.town.footprints])
 
@@ -130,7 +129,7 @@ class _Designer:
         thing = self.population.add(class_id, models, palette, (x, y, z, yaw))
         if thing is None:
             return
-        hits = [self.survey.hits(instant, _item(thing, instant.frame)) for instant in self.survey.instants]
+        hits = [self.survey.hits(instant, thing.item(instant.frame)) for instant in self.survey.instants]
         score = self.target.distance(self.survey.histograms({thing.track_id: hits}))
         if score >= self.score - _LEAST_GAIN:
             self.population.things.pop()
@@ -190,18 +189,6 @@ def _nearest(instant: Instant) -> np.ndarray:
     return nearest
 
 
-def _item(thing: Thing, frame: int) -> Item:
-    return Item(thing.model(frame), thing.matrix(frame), thing.palette, thing.segment)
-
-
 def _stands(thing: Thing) -> bool:
     """Whether a thing stays where it is and may be taken away without leaving half of something."""
     return thing.class_id != RIDER and not thing.driven and np.ptp(thing.poses[:, :2], axis=0).max() < 0.05
-
-
-def _ground_boxes(thing: Thing) -> np.ndarray:
-    """Return the (rows, 5) ground rectangles of a thing's bounding box."""
-    middle, size = 0.5 * (thing.low + thing.high)[:2], (thing.high - thing.low)[:2]
-    c, s = np.cos(thing.poses[:, 3]), np.sin(thing.poses[:, 3])
-    x, y = thing.poses[:, 0] + c * middle[0] - s * middle[1], thing.poses[:, 1] + s * middle[0] + c * middle[1]
-    return np.column_stack([x, y, thing.poses[:, 3], np.full_like(x, size[0]), np.full_like(x, size[1])])

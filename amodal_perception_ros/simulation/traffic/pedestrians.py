@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from amodal_perception_ros.simulation.config import Stream
 from amodal_perception_ros.simulation.town.ways import Place, Walk
+from amodal_perception_ros.simulation.traffic.boxes import outline
 from amodal_perception_ros.simulation.traffic.crossing_people import step_out, use_crossing
 from amodal_perception_ros.simulation.traffic.crowd import REACH, Crowd
 from amodal_perception_ros.simulation.traffic.things import Gap, Population, Thing
@@ -38,8 +40,8 @@ def add_pedestrians(
         The people, as things of class person whose `poses`, `velocity` and `phase` are complete.
     """
     config = population.config
-    rng = config.stream(30)
-    rain, looks = draw_weather(config).rain > 0, config.stream(31)
+    rng = config.stream(Stream.PEDESTRIANS)
+    rain, looks = draw_weather(config).rain > 0, config.stream(Stream.PEOPLE)
     bodies = build_walkers(looks, config.distributions, rain)
     runners = build_runners(looks, config.distributions, rain)
     walkable = Walkable(_outlines(population, center))
@@ -68,10 +70,7 @@ def _outlines(population: Population, center: np.ndarray) -> list[np.ndarray]:
     """Return the outlines of static obstacles and parked things around the ego path."""
     out = [footprint.corners for footprint in population.town.footprints]
     for thing in population.things:
-        (a, b), (c, d) = thing.low[:2], thing.high[:2]
-        turn = thing.matrix(0)
-        corners = np.array([(a, b), (c, b), (c, d), (a, d)]) @ turn[:2, :2].T + turn[:2, 3]
-        out.append(corners)
+        out.append(outline(thing.ground_boxes()[0])[::2])
     return [o for o in out if np.hypot(*(o - center).T).min() < REACH + 40]
 
 

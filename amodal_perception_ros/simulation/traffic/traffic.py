@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
 
+from amodal_perception_ros.labels import MAX_INSTANCE_NUMBER
 from amodal_perception_ros.simulation.assets.riders import pedal_phase
-from amodal_perception_ros.simulation.config import SequenceConfig
+from amodal_perception_ros.simulation.config import SequenceConfig, Stream
 from amodal_perception_ros.simulation.town.town import Town
 from amodal_perception_ros.simulation.traffic.corridors import Corridors
 from amodal_perception_ros.simulation.traffic.departures import Departures
@@ -59,7 +61,7 @@ class _Record:
 
 def build_traffic(config: SequenceConfig, town: Town) -> Traffic:
     """Return every thing of the sequence with its trajectory, and the ego path."""
-    rng = config.stream(3)
+    rng = config.stream(Stream.TRAFFIC)
     times = np.arange(config.frames + 1) / config.rate_hz
     population = Population(config, town, build_fleet(rng, config.distributions), rng)
     corridors = Corridors(town.ways.routes)
@@ -72,9 +74,14 @@ def build_traffic(config: SequenceConfig, town: Town) -> Traffic:
     driving = Driving(corridors, lineup.fill(positions[:, 0]), right_of_way)
     departures = Departures(driving, lineup.vehicles, rng)
     record = _drive(departures, People(corridors, positions, config.rate_hz), times)
-    _place(lineup.vehicles, record)
+    _place(lineup.vehicles, record, times)
     lost = {walker.track_id for walker, touched in zip(walkers, _touched(positions, record)) if touched}
     population.things = [thing for thing in population.things if thing.track_id not in lost]
+    if population.refused:
+        warnings.warn(
+            f"{config.sequence_name}: {population.refused} vehicles and people are left out: a sequence has track ids "
+            f"for {MAX_INSTANCE_NUMBER} things", stacklevel=2,
+        )  # fmt: skip
     boxes, speed = np.stack(record.boxes)[:, 0], np.stack(record.speed)[:, 0]
     ego = np.column_stack([boxes[:, :2], np.zeros(len(times)), np.unwrap(boxes[:, 2])])
     return Traffic(population, ego, speed, times)
@@ -85,7 +92,7 @@ def _drive(departures: Departures, people: People, times: np.ndarray) -> _Record
     driving, record = departures.driving, _Record([], [], [], [])
     for k in range(round(WARM_UP / LONGEST_STEP)):
         departures.step(k * LONGEST_STEP - WARM_UP, LONGEST_STEP, people)
-    departures.note()
+        departures.note()
     way = np.zeros(len(driving.drivers.s))
     for k, time in enumerate(times):
         d = driving.drivers
@@ -103,16 +110,17 @@ def _drive(departures: Departures, people: People, times: np.ndarray) -> _Record
     return record
 
 
-def _place(vehicles: list[Vehicle], record: _Record) -> None:
+def _place(vehicles: list[Vehicle], record: _Record, times: np.ndarray) -> None:
     """Write the trajectories into the vehicles' things."""
-    boxes, speed, way, present = (np.stack(rows) for rows in (record.boxes, record.speed, record.way, record.present))
+    boxes, way, present = (np.stack(rows) for rows in (record.boxes, record.way, record.present))
+    stays = present[1:] & present[:-1]
     for k, vehicle in enumerate(vehicles):
         yaw = np.unwrap(boxes[:, k, 2])
-        moving = speed[:, k, None] * np.column_stack([np.cos(yaw), np.sin(yaw), np.zeros(len(yaw))])
+        motion = np.where(stays[:, k, None], np.diff(boxes[:, k, :2], axis=0) / np.diff(times)[:, None], 0.0)
         for thing in vehicle.things:
             thing.poses[:, :2] = np.where(present[:, k, None], boxes[:, k, :2], AWAY + 20.0 * k)
             thing.poses[:, 3] = yaw
-            thing.velocity[:] = np.where(present[:, k, None], moving, 0.0)
+            thing.velocity[:, :2] = np.concatenate([motion, motion[-1:]])
             if len(thing.models) > 1:
                 thing.phase[:] = pedal_phase(way[:, k] + 1.7 * k)
 
