@@ -114,7 +114,7 @@ def test_missing_graphics_libraries_are_a_warning_that_names_the_packages() -> N
     assert machine_check().simulator_warnings(("libm.so.6",)) == []
     packages = "libegl1 libegl-mesa0 libgl1 libgl1-mesa-dri"
     assert packages in warning
-    for path in ("docs/installation.md", "docs/simulator.md", "amodal_perception_ros/simulation/rendering/renderer.py"):
+    for path in ("docs/installation.md", "docs/simulator.md", "amodal_perception_ros/simulation/rendering/graphics.py"):
         assert packages in (ROOT / path).read_text(), path
 
 

@@ -219,21 +219,18 @@ def test_every_paint_of_the_distributions_is_known() -> None:
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_liveries_follow_their_distributions(family: str) -> None:
-    red = Distributions(
-        {
-            "vehicles": {
-                "paint": {"choice": {"red": 1}},
-                "paint_brightness": 1.0,
-                f"second_{family}": {"choice": {"shade": 1}},
-            }
-        }
-    )
+    red = Distributions({"vehicles": {"paint": {"choice": {"red": 1}}, "paint_brightness": 1.0}})
     palette = draw_livery(np.random.default_rng(0), red, family)
     assert palette.shape == (4, 3)
     assert palette[0].tolist() == list(PAINTS["red"])
-    assert palette[1].tolist() == [0.5 * value for value in PAINTS["red"]]
-    bright = Distributions({"vehicles": {"paint_brightness": 9.0}})
+    bright = Distributions({"vehicles": {"paint_brightness": 3.0}})
     assert draw_livery(np.random.default_rng(0), bright, family)[:2].max() <= BRIGHTEST
+
+
+def test_a_second_colour_may_be_a_shade_of_the_first() -> None:
+    shade = {"paint": {"choice": {"red": 1}}, "paint_brightness": 1.0, "second_bus": {"choice": {"shade": 1}}}
+    palette = draw_livery(np.random.default_rng(0), Distributions({"vehicles": shade}), "bus")
+    assert palette[1].tolist() == [0.5 * value for value in PAINTS["red"]]
 
 
 def test_the_paint_does_not_give_away_the_class() -> None:
