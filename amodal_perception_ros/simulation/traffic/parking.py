@@ -150,7 +150,7 @@ class _Parking:
         Half on the parking strip or the sidewalk, as close to the lane as its broadest vehicles let them.
         """
         rng = self.population.rng
-        near = [(k, i) for k, count in enumerate(corridors.count) if not corridors.routes[k].bicycles
+        near = [(k, int(i)) for k, count in enumerate(corridors.count) if not corridors.routes[k].bicycles
                 for i in np.flatnonzero(np.hypot(*(corridors.points[k, :count] - middle).T) < _DELIVERY_REACH)
                 if self._may_stop(corridors, k, int(i))]  # fmt: skip
         wanted = self.population.draw("parking.double_parked") if near else 0
