@@ -1,4 +1,4 @@
-"""Reads `distributions.yaml`: every random choice of the street simulator in one file, checked when it is loaded.
+"""Reads `distributions.yaml`: the random choices of the street simulator in one file, checked when it is loaded.
 
 An entry is one of
 
