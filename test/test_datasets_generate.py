@@ -68,6 +68,7 @@ def test_the_manifest_names_settings_and_what_they_came_to(parallel):
         assert settings["resolved"]["weather"] == settings["weather"]
         assert settings["resolved"]["layout"] in LAYOUTS
         assert settings["resolved"]["renderer"] in ("opengl", "raycast")
+        assert settings["resolved"]["occlusion"] in ("designed", "as it came")
         assert json.loads((parallel / "sequences" / f"{name}.json").read_text())["info"] == settings
     sample = read_sequences(parallel)[1][0]
     assert list(sample.truth.cameras) == ["front", "right", "back", "left"]

@@ -287,11 +287,12 @@ def _distribution_errors(config: SequenceConfig) -> Iterator[None]:
 
 
 def resolved(runner: SequenceRunner) -> dict[str, str]:
-    """Return what the settings "random" and "auto" came to."""
+    """Return what the settings "random" and "auto" came to, and whether occlusion was designed."""
     return {
         "weather": runner.weather.name,
         "layout": runner.town.layout.kind,
         "renderer": "opengl" if isinstance(runner.renderer, Renderer) else "raycast",
+        "occlusion": "as it came" if runner.design is None else "designed",
     }
 
 
