@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 
 from amodal_perception_ros.datasets.cutouts import GROUND, Cutout, find_cutouts, with_contact_depth
-from amodal_perception_ros.labels import BY_NAME, MAX_INSTANCE_NUMBER, SEGMENT_FACTOR, segment_id
+from amodal_perception_ros.labels import BY_ID, BY_NAME, MAX_INSTANCE_NUMBER, SEGMENT_FACTOR, THINGS, segment_id
 from amodal_perception_ros.masks import RoiMask
 from amodal_perception_ros.occlusion import Layer, ordered, pairwise_overlap
 from amodal_perception_ros.scene import CameraScene, Instance, Rig, Sample
@@ -101,7 +101,7 @@ def composite(image: np.ndarray, scene: CameraScene, cutouts: Sequence[Cutout], 
 def _find_place(target: Composite, cutout: Cutout, rng: np.random.Generator) -> _Placed | str:
     """Return the first plausible place that overlaps another thing, else any plausible one, else the cause."""
     scene = target.scene
-    carriers = [BY_NAME[name].id for name in _CARRIERS[_name(cutout.class_id)]]
+    carriers = [BY_NAME[name].id for name in _CARRIERS[BY_ID[cutout.class_id].name]]
     bearing = (np.arange(scene.camera.width) + 0.5 - scene.camera.intrinsics[0, 2]) / scene.camera.intrinsics[0, 0]
     ratio = cutout.distance * scene.camera.intrinsics[0, 0] / cutout.focal
     with np.errstate(invalid="ignore"):
@@ -158,13 +158,13 @@ def _problem(scene: CameraScene, placed: _Placed) -> str:
     visible = _in_front(placed, scene)
     if visible.sum() < max(MIN_VISIBLE_PX, MIN_VISIBLE_SHARE * inside.sum()):
         return "would be hidden"
-    reach = _HALF_LENGTH[_name(placed.class_id)]
+    reach = _HALF_LENGTH[BY_ID[placed.class_id].name]
     mask = RoiMask.from_array(inside, placed.left, placed.top)
     for other in scene.instances:
-        apart = reach + _HALF_LENGTH[_name(other.class_id)]
+        apart = reach + _HALF_LENGTH[BY_ID[other.class_id].name]
         if abs(other.amodal_depth - placed.distance) < apart and mask.intersection_area(other.amodal_mask):
             return "would cut into another object"
-    solid = inside & ~np.isin(classes, (*GROUND, *_THING_IDS))
+    solid = inside & ~np.isin(classes, (*GROUND, *(label.id for label in THINGS)))
     with np.errstate(invalid="ignore"):
         if np.count_nonzero(solid & (np.abs(before - placed.depth) < reach)) > 0.02 * inside.sum():
             return "would cut into something static"
@@ -277,13 +277,6 @@ def _ordered(scene: CameraScene, pasted: Sequence[int]) -> CameraScene:
     order, levels = ordered(ids, overlap, occludes, [instance.amodal_depth for instance in scene.instances])
     instances = [replace(i, occlusion_level=level) for i, level in zip(scene.instances, levels)]
     return replace(scene, instances=instances, order=order)
-
-
-_THING_IDS = tuple(BY_NAME[name].id for name in _HALF_LENGTH)
-
-
-def _name(class_id: int) -> str:
-    return next(name for name in _HALF_LENGTH if BY_NAME[name].id == class_id)
 
 
 def sample_cutouts(sample: Sample) -> list[Cutout]:

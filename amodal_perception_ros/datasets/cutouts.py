@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 from amodal_perception_ros.labels import BY_NAME, SEGMENT_FACTOR
-from amodal_perception_ros.scene import Camera, CameraScene, Instance
+from amodal_perception_ros.scene import Camera, CameraScene, Instance, OcclusionOrder
 
 GROUND = tuple(BY_NAME[name].id for name in ("road", "sidewalk", "terrain"))
 """Classes that carry objects and never hide a standing one."""
@@ -170,4 +170,4 @@ def modal_scene(scene: CameraScene) -> CameraScene:
         instances.append(
             replace(instance, amodal_mask=mask, depth=depth, amodal_depth=instance.visible_depth, occlusion_level=0)
         )
-    return replace(scene, instances=instances, order=type(scene.order)())
+    return replace(scene, instances=instances, order=OcclusionOrder())

@@ -14,6 +14,7 @@ from amodal_perception_ros.simulation.rendering.camera_look import CameraLook, d
 from amodal_perception_ros.simulation.rendering.drawing import Item, SceneRenderer
 from amodal_perception_ros.simulation.rendering.graphics import RendererError
 from amodal_perception_ros.simulation.rendering.raycast_renderer import RaycastRenderer
+from amodal_perception_ros.simulation.rendering.raycasting import RayCaster
 from amodal_perception_ros.simulation.rendering.renderer import Renderer
 from amodal_perception_ros.simulation.rendering.view import View
 from amodal_perception_ros.simulation.sensing.bev_truth import BevTruth
@@ -55,7 +56,9 @@ def simulate(config: SequenceConfig) -> Iterator[Sample]:
         runner.release()
 
 
-def make_renderer(config: SequenceConfig, weather: Weather, look: CameraLook, tiles: Sequence[Model]) -> SceneRenderer:
+def make_renderer(
+    config: SequenceConfig, weather: Weather, look: CameraLook, tiles: Sequence[Model], caster: RayCaster
+) -> SceneRenderer:
     """Return the renderer that `config.renderer` asks for; "auto" warns where it has to do without OpenGL.
 
     Raises:
@@ -68,7 +71,7 @@ def make_renderer(config: SequenceConfig, weather: Weather, look: CameraLook, ti
             if config.renderer == "opengl":
                 raise
             warnings.warn(f"{error}. Until then pictures are ray cast, with plainer looks", stacklevel=2)
-    return RaycastRenderer(config.width, config.height, weather, tiles, look)
+    return RaycastRenderer(config.width, config.height, weather, tiles, look, caster)
 
 
 class SequenceRunner:
@@ -92,7 +95,7 @@ class SequenceRunner:
         self._gnss = gnss_fixes(config, draw_datum(config), self.poses[:-1, :3, 3], self.stamps)
         self.lidar = LidarSensor(draw_lidar(config), self.town.tiles, self.weather.fog, self.weather.wet)
         self.design = design_occlusion(self.traffic.population, self.traffic.ego, self.lidar.caster)
-        self.renderer = make_renderer(config, self.weather, self.look, self.town.tiles)
+        self.renderer = make_renderer(config, self.weather, self.look, self.town.tiles, self.lidar.caster)
         self.bev = BevTruth(self.renderer, self.town.tiles, self.town.footprints) if config.bev else None
         self._last_seen: dict[int, int] = {}
 

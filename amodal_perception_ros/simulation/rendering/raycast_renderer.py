@@ -34,12 +34,15 @@ class RaycastRenderer:
         weather: light and air.
         tiles: static models in odom.
         look: lens, sensor and image processor of the cameras.
+        caster: of the same tiles; its ray trees are shared with the LiDAR.
     """
 
-    def __init__(self, width: int, height: int, weather: Weather, tiles: Sequence[Model], look: CameraLook) -> None:
+    def __init__(
+        self, width: int, height: int, weather: Weather, tiles: Sequence[Model], look: CameraLook, caster: RayCaster
+    ) -> None:
         self.width, self.height, self.weather = width, height, weather
         self.tiles = [Item(tile, np.eye(4), np.zeros((4, 3))) for tile in tiles]
-        self._caster, self._nothing = RayCaster(tiles), RayCaster([])
+        self._caster, self._nothing = caster, RayCaster([])
         self._film = Film(width, height, look, weather)
         self._film_above: tuple[int, Film] | None = None
         self._town = np.concatenate([tile.vertices[::3] for tile in tiles]) if tiles else np.zeros(0)

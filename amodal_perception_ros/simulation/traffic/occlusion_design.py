@@ -19,7 +19,7 @@ from amodal_perception_ros.simulation.rendering.raycasting import RayCaster
 from amodal_perception_ros.simulation.traffic.boxes import outline, overlap
 from amodal_perception_ros.simulation.traffic.fleet import Look
 from amodal_perception_ros.simulation.traffic.occlusion_survey import RATIO_BINS, Histograms, Instant, OcclusionSurvey
-from amodal_perception_ros.simulation.traffic.things import PERSON, REACH, RIDER, Population, Thing
+from amodal_perception_ros.simulation.traffic.things import PERSON, REACH, Population, Thing
 from amodal_perception_ros.simulation.traffic.walkable import Walkable
 
 EYE_HEIGHT = 1.75
@@ -191,4 +191,4 @@ def _nearest(instant: Instant) -> np.ndarray:
 
 def _stands(thing: Thing) -> bool:
     """Whether a thing stays where it is and may be taken away without leaving half of something."""
-    return thing.class_id != RIDER and not thing.driven and np.ptp(thing.poses[:, :2], axis=0).max() < 0.05
+    return not thing.driven and np.ptp(thing.poses[:, :2], axis=0).max() < 0.05
