@@ -1,4 +1,10 @@
-"""The errors that are shown without a traceback."""
+"""The errors that are shown without a traceback, and the count of what was left out without being one."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 
 class InputError(ValueError):
@@ -10,3 +16,38 @@ class InputError(ValueError):
 
 class RunError(RuntimeError):
     """A program that a run had started failed; the message holds its exit code and the end of its log."""
+
+
+class CauseCount(Counter[str]):
+    """Counts what was left out or corrected, by cause, and remembers the first places of every cause.
+
+    A place names file (or sequence, frame and camera) and instance, so that a reader of the report can look it up.
+
+    Attributes:
+        places: cause -> its first `SHOWN` places.
+    """
+
+    SHOWN: ClassVar[int] = 5
+
+    def __init__(self, counts: Mapping[str, int] | None = None, places: Mapping[str, list[str]] | None = None) -> None:
+        super().__init__(counts)
+        self.places = {cause: list(known) for cause, known in (places or {}).items()}
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (dict(self), self.places)
+
+    def note(self, cause: str, place: str, count: int = 1) -> None:
+        """Count something and remember where it was."""
+        if count:
+            self[cause] += count
+            self._remember(cause, [place])
+
+    def merge(self, other: CauseCount) -> None:
+        """Add the counts and places of another one."""
+        for cause, count in other.items():
+            self[cause] += count
+            self._remember(cause, other.places.get(cause, []))
+
+    def _remember(self, cause: str, places: list[str]) -> None:
+        known = self.places.setdefault(cause, [])
+        known += [place for place in places if place not in known][: self.SHOWN - len(known)]

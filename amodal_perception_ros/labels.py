@@ -7,7 +7,10 @@ stuff first (0..10), then things (11..17).
 
 from __future__ import annotations
 
+import colorsys
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -59,6 +62,61 @@ LABELS: tuple[Label, ...] = tuple(
 )
 STUFF: tuple[Label, ...] = tuple(label for label in LABELS if not label.is_thing)
 THINGS: tuple[Label, ...] = tuple(label for label in LABELS if label.is_thing)
+
+
+@dataclass(frozen=True)
+class ClassList:
+    """The classes of one data set, stuff first, so that `labels[i].index == i`.
+
+    Everything that is annotated or predicted in a data set of its own classes carries its list; the network and the
+    messages speak `AMODAL_SYNTH_DRIVE`.
+    """
+
+    name: str
+    labels: tuple[Label, ...]
+
+    def __post_init__(self) -> None:
+        if [label.index for label in self.labels] != list(range(len(self.labels))):
+            raise ValueError(f"classes of {self.name}: the indices must count from 0")
+        if any(a.is_thing and not b.is_thing for a, b in zip(self.labels, self.labels[1:])):
+            raise ValueError(f"classes of {self.name}: stuff comes before things")
+        if len(self.by_id) != len(self.labels) or UNLABELLED in self.by_id:
+            raise ValueError(f"classes of {self.name}: ids must be unique and not {UNLABELLED}")
+
+    @classmethod
+    def of(cls, name: str, stuff: Mapping[int, str], things: Mapping[int, str]) -> ClassList:
+        """Return a list of classes given as id -> name, with colours of evenly spread hues."""
+        items = [(*item, False) for item in stuff.items()] + [(*item, True) for item in things.items()]
+        hues = (index * 0.618034 % 1.0 for index in range(len(items)))
+        colors = (tuple(round(255 * c) for c in colorsys.hsv_to_rgb(hue, 0.7, 0.9)) for hue in hues)
+        return cls(
+            name,
+            tuple(
+                Label(id_, index, label, (red, green, blue), is_thing)
+                for index, ((id_, label, is_thing), (red, green, blue)) in enumerate(zip(items, colors))
+            ),
+        )
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @cached_property
+    def by_id(self) -> dict[int, Label]:
+        """Class id -> class."""
+        return {label.id: label for label in self.labels}
+
+    @cached_property
+    def stuff_count(self) -> int:
+        """Number of stuff classes: indices below it are stuff, the others things."""
+        return sum(not label.is_thing for label in self.labels)
+
+    @property
+    def void(self) -> int:
+        """Index that stands for unlabelled ground."""
+        return len(self.labels)
+
+
+AMODAL_SYNTH_DRIVE = ClassList("AmodalSynthDrive", LABELS)
 
 BY_ID: dict[int, Label] = {label.id: label for label in LABELS}
 BY_NAME: dict[str, Label] = {label.name: label for label in LABELS}

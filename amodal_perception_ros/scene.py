@@ -12,7 +12,7 @@ from enum import IntEnum
 
 import numpy as np
 
-from amodal_perception_ros.labels import BY_ID, SEGMENT_FACTOR
+from amodal_perception_ros.labels import AMODAL_SYNTH_DRIVE, SEGMENT_FACTOR, ClassList
 from amodal_perception_ros.masks import RoiMask
 
 OCCLUSION_LEVELS = 8
@@ -26,8 +26,8 @@ class Camera:
     Attributes:
         name: role of the camera, e.g. "front".
         width, height: image size in pixels.
-        intrinsics: (3, 3) float64 camera matrix K in pixels.
-        base_from_camera: (4, 4) float64 pose of the optical frame in base_link.
+        intrinsics: (3, 3) float64 camera matrix K in pixels; all NaN when unknown.
+        base_from_camera: (4, 4) float64 pose of the optical frame in base_link; all NaN when unknown.
     """
 
     name: str
@@ -41,8 +41,18 @@ class Camera:
             raise ValueError(f"camera '{self.name}': image size {self.width} x {self.height} is not positive")
         _require_shape(f"camera '{self.name}': intrinsics", self.intrinsics, (3, 3))
         _require_shape(f"camera '{self.name}': base_from_camera", self.base_from_camera, (4, 4))
-        if not (self.intrinsics[0, 0] > 0 and self.intrinsics[1, 1] > 0):
+        if self.is_calibrated and not (self.intrinsics[0, 0] > 0 and self.intrinsics[1, 1] > 0):
             raise ValueError(f"camera '{self.name}': focal lengths must be positive, K = {self.intrinsics.tolist()}")
+
+    @classmethod
+    def uncalibrated(cls, name: str, width: int, height: int) -> Camera:
+        """Return a camera of which only the image size is known."""
+        return cls(name, width, height, np.full((3, 3), np.nan), np.full((4, 4), np.nan))
+
+    @property
+    def is_calibrated(self) -> bool:
+        """Whether the camera matrix is known."""
+        return not np.isnan(self.intrinsics).all()
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,7 +120,7 @@ class Instance:
     Attributes:
         instance_id: segment id `class id * 1000 + number`, unique in this camera and stamp; the value of the
             object's visible pixels in `CameraScene.labels`.
-        class_id: Cityscapes id (see `labels`).
+        class_id: id in the class list of the scene (Cityscapes' in AmodalSynthDrive's, see `labels`).
         score: confidence in [0, 1]; 1 for ground truth.
         visible_mask, amodal_mask: visible is a subset of amodal.
         occlusion_level: 0..7, the longest chain of occluders in front (AmodalSynthDrive, section 3).
@@ -134,8 +144,6 @@ class Instance:
     track_id: int = 0
 
     def __post_init__(self) -> None:
-        if self.class_id not in BY_ID or not BY_ID[self.class_id].is_thing:
-            raise ValueError(f"instance {self.instance_id}: class id {self.class_id} is not a thing class")
         if not self.visible_mask.is_subset_of(self.amodal_mask):
             raise ValueError(f"instance {self.instance_id}: the visible mask leaves the amodal mask")
         expected = (self.amodal_mask.height, self.amodal_mask.width)
@@ -181,10 +189,12 @@ class CameraScene:
     Attributes:
         camera: calibration of the image.
         stamp_ns: the image's stamp.
-        labels: (H, W) uint16 visible panoptic segments `class id * 1000 + number`, 0 unlabelled.
+        labels: (H, W) uint16 visible panoptic segments `class id * 1000 + number`, 0 unlabelled; all 0 where a data
+            set annotates objects only.
         depth: (H, W) float32 visible planar depth [m], NaN unknown.
         instances: the things, hidden parts included; fully hidden ones appear in ground truth only.
         order: occlusion order among `instances`.
+        classes: what class ids mean.
     """
 
     camera: Camera
@@ -193,11 +203,19 @@ class CameraScene:
     depth: np.ndarray
     instances: list[Instance] = field(default_factory=list)
     order: OcclusionOrder = field(default_factory=OcclusionOrder)
+    classes: ClassList = AMODAL_SYNTH_DRIVE
 
     def __post_init__(self) -> None:
         shape = (self.camera.height, self.camera.width)
         _require_shape(f"camera '{self.camera.name}': labels", self.labels, shape)
         _require_shape(f"camera '{self.camera.name}': depth", self.depth, shape)
+        for instance in self.instances:
+            label = self.classes.by_id.get(instance.class_id)
+            if label is None or not label.is_thing:
+                raise ValueError(
+                    f"camera '{self.camera.name}': instance {instance.instance_id} has the class id "
+                    f"{instance.class_id}, which is no thing of {self.classes.name}"
+                )
 
     def instance(self, instance_id: int) -> Instance:
         """Return the instance with that id; raises KeyError."""

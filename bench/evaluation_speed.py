@@ -9,7 +9,8 @@ from collections.abc import Callable
 import numpy as np
 
 from amodal_perception_ros.evaluation import BASELINES, Evaluator, Rules
-from amodal_perception_ros.evaluation.pairs import decode, pair_scenes
+from amodal_perception_ros.evaluation.decoding import decode
+from amodal_perception_ros.evaluation.pairs import pair_scenes
 from amodal_perception_ros.labels import THINGS
 from amodal_perception_ros.masks import RoiMask
 from amodal_perception_ros.scene import Camera, CameraScene, Instance

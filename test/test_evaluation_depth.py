@@ -18,8 +18,8 @@ from amodal_perception_ros.evaluation import (
     evaluate_pairs,
     format_table,
 )
+from amodal_perception_ros.evaluation.decoding import decode
 from amodal_perception_ros.evaluation.invariants import KINDS, InvariantViolations
-from amodal_perception_ros.evaluation.pairs import decode
 from amodal_perception_ros.masks import RoiMask
 from amodal_perception_ros.scene import BevOccupancy
 

@@ -12,8 +12,9 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from amodal_perception_ros.evaluation import Rules, amodal_is_visible, evaluate_pairs
+from amodal_perception_ros.evaluation.decoding import decode
 from amodal_perception_ros.evaluation.instance import AveragePrecision
-from amodal_perception_ros.evaluation.pairs import decode, pair_scenes
+from amodal_perception_ros.evaluation.pairs import pair_scenes
 from amodal_perception_ros.evaluation.panoptic import ReferenceQuality, StrictQuality
 from amodal_perception_ros.labels import BY_NAME
 

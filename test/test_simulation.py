@@ -9,8 +9,8 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
+from amodal_perception_ros.evaluation.decoding import decode
 from amodal_perception_ros.evaluation.invariants import InvariantViolations
-from amodal_perception_ros.evaluation.pairs import decode
 from amodal_perception_ros.labels import BY_ID, THINGS
 from amodal_perception_ros.scene import Evidence
 from amodal_perception_ros.simulation import SequenceConfig, simulate

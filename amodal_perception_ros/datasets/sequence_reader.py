@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections import Counter
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
@@ -27,6 +26,8 @@ from amodal_perception_ros.datasets.sequence_json import (
     unknown_frame,
 )
 from amodal_perception_ros.datasets.sequence_layout import BEV_CAMERA, Layout
+from amodal_perception_ros.errors import CauseCount
+from amodal_perception_ros.labels import AMODAL_SYNTH_DRIVE
 from amodal_perception_ros.scene import (
     AmodalObject,
     BevOccupancy,
@@ -82,6 +83,7 @@ class SequenceReader:
             there (NaN depth, level 1 for occluded things, None, empty lists, stamps at 10 Hz); `require` raises
             instead.
         repairs: what was corrected or dropped while reading, by cause.
+        classes: AmodalSynthDrive's.
 
     Raises:
         DatasetError: the description of the sequence cannot be read.
@@ -91,7 +93,8 @@ class SequenceReader:
     def __init__(self, base: Path, name: str, rig: Rig | None = None, parts: Collection[str] = PARTS) -> None:
         if not set(parts) <= set(PARTS):
             raise ValueError(f"unknown parts {sorted(set(parts) - set(PARTS))}; known are {PARTS}")
-        self.name, self.repairs, self._parts = name, Counter[str](), frozenset(parts)
+        self.name, self.classes, self._parts = name, AMODAL_SYNTH_DRIVE, frozenset(parts)
+        self.repairs = CauseCount()
         self.info: dict[str, Any] = {}
         self._layout, self._rig, self._has_own_rig = Layout(base, name), rig, rig is None
         ours = is_file(self._layout.marker())

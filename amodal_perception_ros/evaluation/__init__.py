@@ -10,8 +10,9 @@ from amodal_perception_ros.evaluation.baselines import (
     amodal_is_box,
     amodal_is_visible,
 )
+from amodal_perception_ros.evaluation.decoding import EvaluationError
 from amodal_perception_ros.evaluation.evaluator import Evaluator, evaluate_pairs
-from amodal_perception_ros.evaluation.pairs import EvaluationError, Rules
+from amodal_perception_ros.evaluation.pairs import Rules
 from amodal_perception_ros.evaluation.table import format_table
 
 __all__ = [

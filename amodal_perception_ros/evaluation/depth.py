@@ -16,7 +16,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from amodal_perception_ros.evaluation.pairs import HIDDEN_BIT, DecodedScene, ScenePair, Window, as_window, box_overlaps
+from amodal_perception_ros.evaluation.decoding import HIDDEN_BIT, DecodedScene, Window, as_window, box_overlaps
+from amodal_perception_ros.evaluation.pairs import ScenePair
 from amodal_perception_ros.labels import SEGMENT_FACTOR
 from amodal_perception_ros.scene import OCCLUSION_LEVELS, CameraScene, Instance, paste_nearest
 

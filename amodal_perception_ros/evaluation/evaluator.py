@@ -7,13 +7,14 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any
 
+from amodal_perception_ros.evaluation.decoding import DecodedScene, decode
 from amodal_perception_ros.evaluation.depth import DepthError
 from amodal_perception_ros.evaluation.instance import AveragePrecision
 from amodal_perception_ros.evaluation.invariants import InvariantViolations
 from amodal_perception_ros.evaluation.mask_overlap import MaskOverlap
 from amodal_perception_ros.evaluation.occupancy import HiddenOccupancy
 from amodal_perception_ros.evaluation.order import OrderAccuracy
-from amodal_perception_ros.evaluation.pairs import DecodedScene, Rules, decode, pair_scenes
+from amodal_perception_ros.evaluation.pairs import Rules, pair_scenes
 from amodal_perception_ros.evaluation.panoptic import ReferenceQuality, StrictQuality
 from amodal_perception_ros.evaluation.semantic import SemanticIoU
 from amodal_perception_ros.scene import BevOccupancy, CameraScene

@@ -21,8 +21,7 @@ from collections import Counter
 
 import numpy as np
 
-from amodal_perception_ros.evaluation.graph import longest_chains
-from amodal_perception_ros.evaluation.pairs import (
+from amodal_perception_ros.evaluation.decoding import (
     AMODAL_BIT,
     HIDDEN_BIT,
     VISIBLE_BIT,
@@ -31,6 +30,7 @@ from amodal_perception_ros.evaluation.pairs import (
     as_window,
     box_overlaps,
 )
+from amodal_perception_ros.evaluation.graph import longest_chains
 
 KINDS = (
     "visible_outside_amodal",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from amodal_perception_ros.evaluation.pairs import EvaluationError
+from amodal_perception_ros.evaluation.decoding import EvaluationError
 from amodal_perception_ros.labels import THINGS
 from amodal_perception_ros.scene import BevOccupancy
 

@@ -22,8 +22,11 @@ from __future__ import annotations
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from amodal_perception_ros.evaluation.pairs import CLASSES, VOID, DecodedScene, ScenePair, visible_px_on
+from amodal_perception_ros.evaluation.decoding import DecodedScene, visible_px_on
+from amodal_perception_ros.evaluation.pairs import ScenePair
 from amodal_perception_ros.labels import BY_NAME, LABELS, STUFF
+
+CLASSES = VOID = len(LABELS)
 
 _STUFF = np.arange(CLASSES) < len(STUFF)
 _RIDER = BY_NAME["rider"].index
@@ -169,7 +172,7 @@ class ReferenceQuality(_Quality):
         self.iou += np.where(present, inside / np.maximum(union, 1), 0.0)
         self.tp += present & (predicted_area > 0)
         self.fn += present & (predicted_area == 0)
-        unlabelled_px = pair.void_px + visible_px_on(pair.truth.classes == _RIDER, pair.predicted)
+        unlabelled_px = pair.void_px + visible_px_on(pair.truth.class_image == _RIDER, pair.predicted)
         self._add_coverage(pair, pair.truth.visible_px > 0, pair.predicted.visible_px > 0, areas, unlabelled_px)
         self._add_things(pair)
 

@@ -13,8 +13,9 @@ from tqdm import tqdm
 
 from amodal_perception_ros.datasets.amodal_synth_drive import SequenceReader, read_sequences, readable_sequences
 from amodal_perception_ros.evaluation.baselines import BASELINES
+from amodal_perception_ros.evaluation.decoding import EvaluationError, decode
 from amodal_perception_ros.evaluation.evaluator import Evaluator
-from amodal_perception_ros.evaluation.pairs import EvaluationError, Rules, decode
+from amodal_perception_ros.evaluation.pairs import Rules
 from amodal_perception_ros.evaluation.table import format_table
 from amodal_perception_ros.fusion.bev import BevMapper
 from amodal_perception_ros.perception import Perception

@@ -1,0 +1,71 @@
+"""What every reader of annotated images gives, whatever its file format: sequences of `scene.Sample`.
+
+A data set of single images is a list of sequences of one frame. Truth and predictions have the same form.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from amodal_perception_ros.errors import CauseCount
+from amodal_perception_ros.labels import ClassList
+from amodal_perception_ros.scene import AmodalObject, BevOccupancy, CameraScene, Sample
+
+
+class AnnotatedSequence(Protocol):
+    """One drive, or one single image, as a list of samples; reads files when a sample is asked for.
+
+    Attributes:
+        name: unique in the data set; for a single image its file name without the ending.
+        classes: what class ids mean.
+        missing: pieces that the data set lacks; see `SequenceReader.missing`. "segments" is the segmentation of every
+            pixel.
+        repairs: what was corrected or dropped while reading, with file and instance.
+        info: what is known of the making; "resolved" may hold {"weather": ..., "layout": ...}.
+    """
+
+    name: str
+    classes: ClassList
+    missing: tuple[str, ...]
+    repairs: CauseCount
+    info: dict[str, Any]
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> Sample: ...
+
+
+@dataclass(eq=False)
+class Prediction:
+    """What a program says about one frame.
+
+    Attributes:
+        cameras: camera name -> scene, of the classes of the truth.
+        objects: boxes in odom, or None where the program gives none.
+        bev: occupancy, or None where the program gives none.
+    """
+
+    cameras: dict[str, CameraScene]
+    objects: list[AmodalObject] | None = None
+    bev: BevOccupancy | None = None
+
+
+class PredictionReader(Protocol):
+    """Stored predictions for the frames of a data set.
+
+    Attributes:
+        repairs: what was corrected or dropped while reading, with file and instance.
+        unknown: predicted frames that the truth lacks, by name; they are not scored.
+    """
+
+    repairs: CauseCount
+    unknown: list[str]
+
+    def read(self, sample: Sample) -> Prediction:
+        """Return the prediction for a frame.
+
+        Raises:
+            DatasetError: there is none, or it cannot be read; the message names file and instance.
+        """
+        ...
