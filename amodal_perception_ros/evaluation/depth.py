@@ -17,6 +17,7 @@ from __future__ import annotations
 import numpy as np
 
 from amodal_perception_ros.evaluation.decoding import HIDDEN_BIT, DecodedScene, Window, as_window, box_overlaps
+from amodal_perception_ros.evaluation.metric import Metric
 from amodal_perception_ros.evaluation.pairs import ScenePair
 from amodal_perception_ros.labels import SEGMENT_FACTOR
 from amodal_perception_ros.scene import OCCLUSION_LEVELS, CameraScene, Instance, paste_nearest
@@ -25,37 +26,36 @@ RMSE_FLOOR = 1e-3
 """Smallest RMSE [m] of a level in the geometric mean."""
 
 
-class DepthError:
-    """Sums squared depth errors on visible surfaces, on hidden parts and per occlusion level."""
+class DepthError(Metric):
+    """Squared depth errors on visible surfaces, on hidden parts and per occlusion level.
+
+    Every sum holds pairs: the sum of squared errors [m^2] and the number of pixels.
+    """
 
     def __init__(self) -> None:
-        self.visible, self.hidden = _SquaredError(), _SquaredError()
-        self.levels = [_SquaredError() for _ in range(OCCLUSION_LEVELS)]
+        super().__init__(visible=np.zeros(2), hidden=np.zeros(2), levels=np.zeros((OCCLUSION_LEVELS, 2)))
 
     def add(self, pair: ScenePair) -> None:
         """Add one image."""
         limit = pair.rules.max_depth
         modal = _bounded(pair.predicted.scene.depth.astype(np.float32, copy=False), limit, np.float32(limit))
-        self.visible.add(pair.truth.scene.depth, modal, limit)
+        self.sums["visible"] += _squared_error(pair.truth.scene.depth, modal, limit)
         self._add_hidden(pair, modal)
         self._add_levels(pair, modal)
 
     def results(self) -> dict[str, float]:
         """Return errors in metres; an error over no pixel is absent."""
         results: dict[str, float] = {}
-        present = [level for level in self.levels if level.count]
-        if present:
-            rmse = np.array([level.rmse for level in present])
-            weight = np.array([level.count for level in present], float)
+        total, pixels = self.sums["levels"].T
+        present = pixels > 0
+        if present.any():
+            rmse, weight = np.sqrt(total[present] / pixels[present]), pixels[present]
             results["ADErr"] = float(np.exp(np.log(np.maximum(rmse, RMSE_FLOOR)).mean()))
             results["ADErr_weighted"] = float((rmse * weight).sum() / weight.sum())
-        for name, error in (("RMSE_vis", self.visible), ("RMSE_hidden", self.hidden)):
-            if error.count:
-                results[name] = error.rmse
-        for number, level in enumerate(self.levels):
-            if level.count:
-                results[f"RMSE_{number}"] = level.rmse
-        results["hidden_px"] = self.hidden.count
+        errors = {"RMSE_vis": self.sums["visible"], "RMSE_hidden": self.sums["hidden"]}
+        errors.update({f"RMSE_{number}": error for number, error in enumerate(self.sums["levels"])})
+        results.update({name: float(np.sqrt(error[0] / error[1])) for name, error in errors.items() if error[1]})
+        results["hidden_px"] = float(self.sums["hidden"][1])
         return results
 
     def _add_hidden(self, pair: ScenePair, modal: np.ndarray) -> None:
@@ -70,13 +70,15 @@ class DepthError:
                 inner = estimate[window[1] - top : window[3] - top, window[0] - left : window[2] - left]
                 inner[:] = _bounded(predicted.depth(j, window), limit, inner)
             hidden = truth.parts[i] & HIDDEN_BIT > 0
-            self.hidden.add(np.where(hidden, truth.depth(i, box), np.float32(np.nan)), estimate, limit)
+            self.sums["hidden"] += _squared_error(
+                np.where(hidden, truth.depth(i, box), np.float32(np.nan)), estimate, limit
+            )
 
     def _add_levels(self, pair: ScenePair, modal: np.ndarray) -> None:
         height, width = modal.shape
         true_level = np.where(pair.counted, pair.truth.levels, -1)
         level = np.where(pair.ignored, -1, pair.predicted.levels)
-        for number, error in enumerate(self.levels):
+        for number in range(OCCLUSION_LEVELS):
             objects = _chosen(pair.truth, true_level == number)
             window = (0, 0, width, height) if number == 0 else _hull(objects, width, height)
             left, top, right, bottom = window
@@ -85,23 +87,14 @@ class DepthError:
             true_map = _level_map(pair.truth.scene, objects, number, window)
             own = _level_map(pair.predicted.scene, _chosen(pair.predicted, level == number), number, window)
             estimate = _bounded(own, pair.rules.max_depth, modal[top:bottom, left:right])
-            error.add(true_map, estimate, pair.rules.max_depth)
+            self.sums["levels"][number] += _squared_error(true_map, estimate, pair.rules.max_depth)
 
 
-class _SquaredError:
-    def __init__(self) -> None:
-        self.total, self.count = 0.0, 0
-
-    def add(self, truth: np.ndarray, estimate: np.ndarray, limit: float) -> None:
-        """Add (h, w) float32 maps; only pixels with a true depth in (0, limit] count."""
-        valid = (truth > 0) & (truth <= np.float32(limit))
-        difference = np.where(valid, estimate - truth, np.float32(0))
-        self.total += float(np.einsum("ij,ij->i", difference, difference).sum(dtype=np.float64))
-        self.count += int(np.count_nonzero(valid))
-
-    @property
-    def rmse(self) -> float:
-        return (self.total / self.count) ** 0.5
+def _squared_error(truth: np.ndarray, estimate: np.ndarray, limit: float) -> tuple[float, int]:
+    """Compare (h, w) float32 maps where the truth is in (0, limit]: sum of squares [m^2] and number of pixels."""
+    valid = (truth > 0) & (truth <= np.float32(limit))
+    difference = np.where(valid, estimate - truth, np.float32(0))
+    return float(np.einsum("ij,ij->i", difference, difference).sum(dtype=np.float64)), int(np.count_nonzero(valid))
 
 
 def _bounded(depth: np.ndarray, limit: float, otherwise: np.ndarray | np.float32) -> np.ndarray:
