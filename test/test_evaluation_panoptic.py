@@ -41,11 +41,11 @@ def qualities(*pairs):
 
 
 def counts(quality, c):
-    return quality.tp[c], quality.fp[c], quality.fn[c]
+    return tuple(quality.sums[name][c] for name in ("tp", "fp", "fn"))
 
 
 def hidden_counts(quality, c):
-    return quality.hidden_tp[c], quality.hidden_fp[c], quality.hidden_fn[c]
+    return tuple(quality.sums[name][c] for name in ("hidden_tp", "hidden_fp", "hidden_fn"))
 
 
 def cars(*boxes):

@@ -23,69 +23,74 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from amodal_perception_ros.evaluation.decoding import DecodedScene, visible_px_on
+from amodal_perception_ros.evaluation.metric import Metric
 from amodal_perception_ros.evaluation.pairs import ScenePair
-from amodal_perception_ros.labels import BY_NAME, LABELS, STUFF
+from amodal_perception_ros.labels import AMODAL_SYNTH_DRIVE, BY_NAME, ClassList
 
-CLASSES = VOID = len(LABELS)
-
-_STUFF = np.arange(CLASSES) < len(STUFF)
-_RIDER = BY_NAME["rider"].index
+_SUMS = ("iou", "tp", "fp", "fn", "hidden_iou", "hidden_tp", "hidden_fp", "hidden_fn", "covered", "area")
 
 _Areas = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
-class _Quality:
-    """Sums per class index that both modes share: `iou / tp_fp_fn` of segments, hidden parts and coverage."""
+class _Quality(Metric):
+    """Sums per class index that both modes share: IoU, TP, FP and FN of segments and of hidden parts, and coverage."""
 
-    def __init__(self) -> None:
-        self.iou, self.tp, self.fp, self.fn = (np.zeros(CLASSES) for _ in range(4))
-        self.hidden_iou, self.hidden_tp, self.hidden_fp, self.hidden_fn = (np.zeros(CLASSES) for _ in range(4))
-        self.covered, self.area = np.zeros(CLASSES), np.zeros(CLASSES)
+    def __init__(self, classes: ClassList = AMODAL_SYNTH_DRIVE) -> None:
+        super().__init__(**{name: np.zeros(len(classes)) for name in _SUMS})
+        self.classes = classes
+        self.is_stuff = np.arange(len(classes)) < classes.stuff_count
 
-    def _add_coverage(
-        self, pair: ScenePair, scored: np.ndarray, usable: np.ndarray, areas: _Areas, unlabelled_px: np.ndarray
-    ) -> None:
-        inside, true_area, predicted_area = areas
-        union = true_area + predicted_area - inside
-        self.covered[_STUFF] += (true_area * inside / np.maximum(union, 1))[_STUFF]
-        self.area[_STUFF] += true_area[_STUFF]
+    def _add_coverage(self, pair: ScenePair, scored: np.ndarray, usable: np.ndarray, unlabelled_px: np.ndarray) -> None:
+        """Add the coverage of the true things that are scored, by the predictions that are usable."""
         visible, hidden = _labelled_visible_iou(pair, unlabelled_px)[:, usable], pair.hidden_iou[:, usable]
         for i in np.flatnonzero(scored):
             c = pair.truth.class_index[i]
-            self.area[c] += pair.truth.amodal_px[i]
+            self.sums["area"][c] += pair.truth.amodal_px[i]
             if visible.shape[1]:
                 best = int(visible[i].argmax())
                 if visible[i, best] > 0:
-                    self.covered[c] += pair.truth.visible_px[i] * visible[i, best]
-                    self.covered[c] += pair.truth.hidden_px[i] * hidden[i, best]
+                    self.sums["covered"][c] += pair.truth.visible_px[i] * visible[i, best]
+                    self.sums["covered"][c] += pair.truth.hidden_px[i] * hidden[i, best]
+
+    def _add_stuff(self, inside: np.ndarray, true_area: np.ndarray, predicted_area: np.ndarray) -> None:
+        """Add what both modes agree on: overlap and coverage of the stuff that the truth holds, and its misses."""
+        iou = np.where(self.is_stuff, inside / np.maximum(true_area + predicted_area - inside, 1), 0.0)
+        self.sums["iou"] += iou
+        self.sums["covered"] += true_area * iou
+        self.sums["area"] += np.where(self.is_stuff, true_area, 0)
 
     def _add_match(self, pair: ScenePair, i: int, j: int) -> None:
         c = pair.truth.class_index[i]
-        self.tp[c] += 1
-        self.iou[c] += pair.visible_iou[i, j]
+        self.sums["tp"][c] += 1
+        self.sums["iou"][c] += pair.visible_iou[i, j]
         if pair.occluded[i]:
-            self.hidden_tp[c] += 1
-            self.hidden_iou[c] += pair.hidden_iou[i, j]
+            self.sums["hidden_tp"][c] += 1
+            self.sums["hidden_iou"][c] += pair.hidden_iou[i, j]
         elif pair.predicted_occluded[j]:
-            self.hidden_fp[c] += 1
+            self.sums["hidden_fp"][c] += 1
 
     def _add_miss(self, pair: ScenePair, i: int) -> None:
         c = pair.truth.class_index[i]
-        self.fn[c] += 1
-        self.hidden_fn[c] += pair.occluded[i]
+        self.sums["fn"][c] += 1
+        self.sums["hidden_fn"][c] += pair.occluded[i]
+
+    def _add_invention(self, c: int, hidden: bool) -> None:
+        self.sums["fp"][c] += 1
+        self.sums["hidden_fp"][c] += hidden
 
     def _class_values(self) -> dict[str, np.ndarray]:
-        """Return every figure as (18,) values, NaN where it has no segments or does not apply."""
-        count = self.tp + self.fp + self.fn
-        hidden_count = self.hidden_tp + self.hidden_fp + self.hidden_fn
-        quality = _ratio(self.iou + self.hidden_iou, count + hidden_count)
+        """Return every figure as (c,) values, NaN where it has no segments or does not apply."""
+        sums, is_thing = self.sums, ~self.is_stuff
+        count = sums["tp"] + sums["fp"] + sums["fn"]
+        hidden_count = sums["hidden_tp"] + sums["hidden_fp"] + sums["hidden_fn"]
+        quality = _ratio(sums["iou"] + sums["hidden_iou"], count + hidden_count)
         return {
             "APQ": quality,
-            "APQ_S": np.where(_STUFF, quality, np.nan),
-            "APQ_T": np.where(_STUFF, np.nan, quality),
-            "APQ_T_V": np.where(_STUFF, np.nan, _ratio(self.iou, count)),
-            "APQ_T_O": np.where(_STUFF, np.nan, _ratio(self.hidden_iou, hidden_count)),
-            "APC": _ratio(self.covered, self.area),
+            "APQ_S": np.where(is_thing, np.nan, quality),
+            "APQ_T": np.where(is_thing, quality, np.nan),
+            "APQ_T_V": np.where(is_thing, _ratio(sums["iou"], count), np.nan),
+            "APQ_T_O": np.where(is_thing, _ratio(sums["hidden_iou"], hidden_count), np.nan),
+            "APC": _ratio(sums["covered"], sums["area"]),
         }
 
 
@@ -104,18 +109,18 @@ class StrictQuality(_Quality):
 
     def add(self, pair: ScenePair) -> None:
         """Add one image."""
-        areas = _stuff_areas(pair.confusion[:VOID])
-        self._add_stuff(*areas)
+        inside, true_area, predicted_area = _stuff_areas(pair.confusion[:-1])
+        self._add_stuff(inside, true_area, predicted_area)
+        self.sums["tp"] += self.is_stuff & (inside > 0)
+        self.sums["fn"] += self.is_stuff & (true_area > 0) & (inside == 0)
+        self.sums["fp"] += self.is_stuff & (predicted_area > 0) & (inside == 0)
         for i, j in zip(*pair.matches):
             self._add_match(pair, i, j)
         for i in np.flatnonzero(pair.counted & (pair.match < 0)).tolist():
             self._add_miss(pair, i)
         for j in pair.false_positives:
-            c = pair.predicted.class_index[j]
-            self.fp[c] += 1
-            self.hidden_fp[c] += pair.predicted_occluded[j]
-        everything = np.ones(len(pair.predicted.parts), bool)
-        self._add_coverage(pair, pair.counted, everything, areas, pair.void_px)
+            self._add_invention(pair.predicted.class_index[j], pair.predicted_occluded[j])
+        self._add_coverage(pair, pair.counted, np.ones(len(pair.predicted.parts), bool), pair.void_px)
 
     def results(self) -> dict[str, float]:
         """Return APQ, its parts and APC in per cent; a part without any segment is absent."""
@@ -124,28 +129,15 @@ class StrictQuality(_Quality):
 
     def per_class(self) -> dict[str, dict[str, float]]:
         """Return, per class name, the quality in per cent and the counts behind it."""
-        table: dict[str, dict[str, float]] = {}
-        for label in LABELS:
-            c = label.index
-            count = self.tp[c] + self.fp[c] + self.fn[c]
-            if count == 0:
+        values, table = self._class_values(), dict[str, dict[str, float]]()
+        for label in self.classes.labels:
+            if np.isnan(values["APQ"][label.index]):
                 continue
-            hidden_count = self.hidden_tp[c] + self.hidden_fp[c] + self.hidden_fn[c]
-            row = {"APQ": 100.0 * (self.iou[c] + self.hidden_iou[c]) / (count + hidden_count)}
-            if label.is_thing:
-                row["APQ_T_V"] = 100.0 * self.iou[c] / count
-                if hidden_count:
-                    row["APQ_T_O"] = 100.0 * self.hidden_iou[c] / hidden_count
-            row.update(TP=int(self.tp[c]), FP=int(self.fp[c]), FN=int(self.fn[c]))
+            row = {name: 100.0 * float(values[name][label.index]) for name in ("APQ", "APQ_T_V", "APQ_T_O", "APC")}
+            row = {name: value for name, value in row.items() if not np.isnan(value)}
+            row.update({name.upper(): int(self.sums[name][label.index]) for name in ("tp", "fp", "fn")})
             table[label.name] = row
         return table
-
-    def _add_stuff(self, inside: np.ndarray, true_area: np.ndarray, predicted_area: np.ndarray) -> None:
-        union = true_area + predicted_area - inside
-        self.iou += np.where(_STUFF, inside / np.maximum(union, 1), 0.0)
-        self.tp += _STUFF & (inside > 0)
-        self.fn += _STUFF & (true_area > 0) & (inside == 0)
-        self.fp += _STUFF & (predicted_area > 0) & (inside == 0)
 
 
 class ReferenceQuality(_Quality):
@@ -158,31 +150,40 @@ class ReferenceQuality(_Quality):
     - Predictions left over are FP; whether they also are FP_o is read off the last assigned prediction.
     - An image without predictions counts one FN, one without true objects one FP, however many there are.
     - Stuff: every image with the class in the truth counts once; predicting an absent class costs nothing.
-    - The label file lacks the rider: its true pixels are unlabelled, and means run over the other 17 classes. A
-      class without segments is 0.
+    - The label file of AmodalSynthDrive lacks the rider: its true pixels are unlabelled, and means run over the other
+      17 classes. A class without segments is 0.
+    - A set whose truth holds no stuff at all (annotated objects only) has no stuff part.
     """
+
+    def __init__(self, classes: ClassList = AMODAL_SYNTH_DRIVE) -> None:
+        super().__init__(classes)
+        self.missing = BY_NAME["rider"].index if classes == AMODAL_SYNTH_DRIVE else None
 
     def add(self, pair: ScenePair) -> None:
         """Add one image."""
-        labelled = pair.confusion[:VOID].copy()
-        labelled[_RIDER] = 0
-        inside, true_area, predicted_area = areas = _stuff_areas(labelled)
-        union = true_area + predicted_area - inside
-        present = _STUFF & (true_area > 0)
-        self.iou += np.where(present, inside / np.maximum(union, 1), 0.0)
-        self.tp += present & (predicted_area > 0)
-        self.fn += present & (predicted_area == 0)
-        unlabelled_px = pair.void_px + visible_px_on(pair.truth.class_image == _RIDER, pair.predicted)
-        self._add_coverage(pair, pair.truth.visible_px > 0, pair.predicted.visible_px > 0, areas, unlabelled_px)
+        labelled, unlabelled_px = pair.confusion[:-1], pair.void_px
+        if self.missing is not None:
+            labelled = labelled.copy()
+            labelled[self.missing] = 0
+            unlabelled_px = unlabelled_px + visible_px_on(pair.truth.class_image == self.missing, pair.predicted)
+        inside, true_area, predicted_area = _stuff_areas(labelled)
+        self._add_stuff(inside, true_area, predicted_area)
+        self.sums["tp"] += self.is_stuff & (true_area > 0) & (predicted_area > 0)
+        self.sums["fn"] += self.is_stuff & (true_area > 0) & (predicted_area == 0)
+        self._add_coverage(pair, pair.truth.visible_px > 0, pair.predicted.visible_px > 0, unlabelled_px)
         self._add_things(pair)
 
     def results(self) -> dict[str, float]:
         """Return APQ, its parts and APC in per cent."""
-        scored = np.arange(CLASSES) != _RIDER
-        things = np.count_nonzero(scored & ~_STUFF)
-        classes = {"APQ": CLASSES - 1, "APQ_S": len(STUFF), "APC": CLASSES - 1}
-        values = self._class_values()
-        return {name: 100.0 * float(np.nansum(v[scored])) / classes.get(name, things) for name, v in values.items()}
+        scored = np.arange(len(self.classes)) != self.missing
+        if not self.sums["area"][self.is_stuff].any():
+            scored &= ~self.is_stuff
+        stuff, things = np.count_nonzero(scored & self.is_stuff), np.count_nonzero(scored & ~self.is_stuff)
+        counts = {"APQ": stuff + things, "APQ_S": stuff, "APC": stuff + things}
+        sums = {name: np.nansum(values[scored]) for name, values in self._class_values().items()}
+        return {
+            name: 100.0 * float(v) / counts.get(name, things) for name, v in sums.items() if counts.get(name, things)
+        }
 
     def _add_things(self, pair: ScenePair) -> None:
         truths, predictions = _visible_by_id(pair.truth), _visible_by_id(pair.predicted)
@@ -200,17 +201,13 @@ class ReferenceQuality(_Quality):
                 self._add_miss(pair, truths[row])
         last = predictions[columns[-1]]
         for column in np.setdiff1d(np.arange(predictions.size), columns):
-            c = predicted_class[column]
-            self.fp[c] += 1
-            self.hidden_fp[c] += pair.predicted_occluded[last]
+            self._add_invention(predicted_class[column], pair.predicted_occluded[last])
 
     def _add_one_sided(self, pair: ScenePair, truths: np.ndarray, predictions: np.ndarray) -> None:
         if truths.size:
             self._add_miss(pair, truths[0])
         elif predictions.size:
-            c = pair.predicted.class_index[predictions[0]]
-            self.fp[c] += 1
-            self.hidden_fp[c] += pair.predicted_occluded[predictions[0]]
+            self._add_invention(pair.predicted.class_index[predictions[0]], pair.predicted_occluded[predictions[0]])
 
 
 def _visible_by_id(decoded: DecodedScene) -> np.ndarray:
@@ -220,8 +217,8 @@ def _visible_by_id(decoded: DecodedScene) -> np.ndarray:
 
 
 def _stuff_areas(labelled: np.ndarray) -> _Areas:
-    """Return per class the common, true and predicted pixels of the (18, 19) confusion on labelled ground."""
-    return labelled.diagonal(), labelled.sum(axis=1), labelled.sum(axis=0)[:VOID]
+    """Return per class the common, true and predicted pixels of the (c, c + 1) confusion on labelled ground."""
+    return labelled.diagonal(), labelled.sum(axis=1), labelled.sum(axis=0)[:-1]
 
 
 def _labelled_visible_iou(pair: ScenePair, unlabelled_px: np.ndarray) -> np.ndarray:
