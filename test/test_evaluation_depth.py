@@ -1,4 +1,4 @@
-"""Depth, invariants, occupancy, baselines and errors on scenes small enough to work out by hand."""
+"""Depth, invariants, baselines and errors on scenes small enough to work out by hand."""
 
 from dataclasses import replace
 from math import sqrt
@@ -21,7 +21,6 @@ from amodal_perception_ros.evaluation import (
 from amodal_perception_ros.evaluation.decoding import decode
 from amodal_perception_ros.evaluation.invariants import KINDS, InvariantViolations
 from amodal_perception_ros.masks import RoiMask
-from amodal_perception_ros.scene import BevOccupancy
 
 # A car of 100 px at 20 m of which a truck at 10 m hides 40; the prediction finds 20 of them and puts it at 22 m.
 HIDDEN_CAR = Thing("car", 1, (2, 2, 12, 12), 20.0)
@@ -160,61 +159,6 @@ def test_long_chains_are_capped_at_level_7():
         instance.occlusion_level = min(instance.occlusion_level, 7)
     assert [i.occlusion_level for i in scene.instances] == [0, 1, 2, 3, 4, 5, 6, 7, 7, 7]
     assert violations(scene) == ({}, 0)
-
-
-# Occupancy ---------------------------------------------------------------------------------------------------------
-
-
-def bev(visible, amodal, origin=(0.0, 0.0), resolution=0.5, semantic=None):
-    visible, amodal = np.array(visible, np.int8), np.array(amodal, np.int8)
-    semantic = np.where(amodal > 0, 26 if semantic is None else semantic, 7).astype(np.uint8)
-    return BevOccupancy(0, resolution, origin, visible, amodal, semantic, np.zeros(amodal.shape, np.uint8), 0.2, 2.0)
-
-
-def occupancy(truth, predicted):
-    evaluator = Evaluator()
-    evaluator.add_bev(truth, predicted)
-    return evaluator.results()["occupancy"]
-
-
-def test_hidden_cells():
-    """Four hidden cells, two occupied. Predicted 90 (right), 20 (missed), 80 (wrong), unknown."""
-    truth = bev([[0, 100, -1, -1, -1, -1, -1]], [[0, 100, 100, 100, 0, 0, -1]])
-    result = occupancy(truth, bev([[0, 100, -1, -1, -1, -1, -1]], [[0, 0, 90, 20, 80, -1, 99]]))
-    assert result["hidden_recall"] == result["hidden_precision"] == 50
-    assert result["hidden_known"] == 75
-    assert result["hidden_ece"] == pytest.approx((0.1 + 0.8 + 0.8) / 3)
-
-
-def test_recall_asks_for_things():
-    """A building (class 11) nobody sees into is not asked for, but claiming it is right."""
-    truth = bev([[-1, -1, -1]], [[100, 100, 0]], semantic=np.array([[26, 11, 7]]))
-    assert occupancy(truth, bev([[-1, -1, -1]], [[100, -1, 0]]))["hidden_recall"] == 100
-    result = occupancy(truth, bev([[-1, -1, -1]], [[-1, 100, 0]]))
-    assert (result["hidden_recall"], result["hidden_precision"]) == (0, 100)
-
-
-def test_perfect_and_silent_occupancy():
-    truth = bev([[-1, -1, 0]], [[100, 0, 0]])
-    perfect = {"hidden_recall": 100, "hidden_precision": 100, "hidden_ece": 0, "hidden_known": 100}
-    assert occupancy(truth, truth) == perfect
-    assert occupancy(truth, bev([[-1, -1, 0]], [[-1, -1, 0]])) == {"hidden_recall": 0, "hidden_known": 0}
-
-
-def test_grids_are_aligned_by_their_origins():
-    """The prediction starts one cell to the right and one row up; what it does not cover is unknown."""
-    truth = bev(np.full((2, 3), -1), [[100, 0, 0], [0, 0, 100]], origin=(1.0, 1.0))
-    predicted = bev(np.full((2, 3), -1), [[0, 100, 5], [5, 5, 5]], origin=(1.5, 1.5))
-    result = occupancy(truth, predicted)
-    assert (result["hidden_recall"], result["hidden_precision"]) == (50, 100)
-    assert result["hidden_known"] == pytest.approx(100 * 2 / 6)
-
-
-def test_cells_that_do_not_coincide():
-    truth = bev([[-1]], [[100]])
-    for other in (bev([[-1]], [[100]], origin=(0.2, 0.0)), bev([[-1]], [[100]], resolution=0.25)):
-        with pytest.raises(EvaluationError, match="frame 3: predicted cells"):
-            Evaluator().add_bev(truth, other, "frame 3")
 
 
 # Baselines ---------------------------------------------------------------------------------------------------------

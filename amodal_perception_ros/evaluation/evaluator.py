@@ -67,7 +67,7 @@ class Evaluator:
         Raises:
             EvaluationError: the cells of the grids do not coincide.
         """
-        self.occupancy.add(truth, predicted, where)
+        self.occupancy.add_grids(truth, predicted, where)
 
     def results(self) -> dict[str, Any]:
         """Return all figures: per cent for qualities and IoUs, metres for depth; what has no data is absent."""
