@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import colorsys
 import math
+from collections.abc import Iterable
 
 import cv2
 import numpy as np
 
-from amodal_perception_ros.labels import BY_ID
+from amodal_perception_ros.labels import AMODAL_SYNTH_DRIVE, ClassList
 from amodal_perception_ros.scene import CameraScene, Instance
 
 TINT = 0.4
@@ -22,8 +23,11 @@ MIN_LABEL_AREA_SHARE = 1e-3
 _GOLDEN_RATIO = (math.sqrt(5) - 1) / 2
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 
+Color = tuple[int, int, int]
+"""RGB, 0..255."""
 
-def instance_color(instance: Instance) -> tuple[int, int, int]:
+
+def instance_color(instance: Instance) -> Color:
     """Return a bright RGB colour that keeps with the track, or with the instance id where there is no track."""
     hue = ((instance.track_id or instance.instance_id) * _GOLDEN_RATIO) % 1.0
     red, green, blue = colorsys.hsv_to_rgb(hue, 0.75, 1.0)
@@ -54,18 +58,19 @@ def draw_overlay(image: np.ndarray, scene: CameraScene, zoom: int = 1) -> np.nda
     if zoom < 1:
         raise ValueError(f"zoom must be at least 1, got {zoom}")
     picture = cv2.resize(image, None, fx=zoom, fy=zoom, interpolation=cv2.INTER_CUBIC) if zoom > 1 else image.copy()
-    # The nearest object is drawn last, so that it stays readable where parts overlap.
-    ordered = sorted(scene.instances, key=_depth_or_far, reverse=True)
+    ordered = far_to_near(scene.instances)
     for instance in ordered:
-        _tint_visible(picture, instance, zoom)
+        tint_visible(picture, instance, instance_color(instance), zoom)
     for instance in ordered:
-        _hatch_hidden(picture, instance, zoom)
-    _write_labels(picture, ordered[::-1], zoom)
+        hatch_hidden(picture, instance, instance_color(instance), zoom)
+    labels = [(instance, label_text(instance, scene.classes), instance_color(instance)) for instance in ordered[::-1]]
+    write_labels(picture, labels, zoom)
     return picture
 
 
-def _depth_or_far(instance: Instance) -> float:
-    return instance.amodal_depth if math.isfinite(instance.amodal_depth) else math.inf
+def far_to_near(instances: Iterable[Instance]) -> list[Instance]:
+    """Return the instances in the order of drawing: the nearest one last, so that it stays readable."""
+    return sorted(instances, key=lambda i: i.amodal_depth if math.isfinite(i.amodal_depth) else math.inf, reverse=True)
 
 
 def _regions(picture: np.ndarray, instance: Instance, zoom: int) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
@@ -89,20 +94,21 @@ def _regions(picture: np.ndarray, instance: Instance, zoom: int) -> tuple[np.nda
     return view, masks[0], masks[1]
 
 
-def _tint_visible(picture: np.ndarray, instance: Instance, zoom: int) -> None:
+def tint_visible(picture: np.ndarray, instance: Instance, color: Color, zoom: int = 1) -> None:
+    """Tint the visible part of an instance and outline it, in a picture of `zoom` times the image's size."""
     regions = _regions(picture, instance, zoom)
     if regions is None or not regions[1].any():
         return
     view, visible, _ = regions
     inside = visible.astype(bool)
-    color = np.array(instance_color(instance), np.float32)
-    view[inside] = (view[inside] * (1 - TINT) + color * TINT).round().astype(np.uint8)
+    view[inside] = (view[inside] * (1 - TINT) + np.array(color, np.float32) * TINT).round().astype(np.uint8)
     contours, _ = cv2.findContours(visible, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
     for contour in contours:
         view[contour[:, 0, 1], contour[:, 0, 0]] = color
 
 
-def _hatch_hidden(picture: np.ndarray, instance: Instance, zoom: int) -> None:
+def hatch_hidden(picture: np.ndarray, instance: Instance, color: Color, zoom: int = 1) -> None:
+    """Hatch the hidden part of an instance and dash its outline, over whatever hides it."""
     regions = _regions(picture, instance, zoom)
     if regions is None:
         return
@@ -110,14 +116,13 @@ def _hatch_hidden(picture: np.ndarray, instance: Instance, zoom: int) -> None:
     hidden = amodal > visible
     if not hidden.any():
         return
-    color = np.array(instance_color(instance), np.float32)
     rows, columns = np.nonzero(hidden)
     # Anchored to the window, the stripes move with the object.
     stripes = (rows + columns) % (HATCH_PERIOD_PX * zoom) < 2 * zoom
     view[rows, columns] = (view[rows, columns] * 0.85).astype(np.uint8)
-    view[rows[stripes], columns[stripes]] = (view[rows[stripes], columns[stripes]] * 0.35 + color * 0.65).astype(
-        np.uint8
-    )
+    rows_striped, columns_striped = rows[stripes], columns[stripes]
+    striped = view[rows_striped, columns_striped] * 0.35 + np.array(color, np.float32) * 0.65
+    view[rows_striped, columns_striped] = striped.astype(np.uint8)
     if _is_small(instance, picture, zoom):
         return
     contours, _ = cv2.findContours(amodal, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
@@ -129,15 +134,14 @@ def _hatch_hidden(picture: np.ndarray, instance: Instance, zoom: int) -> None:
         view[y[drawn & dash], x[drawn & dash]] = 255
 
 
-def _write_labels(picture: np.ndarray, nearest_first: list[Instance], zoom: int) -> None:
-    """Write class, level and depth at the objects' upper edge; a label that would cover another one is left out."""
+def write_labels(picture: np.ndarray, labels: Iterable[tuple[Instance, str, Color]], zoom: int = 1) -> None:
+    """Write (instance, text, colour) at the objects' upper edge; one that would cover an earlier one is left out."""
     height, width = picture.shape[:2]
     taken = np.zeros((height, width), bool)
     scale = 0.3 + 0.06 * zoom
-    for instance in nearest_first:
+    for instance, text, color in labels:
         if _is_small(instance, picture, zoom):
             continue
-        text = label_text(instance)
         (text_width, text_height), baseline = cv2.getTextSize(text, _FONT, scale, 1)
         left, top, right, _ = (zoom * value for value in instance.amodal_mask.box)
         x = int(np.clip((left + right - text_width) // 2, 0, max(0, width - text_width)))
@@ -146,7 +150,7 @@ def _write_labels(picture: np.ndarray, nearest_first: list[Instance], zoom: int)
         if right <= 0 or left >= width or taken[box].any():
             continue
         taken[box] = True
-        background = np.array(instance_color(instance), np.float32) * 0.4
+        background = np.array(color, np.float32) * 0.4
         picture[box] = (picture[box] * 0.2 + background * 0.8).astype(np.uint8)
         cv2.putText(picture, text, (x, y), _FONT, scale, (255, 255, 255), 1, cv2.LINE_AA)
 
@@ -156,8 +160,8 @@ def _is_small(instance: Instance, picture: np.ndarray, zoom: int) -> bool:
     return instance.amodal_mask.area < MIN_LABEL_AREA_SHARE * image_area
 
 
-def label_text(instance: Instance) -> str:
+def label_text(instance: Instance, classes: ClassList = AMODAL_SYNTH_DRIVE) -> str:
     """Return class, occlusion level (if occluded) and depth of the whole object, e.g. "car L1 12 m"."""
     level = f" L{instance.occlusion_level}" if instance.occlusion_level else ""
     depth = f" {instance.amodal_depth:.0f} m" if math.isfinite(instance.amodal_depth) else ""
-    return BY_ID[instance.class_id].name + level + depth
+    return classes.by_id[instance.class_id].name + level + depth
