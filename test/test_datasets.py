@@ -336,12 +336,15 @@ def test_the_public_data_set_is_read_and_says_what_it_lacks(public_data):
     reader.require("levels")
 
 
-def test_the_public_data_set_needs_a_calibration(public_data):
+def test_the_public_data_set_is_read_without_a_calibration(public_data):
     reader = read_sequence(public_data)
     assert reader.missing[0] == "calibration"
-    for ask in (lambda: reader.rig, lambda: reader[0]):
-        with pytest.raises(DatasetError, match="has no calibration; give the calibration as `rig`"):
-            ask()
+    with pytest.raises(DatasetError, match="has no calibration; give the calibration as `rig`"):
+        reader.require("calibration")
+    front = reader[1].frame.rig.camera("front")
+    assert (front.width, front.height, front.is_calibrated) == (96, 64, False)
+    for name, scene in read_sequence(public_data, rig=make_rig())[1].truth.cameras.items():
+        assert np.array_equal(reader[1].truth.cameras[name].labels, scene.labels)
 
 
 def test_the_publics_labelling_errors_are_mended_and_counted(public_data):

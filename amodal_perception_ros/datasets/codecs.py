@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import math
 import os
+import struct
 import zipfile
 import zlib
 from pathlib import Path
@@ -37,11 +38,16 @@ A power of two leaves the low bits of the restored float32 coordinates zero, so 
 FLOW_MIN, FLOW_MAX = -1687.0, 695.0
 """Range [px] of a flow PNG of AmodalSynthDrive; its 16 bits resolve (695 + 1687) / 65535 = 0.036 px."""
 
+MAX_PIXELS = 2**26
+"""Largest PNG that is decoded; a damaged or malicious header must not fill the memory."""
+
 _FLOW_SCALE = 65535.0 / (FLOW_MAX - FLOW_MIN)
 _ROAD_LINE = 34
 _BEV_UNKNOWN = 255
 _TAIL = 64
 _END_MARKS = {".jpg": b"\xff\xd9", ".png": b"IEND", ".npz": b"PK\x05\x06"}
+_PNG_START = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"
+_PNG_HEADER = struct.Struct(">16sII")
 _PNG = [cv2.IMWRITE_PNG_COMPRESSION, 2]
 
 
@@ -290,6 +296,26 @@ def read_bev(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray
     return visible.view(np.int8), amodal.view(np.int8), semantic, evidence
 
 
+def png_size(path: Path) -> tuple[int, int]:
+    """Return height and width [px] of a PNG file by its header."""
+    try:
+        with path.open("rb") as file:
+            header = file.read(_PNG_HEADER.size)
+    except OSError as error:
+        raise DatasetError(f"{path}: cannot be read ({error.strerror})") from error
+    return _png_size(path, header)
+
+
+def _png_size(path: Path, content: bytes) -> tuple[int, int]:
+    """Return the size in a PNG's first bytes, before anything of that size is allocated."""
+    if len(content) < _PNG_HEADER.size or not content.startswith(_PNG_START):
+        raise DatasetError(f"{path}: not a PNG file, or truncated ({len(content)} bytes)")
+    _, width, height = _PNG_HEADER.unpack_from(content)
+    if not 0 < width * height <= MAX_PIXELS:
+        raise DatasetError(f"{path}: a PNG of {width} x {height} pixels; expected 1 to {MAX_PIXELS} pixels")
+    return height, width
+
+
 def check_complete(path: Path) -> None:
     """Raise DatasetError where a file is missing or truncated; pictures and sweeps are not decoded."""
     if path.suffix == ".json":
@@ -323,6 +349,8 @@ def _decode(path: Path, mode: int) -> np.ndarray:
         content = path.read_bytes()
     except OSError as error:
         raise DatasetError(f"{path}: cannot be read ({error.strerror})") from error
+    if content.startswith(_PNG_START):
+        _png_size(path, content)
     # OpenCV fills what a truncated file lacks with grey; the end marks of PNG and JPEG tell such files apart.
     complete = any(_END_MARKS[suffix] in content[-_TAIL:] for suffix in (".png", ".jpg"))
     picture = cv2.imdecode(np.frombuffer(content, np.uint8), mode) if complete else None

@@ -116,10 +116,11 @@ def _is_pose_or_none(value: object) -> bool:
         return False
 
 
-def unknown_frame(cameras: list[str], stamp_ns: int) -> dict[str, Any]:
-    """Return the description of a frame of which nothing but its pictures and labels is known."""
+def unknown_frame(cameras: list[str], stamp_ns: int, with_images: bool = True) -> dict[str, Any]:
+    """Return the description of a frame of which nothing but its labels and perhaps its pictures is known."""
     stamps = dict.fromkeys(cameras, stamp_ns)
-    return {**_NOTHING, "stamp_ns": stamp_ns, "image_stamps_ns": stamps, "truth_stamps_ns": stamps}
+    images = stamps if with_images else {}
+    return {**_NOTHING, "stamp_ns": stamp_ns, "image_stamps_ns": images, "truth_stamps_ns": stamps}
 
 
 def _imu_to_json(imu: ImuReading) -> dict[str, Any]:

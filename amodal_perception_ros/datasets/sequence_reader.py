@@ -13,7 +13,7 @@ import numpy as np
 
 from amodal_perception_ros.datasets import codecs
 from amodal_perception_ros.datasets.annotation import SceneReader
-from amodal_perception_ros.datasets.files import DatasetError, entries, is_file, read_json
+from amodal_perception_ros.datasets.files import DatasetError, entries, is_file, is_folder, read_json
 from amodal_perception_ros.datasets.sequence_json import (
     bev_from_json,
     frame_from_json,
@@ -31,6 +31,7 @@ from amodal_perception_ros.labels import AMODAL_SYNTH_DRIVE
 from amodal_perception_ros.scene import (
     AmodalObject,
     BevOccupancy,
+    Camera,
     CameraScene,
     Rig,
     Sample,
@@ -42,6 +43,7 @@ PARTS = ("images", "truth", "lidar", "boxes", "bev", "bev_image", "flow")
 """What a `SequenceReader` can read or leave out."""
 
 _PIECES = (
+    "images",
     "calibration",
     "stamps",
     "odometry",
@@ -74,51 +76,61 @@ class SequenceReader:
         name: name of the sequence.
         rig: calibration instead of the stored one.
         parts: any of `PARTS`.
+        predicted: whether a program made the annotations. Depth is then read from sequences without a description too
+            (docs/data-format.md is what such a program followed; the encoding of published depth is unknown), and
+            nothing is taken to be as `SequenceWriter` writes it.
+        repairs: count of corrections to add to; None starts one.
 
     Attributes:
         name: name of the sequence.
         missing: pieces that the sequence lacks (the public data set has no calibration, for example): any of
-            "calibration", "stamps", "odometry", "depth", "levels", "lidar", "point_segments", "point_rings", "boxes",
-            "bev", "bev_image", "bev_labels", "flow", "motion", "imu", "gnss". Samples then hold the value for unknown
-            there (NaN depth, level 1 for occluded things, None, empty lists, stamps at 10 Hz); `require` raises
-            instead.
+            "images", "calibration", "stamps", "odometry", "depth", "levels", "lidar", "point_segments", "point_rings",
+            "boxes", "bev", "bev_image", "bev_labels", "flow", "motion", "imu", "gnss". Samples then hold the value for
+            unknown there (NaN depth and camera matrices, level 1 for occluded things, None, empty lists, stamps at
+            10 Hz); `require` raises instead. Other readers may lack "segments" too, the segmentation of every pixel.
         repairs: what was corrected or dropped while reading, by cause.
         classes: AmodalSynthDrive's.
+        rig: calibration of the sequence; uncalibrated cameras of the size of the label images where it has none.
+        numbers: number of every frame in the names of its files.
 
     Raises:
         DatasetError: the description of the sequence cannot be read.
         ValueError: an unknown part.
     """
 
-    def __init__(self, base: Path, name: str, rig: Rig | None = None, parts: Collection[str] = PARTS) -> None:
+    def __init__(
+        self,
+        base: Path,
+        name: str,
+        rig: Rig | None = None,
+        parts: Collection[str] = PARTS,
+        predicted: bool = False,
+        repairs: CauseCount | None = None,
+    ) -> None:
         if not set(parts) <= set(PARTS):
             raise ValueError(f"unknown parts {sorted(set(parts) - set(PARTS))}; known are {PARTS}")
         self.name, self.classes, self._parts = name, AMODAL_SYNTH_DRIVE, frozenset(parts)
-        self.repairs = CauseCount()
+        self.repairs = CauseCount() if repairs is None else repairs
         self.info: dict[str, Any] = {}
-        self._layout, self._rig, self._has_own_rig = Layout(base, name), rig, rig is None
+        self._layout, self._has_own_rig = Layout(base, name), rig is None
+        self._cameras = self._find_cameras()
         ours = is_file(self._layout.marker())
         if ours:
-            pieces = self._read_marker(self._layout.marker())
+            pieces = self._read_marker(self._layout.marker(), rig)
         else:
-            self._numbers = self._find_frames()
-            pieces = self._find_pieces()
+            self.numbers = self._find_frames()
+            self.rig = rig or self._uncalibrated_rig()
+            pieces = self._find_pieces(predicted) | ({"calibration"} if rig else set())
+        if any(is_folder(self._layout.image(camera, 0).parent) for camera in self._cameras):
+            pieces.add("images")
         self.missing = tuple(piece for piece in _PIECES if piece not in pieces)
         self._scenes = SceneReader(
             self._layout,
             has_depth="depth" not in self.missing,
             has_levels="levels" not in self.missing,
-            trusted=ours,
+            trusted=ours and not predicted,
             repairs=self.repairs,
         )
-
-    @property
-    def rig(self) -> Rig:
-        """Calibration of the sequence; raises DatasetError where the data set has none."""
-        if self._rig is None:
-            self.require("calibration")
-        assert self._rig is not None
-        return self._rig
 
     def require(self, *pieces: str) -> None:
         """Raise DatasetError naming those of the pieces (see `missing`) that the sequence lacks."""
@@ -128,14 +140,14 @@ class SequenceReader:
             raise DatasetError(f"sequence '{self.name}' in {self._layout.base} has no {', '.join(lacking)}{hint}")
 
     def __len__(self) -> int:
-        return len(self._numbers)
+        return len(self.numbers)
 
     def __iter__(self) -> Iterator[Sample]:
         return (self[i] for i in range(len(self)))
 
     def __getitem__(self, index: int) -> Sample:
         index = self._checked(index)
-        number, content, path = self._numbers[index], self._frame_content(index), self._frame_path(index)
+        number, content, path = self.numbers[index], self._frame_content(index), self._frame_path(index)
         parts = self._parts
         sweep = self._sweep(index, content) if "lidar" in parts else None
         above = "bev_image" in parts
@@ -167,7 +179,7 @@ class SequenceReader:
 
     def image_path(self, index: int, camera: str) -> Path:
         """Return the JPEG file of one image."""
-        return self._layout.image(camera, self._numbers[self._checked(index)])
+        return self._layout.image(camera, self.numbers[self._checked(index)])
 
     def scene(self, index: int, camera: str, with_depth: bool = True) -> CameraScene:
         """Return the truth of one camera without reading the rest of the frame; all depth is NaN if not asked for."""
@@ -175,7 +187,7 @@ class SequenceReader:
         stamps = self._frame_content(index)["truth_stamps_ns"]
         if camera not in stamps:
             raise DatasetError(f"frame {index} of sequence '{self.name}' has no truth of camera '{camera}'")
-        return self._scenes.read(self._numbers[index], self.rig.camera(camera), stamps[camera], with_depth)
+        return self._scenes.read(self.numbers[index], self.rig.camera(camera), stamps[camera], with_depth)
 
     def lidar(self, index: int) -> np.ndarray | None:
         """Return the (N, 4) float32 sweep, or None where the frame has none."""
@@ -187,14 +199,14 @@ class SequenceReader:
         """Return the (H, W, 2) float32 forward optical flow (right, down) [px] of one image, NaN where unknown."""
         size = self.rig.camera(camera)
         return codecs.read_flow(
-            self._layout.flow(camera, self._numbers[self._checked(index)]), (size.height, size.width)
+            self._layout.flow(camera, self.numbers[self._checked(index)]), (size.height, size.width)
         )
 
     def objects(self, index: int) -> list[AmodalObject]:
         """Return the 3-D boxes of a frame."""
         if "boxes" in self.missing:
             return []
-        path = self._layout.boxes(self._numbers[self._checked(index)])
+        path = self._layout.boxes(self.numbers[self._checked(index)])
         try:
             return [object_from_json(item) for item in read_json(path)]
         except (KeyError, TypeError) as error:
@@ -213,12 +225,12 @@ class SequenceReader:
         layout = self._layout
         paths = [
             path(camera.name, number)
-            for number in self._numbers
+            for number in self.numbers
             for camera in self.rig.cameras
             for path in (layout.image, layout.labels, layout.masks)
         ]
         sizes = [path.stat().st_size if path.is_file() else None for path in paths]
-        facts = [rig_to_json(self.rig), self._numbers, self.info, sizes]
+        facts = [rig_to_json(self.rig), self.numbers, self.info, sizes]
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
     def check(self) -> None:
@@ -233,7 +245,7 @@ class SequenceReader:
 
     def _files(self, index: int) -> Iterator[Path]:
         """Yield the files of the chosen parts that a frame must have."""
-        layout, number, content = self._layout, self._numbers[index], self._frame_content(index)
+        layout, number, content = self._layout, self.numbers[index], self._frame_content(index)
         if "images" in self._parts:
             yield from (layout.image(camera, number) for camera in content["image_stamps_ns"])
         if "truth" in self._parts:
@@ -255,12 +267,12 @@ class SequenceReader:
             raise IndexError(f"frame {index} of sequence '{self.name}', which has {len(self)}")
         return index % len(self)
 
-    def _read_marker(self, marker: Path) -> set[str]:
+    def _read_marker(self, marker: Path, rig: Rig | None) -> set[str]:
         """Take over the sequence's description; returns the pieces that it lists."""
         content = read_json(marker)
         try:
-            self._numbers = list(range(int(content["frames"])))
-            self._rig = rig_from_json(marker, content["rig"]) if self._rig is None else self._rig
+            self.numbers = list(range(int(content["frames"])))
+            self.rig = rig_from_json(marker, content["rig"]) if rig is None else rig
             self.info, pieces = content["info"], content["pieces"]
             if not isinstance(self.info, dict) or not isinstance(pieces, list) or not set(pieces) <= set(_PIECES):
                 raise ValueError("'info' is a map, 'pieces' a list of names")
@@ -270,26 +282,38 @@ class SequenceReader:
         except (KeyError, TypeError, ValueError) as error:
             raise DatasetError(f"{marker}: not a sequence description ({error!r})") from error
 
-    def _find_frames(self) -> list[int]:
-        pattern = re.compile(r"_full_(\d+)_rgb\.jpg$")
-        for camera in self._find_cameras():
-            folder = self._layout.image(camera, 0).parent
-            numbers = [int(m.group(1)) for p in entries(folder) if (m := pattern.search(p.name))]
-            if numbers:
-                return sorted(numbers)
-        raise DatasetError(f"{self._layout.base}: sequence '{self.name}' has no images/CAMERA/{self.name}/*_rgb.jpg")
-
     def _find_cameras(self) -> list[str]:
-        found = {p.parent.name for p in (self._layout.base / "images").glob(f"*/{self.name}")} - {"bev"}
+        kinds = ("images", "amodal_panoptic_seg")
+        found = {p.parent.name for kind in kinds for p in (self._layout.base / kind).glob(f"*/{self.name}")}
+        found.discard(BEV_CAMERA)
         return [c for c in _CAMERA_ORDER if c in found] + sorted(found - set(_CAMERA_ORDER))
 
-    def _find_pieces(self) -> set[str]:
+    def _find_frames(self) -> list[int]:
+        """Return the numbers of the frames of a public sequence, of whichever camera and kind of file."""
+        pattern = re.compile(r"_full_(\d+)_(?:rgb\.jpg|ampano\.png|ampano\.json)$")
+        folders = [
+            path(camera, 0).parent for camera in self._cameras for path in (self._layout.image, self._layout.masks)
+        ]
+        files = [path for folder in folders if is_folder(folder) for path in entries(folder)]
+        numbers = {int(match.group(1)) for path in files if (match := pattern.search(path.name))}
+        if not numbers:
+            raise DatasetError(
+                f"{self._layout.base}: sequence '{self.name}' has no frames: *_ampano.png in "
+                f"amodal_panoptic_seg/CAMERA/{self.name} or *_rgb.jpg in images/CAMERA/{self.name}"
+            )
+        return sorted(numbers)
+
+    def _uncalibrated_rig(self) -> Rig:
+        """Return cameras of the size of the first label images."""
+        first = self.numbers[0]
+        sizes = {camera: codecs.png_size(self._layout.labels(camera, first)) for camera in self._cameras}
+        return Rig(tuple(Camera.uncalibrated(camera, width, height) for camera, (height, width) in sizes.items()))
+
+    def _find_pieces(self, predicted: bool) -> set[str]:
         """Return the pieces of a public sequence, by the files of its first frame."""
-        camera = self._rig.cameras[0].name if self._rig else self._find_cameras()[0]
-        first, layout = self._numbers[0], self._layout
+        camera, first, layout = self.rig.cameras[0].name, self.numbers[0], self._layout
         present = {
-            "calibration": self._rig is not None,
-            "depth": layout.depth(camera, first).is_file(),
+            "depth": predicted and layout.depth(camera, first).is_file(),
             "levels": layout.levels(camera, first).is_file(),
             "bev_image": layout.image(BEV_CAMERA, first).is_file(),
             "flow": layout.flow(camera, first).is_file(),
@@ -297,7 +321,7 @@ class SequenceReader:
         return {piece for piece, there in present.items() if there}
 
     def _frame_path(self, index: int) -> Path:
-        return self._layout.frame(self._numbers[index])
+        return self._layout.frame(self.numbers[index])
 
     def _frame_content(self, index: int) -> dict[str, Any]:
         """Return the description of a frame, of the rig's cameras only."""
@@ -305,11 +329,11 @@ class SequenceReader:
         if "stamps" not in self.missing:
             content = frame_from_json(path, read_json(path))
         else:
-            cameras, number = self._find_cameras(), self._numbers[index]
-            content = unknown_frame(cameras, index * _NOMINAL_PERIOD_NS)
-            content["flow"] = [name for name in cameras if self._layout.flow(name, number).is_file()]
+            number = self.numbers[index]
+            content = unknown_frame(self._cameras, index * _NOMINAL_PERIOD_NS, "images" not in self.missing)
+            content["flow"] = [name for name in self._cameras if self._layout.flow(name, number).is_file()]
             content["bev_image"] = self._layout.image(BEV_CAMERA, number).is_file()
-        return content if self._rig is None else content | self._of_rig(path, content, self._rig)
+        return content | self._of_rig(path, content, self.rig)
 
     def _of_rig(self, path: Path, content: dict[str, Any], rig: Rig) -> dict[str, Any]:
         """Leave out cameras that a given rig lacks; the stored one must have all."""
@@ -346,7 +370,7 @@ class SequenceReader:
         return SurroundScene(content["stamp_ns"], scenes, content["model_id"])
 
     def _sweep(self, index: int, content: dict[str, Any]) -> codecs.Sweep | None:
-        return codecs.read_lidar(self._layout.lidar(self._numbers[index])) if content["lidar"] else None
+        return codecs.read_lidar(self._layout.lidar(self.numbers[index])) if content["lidar"] else None
 
     def _bev(self, number: int, content: dict[str, Any]) -> BevOccupancy | None:
         if content["bev"] is None:
