@@ -1,121 +1,252 @@
-"""Average precision of amodal, visible, both and invisible masks: AP_A, AP_V, AP_AV and AP_IV at IoU 0.5.
+"""Average precision of amodal, visible, both and invisible masks on the rules of COCO.
 
-Source: Follmann et al., "Learning to See the Invisible", section 3.3, on the rules of COCO (greedy matching by score,
-precision read at 101 recalls, at most 100 predictions per image and class, mean over classes). AP_AV demands the IoU
-of the amodal and of the visible masks, that is, their minimum; predictions without a visible part take no part in it
-and in AP_V. AP_IV50 runs over occluded objects: a prediction without a hidden part takes no part, and one whose
-amodal mask has an IoU of 0.5 or more with an unoccluded object is ignored unless it matches an occluded one. Unlike
-the other metrics AP is not a sum: about 30 bytes per prediction are kept.
+Source: Follmann et al., "Learning to See the Invisible" (ORCNN), section 3.3. Predictions of an image and class are
+matched greedily by falling score, at most 100 of them; precision is made monotone and read at 101 recalls; AP is the
+mean over ten IoU thresholds and over the classes with a true object.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
-
 import numpy as np
 
+from amodal_perception_ros.evaluation.metric import Metric
 from amodal_perception_ros.evaluation.pairs import ScenePair
+from amodal_perception_ros.labels import AMODAL_SYNTH_DRIVE, ClassList
 
 THRESHOLDS = np.linspace(0.5, 0.95, 10)
-"""IoU thresholds of AP_A, AP_V and AP_AV."""
+"""IoU thresholds of the mean; a prediction matches from the threshold on, as in pycocotools."""
 
 _RECALLS = np.linspace(0.0, 1.0, 101)
 _MAX_PREDICTIONS = 100
 
+_ALL_OBJECTS, _OCCLUDED_OBJECTS = 0, 1
+_ROWS = {
+    "AP_A": slice(0, 10),
+    "AP_V": slice(10, 20),
+    "AP_AV": slice(20, 30),
+    "AP_A_occluded": slice(30, 40),
+    "AP_V_occluded": slice(40, 50),
+    "AP_AV_occluded": slice(50, 60),
+    "AP_IV50": slice(60, 61),
+    "AP_A50": slice(0, 1),
+    "AP_V50": slice(10, 11),
+}
+_CURVES = 61
+_SUBSET = np.repeat((_ALL_OBJECTS, _OCCLUDED_OBJECTS), (30, 31))
+"""Which true objects each of the curves runs over."""
 
-class AveragePrecision:
-    """Collects per class the scores of predictions and whether each is right at every threshold."""
+_RECORD = np.dtype(
+    [("class_index", "u2"), ("part", "i4"), ("score", "f8"), ("right", "u1", 8), ("counted", "u1", 8)],
+)
+"""What is kept of a prediction: for each curve a bit, whether it is right and whether it counts at all."""
 
-    def __init__(self) -> None:
-        self.curves: dict[str, defaultdict[int, _Curve]] = {
-            name: defaultdict(_Curve) for name in ("AP_A", "AP_V", "AP_AV", "AP_IV50")
-        }
+
+class AveragePrecision(Metric):
+    """AP of ORCNN: AP_A, AP_V, AP_AV over all objects and over the occluded ones, AP_IV50, and AP_A50, AP_V50.
+
+    - AP_A and AP_V rate the amodal and the visible masks on their own. AP_AV demands that both IoUs reach the threshold
+      ("need both to be satisfied"), that is, their minimum.
+    - The `_occluded` figures and AP_IV50, the AP of the hidden masks at IoU 0.5, "ignore all non-occluded ground truth
+      objects": these are not missed, and what matches one of them does not count.
+    - "For the computation of AP_V and AP_IV we ignore the proposals whose amodal masks have an IoU with an ignored
+      ground truth of at least 0.5": this stands under those separate evaluations, so it applies to AP_V_occluded and
+      AP_IV50, within a class, and to predictions that are not right: a perfect prediction must not lose by it.
+    - Predictions without a visible part take no part in AP_V and AP_AV, those without a hidden part none in AP_IV50:
+      an IoU with nothing is no measure.
+    - True objects that `Rules` leave out are ignored as COCO ignores objects out of its range of sizes.
+
+    Two cars, and three predictions of the class with their amodal IoUs::
+
+        score   IoU with car 1   IoU with car 2   at 0.50 .. 0.75      at 0.80 .. 0.95
+        0.9         0.78              0           right                wrong
+        0.8           0               0           wrong                wrong
+        0.7           0              1.0          right                right
+
+        to 0.75: precision 1/1, 1/2, 2/3 at recall 1/2, 1/2, 1   -> 51 recalls at 1, 50 at 2/3: (51 + 100/3) / 101
+        from 0.80: precision 0, 0, 1/3 at recall 0, 0, 1/2       -> 51 recalls at 1/3:          17 / 101
+        AP_A = (6 x 84.33 + 4 x 17) / 10 / 101 = 56.83 %
+
+    Unlike the other metrics AP is not a sum: 30 bytes per prediction are kept.
+
+    Args:
+        classes: classes of the data set.
+    """
+
+    def __init__(self, classes: ClassList = AMODAL_SYNTH_DRIVE) -> None:
+        super().__init__(positives=np.zeros((2, len(classes))))
+        self.classes = classes
+        self._records: list[np.ndarray] = []
+        self._part_weights: list[np.ndarray] = []
+        self._replicate: int | None = None
+        self._sorted: dict[int, _Predictions] = {}
 
     def add(self, pair: ScenePair) -> None:
         """Add one image."""
         scores = np.array([instance.score for instance in pair.predicted.instances])
-        for c in np.union1d(pair.truth.class_index, pair.predicted.class_index):
+        for c in np.union1d(pair.truth.class_index[pair.counted], pair.predicted.class_index):
             rows = np.flatnonzero(pair.truth.class_index == c)
             columns = np.flatnonzero(pair.predicted.class_index == c)
-            columns = columns[np.argsort(-scores[columns], kind="stable")][:_MAX_PREDICTIONS]
-            self._add_class(pair, int(c), rows, columns, scores)
+            columns = columns[np.argsort(-scores[columns], kind="stable")]
+            self.sums["positives"][_ALL_OBJECTS, c] += pair.counted[rows].sum()
+            self.sums["positives"][_OCCLUDED_OBJECTS, c] += (pair.counted & pair.occluded)[rows].sum()
+            if columns.size:
+                self._records.append(_records(pair, rows, columns, scores))
+        self._sorted = {}
+
+    def merge(self, part: Metric, weights: np.ndarray | None = None) -> None:
+        """Add another set's predictions; merge parts in a fixed order, which decides between equal scores."""
+        super().merge(part, weights)
+        assert isinstance(part, AveragePrecision)
+        if part._records:
+            records = np.concatenate(part._records)
+            records["part"] = len(self._part_weights)
+            self._records.append(records)
+        self._part_weights.append(np.zeros(0) if weights is None else weights)
+        self._sorted = {}
+
+    def select(self, replicate: int | None) -> None:
+        """Let `results` speak of a bootstrap replicate, or of the whole (None)."""
+        super().select(replicate)
+        self._replicate = replicate
 
     def results(self) -> dict[str, float]:
         """Return the mean over the classes with a true object in per cent; absent when there is none."""
-        results = {}
-        for name, curves in self.curves.items():
-            values = [curve.average_precision() for curve in curves.values() if curve.positives]
-            if values:
-                results[name] = 100.0 * float(np.mean(values))
-        return results
+        values, present = self._curves()
+        means = {}
+        for name, rows in _ROWS.items():
+            classes = present[_SUBSET[rows.start]]
+            if classes.any():
+                means[name] = 100.0 * float(values[classes, rows].mean())
+        return means
 
-    def _add_class(self, pair: ScenePair, c: int, rows: np.ndarray, columns: np.ndarray, scores: np.ndarray) -> None:
-        wanted = pair.counted[rows]
-        seen = columns[pair.predicted.visible_px[columns] > 0]
-        amodal, visible = pair.amodal_iou[np.ix_(rows, seen)], pair.visible_iou[np.ix_(rows, seen)]
-        for name, chosen, iou in (
-            ("AP_A", columns, pair.amodal_iou[np.ix_(rows, columns)]),
-            ("AP_V", seen, visible),
-            ("AP_AV", seen, np.minimum(amodal, visible)),
-        ):
-            right, ignored = _greedy(iou, wanted, THRESHOLDS)
-            self.curves[name][c].add(scores[chosen], right, ignored, int(wanted.sum()))
-        self._add_hidden(pair, c, rows, columns[pair.predicted_occluded[columns]], scores)
+    def breakdown(self, kind: str) -> dict[str, dict[str, float]]:
+        """Return the same figures per class, the only kind of bin that AP has; empty for the others."""
+        if kind != "class":
+            return {}
+        values, present = self._curves()
+        return {
+            label.name: {
+                name: 100.0 * float(values[c, rows].mean())
+                for name, rows in _ROWS.items()
+                if present[_SUBSET[rows.start], c]
+            }
+            for c, label in enumerate(self.classes.labels)
+            if present[_ALL_OBJECTS, c]
+        }
 
-    def _add_hidden(self, pair: ScenePair, c: int, rows: np.ndarray, columns: np.ndarray, scores: np.ndarray) -> None:
-        wanted = pair.counted[rows] & pair.occluded[rows]
-        hidden = pair.hidden_iou[np.ix_(rows[wanted], columns)]
-        right, _ = _greedy(hidden, np.ones(len(hidden), bool), THRESHOLDS[:1])
-        on_other = (pair.amodal_iou[np.ix_(rows[~wanted], columns)] >= THRESHOLDS[0]).any(axis=0)
-        ignored = ~right & on_other[:, None]
-        self.curves["AP_IV50"][c].add(scores[columns], right, ignored, int(wanted.sum()))
-
-
-class _Curve:
-    """Predictions of one class: scores, and (predictions, thresholds) flags."""
-
-    def __init__(self) -> None:
-        self.scores: list[np.ndarray] = []
-        self.right: list[np.ndarray] = []
-        self.ignored: list[np.ndarray] = []
-        self.positives = 0
-
-    def add(self, scores: np.ndarray, right: np.ndarray, ignored: np.ndarray, positives: int) -> None:
-        self.scores.append(scores)
-        self.right.append(right)
-        self.ignored.append(ignored)
-        self.positives += positives
-
-    def average_precision(self) -> float:
-        order = np.argsort(-np.concatenate(self.scores), kind="stable")
-        right, ignored = np.concatenate(self.right)[order], np.concatenate(self.ignored)[order]
-        hits = np.cumsum(right & ~ignored, axis=0)
-        misses = np.cumsum(~right & ~ignored, axis=0)
-        values = []
-        for hit, miss in zip(hits.T, misses.T):
-            precision = hit / np.maximum(hit + miss, 1)
-            envelope = np.maximum.accumulate(precision[::-1])[::-1]
-            at = np.searchsorted(hit / self.positives, _RECALLS, side="left")
-            values.append(np.append(envelope, 0.0)[np.minimum(at, envelope.size)].mean())
-        return float(np.mean(values))
+    def _curves(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return the AP of every class and curve, and whether a class has true objects, per kind of object."""
+        if self._records and not self._sorted:
+            self._sorted = _sort(np.concatenate(self._records))
+        positives = self.sums["positives"]
+        values = np.zeros((len(self.classes), _CURVES))
+        weights = None if self._replicate is None else np.array([w[self._replicate] for w in self._part_weights])
+        for c, predictions in self._sorted.items():
+            if positives[_ALL_OBJECTS, c]:
+                values[c] = predictions.average_precision(positives[:, c], weights)
+        return values, positives > 0
 
 
-def _greedy(iou: np.ndarray, wanted: np.ndarray, thresholds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Match predictions to true objects as COCO does.
+class _Predictions:
+    """The predictions of one class by falling score: which are right and which count, per curve."""
+
+    def __init__(self, records: np.ndarray) -> None:
+        self.part = records["part"]
+        self.right, self.counted = (
+            np.ascontiguousarray(np.unpackbits(records[name], axis=1, count=_CURVES).T) for name in ("right", "counted")
+        )
+
+    def average_precision(self, positives: np.ndarray, part_weights: np.ndarray | None) -> np.ndarray:
+        """Return the (61,) AP of each curve in 0..1.
+
+        Args:
+            positives: (2,) number of true objects: all, occluded.
+            part_weights: (parts,) how often each part of the set counts, or None for once.
+        """
+        if part_weights is None:
+            hits, shown = (np.cumsum(flags, axis=1, dtype=np.float64) for flags in (self.right, self.counted))
+        else:
+            weight = part_weights[self.part]
+            hits, shown = (np.cumsum(flags * weight, axis=1) for flags in (self.right, self.counted))
+        precision = hits / np.maximum(shown, 1.0)
+        envelope = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
+        values = np.zeros(_CURVES)
+        for curve, total in enumerate(positives[_SUBSET]):
+            if total:
+                at = np.searchsorted(hits[curve] / total, _RECALLS, side="left")
+                values[curve] = envelope[curve, at[at < hits.shape[1]]].sum() / _RECALLS.size
+        return values
+
+
+def _sort(records: np.ndarray) -> dict[int, _Predictions]:
+    records = records[np.argsort(-records["score"], kind="stable")]
+    return {int(c): _Predictions(records[records["class_index"] == c]) for c in np.unique(records["class_index"])}
+
+
+def _records(pair: ScenePair, rows: np.ndarray, columns: np.ndarray, scores: np.ndarray) -> np.ndarray:
+    """Return a record for each prediction of one class, which are sorted by falling score."""
+    seen, hiding = pair.predicted.visible_px[columns] > 0, pair.predicted_occluded[columns]
+    amodal, visible, hidden = (
+        iou[np.ix_(rows, columns)] for iou in (pair.amodal_iou, pair.visible_iou, pair.hidden_iou)
+    )
+    wanted = pair.counted[rows]
+    occluded = wanted & pair.occluded[rows]
+    on_unwanted = (amodal[~occluded] >= THRESHOLDS[0]).any(axis=0)
+    everyone, nobody = np.ones_like(seen), np.zeros_like(seen)
+    both = np.minimum(amodal, visible)
+    curves = [
+        _matched(amodal, wanted, everyone, nobody),
+        _matched(visible, wanted, seen, nobody),
+        _matched(both, wanted, seen, nobody),
+        _matched(amodal, occluded, everyone, nobody),
+        _matched(visible, occluded, seen, on_unwanted),
+        _matched(both, occluded, seen, nobody),
+        _matched(hidden, occluded, hiding, on_unwanted, THRESHOLDS[:1]),
+    ]
+    records = np.zeros(columns.size, _RECORD)
+    records["class_index"], records["score"] = pair.predicted.class_index[columns[0]], scores[columns]
+    for name, flags in zip(("right", "counted"), zip(*curves)):
+        records[name] = np.packbits(np.concatenate(flags, axis=1), axis=1)
+    return records
+
+
+def _matched(
+    iou: np.ndarray,
+    wanted: np.ndarray,
+    taking_part: np.ndarray,
+    ignored: np.ndarray,
+    thresholds: np.ndarray = THRESHOLDS,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Match the predictions of one class in one image to the true objects.
 
     Args:
         iou: (n, m), the predictions sorted by falling score.
-        wanted: (n,) bool; matching one of the other true objects makes a prediction ignored.
+        wanted: (n,) bool; a prediction that matches one of the other true objects does not count.
+        taking_part: (m,) bool, the predictions that are looked at; the first 100 of them.
+        ignored: (m,) bool, the predictions that do not count unless they are right.
         thresholds: (t,) IoUs.
+
+    Returns:
+        (m, t) bool, the prediction is right; (m, t) bool, it is right or wrong.
+    """
+    chosen = np.flatnonzero(taking_part)[:_MAX_PREDICTIONS]
+    right, counted = (np.zeros((iou.shape[1], thresholds.size), bool) for _ in range(2))
+    found, on_other = _greedy(iou[:, chosen], wanted, thresholds)
+    right[chosen] = found & ~on_other
+    counted[chosen] = right[chosen] | ~(on_other | ignored[chosen, None])
+    return right, counted
+
+
+def _greedy(iou: np.ndarray, wanted: np.ndarray, thresholds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Match as COCO does: by falling score the free true object of largest IoU, a wanted one if there is any.
 
     Returns:
         (m, t) bool, the prediction has a match; (m, t) bool, that match is not a wanted object.
     """
     true_count, predicted_count = iou.shape
-    right = np.zeros((predicted_count, thresholds.size), bool)
-    ignored = np.zeros_like(right)
+    found, on_other = (np.zeros((predicted_count, thresholds.size), bool) for _ in range(2))
     if true_count == 0:
-        return right, ignored
+        return found, on_other
     free = np.ones((true_count, thresholds.size), bool)
     level = np.arange(thresholds.size)
     for j in range(predicted_count):
@@ -123,8 +254,7 @@ def _greedy(iou: np.ndarray, wanted: np.ndarray, thresholds: np.ndarray) -> tupl
         has_wanted = (usable & wanted[:, None]).any(axis=0)
         usable &= wanted[:, None] | ~has_wanted
         best = true_count - 1 - np.where(usable, iou[:, j, None], -1.0)[::-1].argmax(axis=0)
-        found = usable.any(axis=0)
-        free[best[found], level[found]] = False
-        right[j] = found
-        ignored[j] = found & ~wanted[best]
-    return right, ignored
+        found[j] = usable.any(axis=0)
+        free[best[found[j]], level[found[j]]] = False
+        on_other[j] = found[j] & ~wanted[best]
+    return found, on_other

@@ -1,98 +1,95 @@
-"""Mean overlap of amodal, visible and occluded masks (AIoU, VIoU, OIoU), and pixels of the occluded region.
-
-The headline figures run over all true objects that are scored, a missed object counting 0; the `_matched` twins run
-over the matched ones and answer how good the masks of found objects are. OIoU runs over the occluded objects only.
-"""
+"""Mean overlap of amodal, visible and occluded masks (AIoU, VIoU, OIoU), and pixels of the occluded region."""
 
 from __future__ import annotations
 
 import numpy as np
 
+from amodal_perception_ros.evaluation.bins import KINDS, bin_names, object_bins
+from amodal_perception_ros.evaluation.metric import Metric
 from amodal_perception_ros.evaluation.pairs import ScenePair
-from amodal_perception_ros.labels import LABELS
+from amodal_perception_ros.labels import AMODAL_SYNTH_DRIVE, ClassList
 
-OCCLUSION_EDGES = (0.0, 0.25, 0.5, 0.75, 1.0)
-"""Bins of the occlusion ratio: exactly 0, then (0, 0.25], (0.25, 0.5], (0.5, 0.75] and (0.75, 1)."""
-
-VISIBLE_PX_EDGES = (64, 256, 1024)
-"""Bins of the visible size [px]: below 64, 64 to 255, 256 to 1023, and from 1024."""
-
-_Bin = tuple[str, int, str]
-_ALL: _Bin = ("all", 0, "all")
-_OCCLUSION_NAMES = ("0%", "0-25%", "25-50%", "50-75%", "75-100%")
-_SIZE_NAMES = ("<64", "64-255", "256-1023", ">=1024")
+_IOUS = ("AIoU", "VIoU", "OIoU")
+_OBJECTS, _FOUND, _OCCLUDED, _OCCLUDED_FOUND, _HIT_PX, _TRUE_PX, _PREDICTED_PX = range(3, 10)
 
 
-class MaskOverlap:
-    """Sums IoUs over all objects and per class, occlusion bin and visible-size bin."""
+class MaskOverlap(Metric):
+    """Mean IoUs of objects, the share of objects found, and precision and recall of the pixels of hidden parts.
 
-    def __init__(self) -> None:
-        self.groups: dict[_Bin, _Group] = {}
-        self.hidden_hit = self.hidden_true = self.hidden_predicted = 0
+    The headline figures AIoU, VIoU and OIoU run over all true objects that are scored, a missed object counting 0; the
+    `_matched` twins run over the matched ones and answer how good the masks of found objects are. OIoU runs over the
+    occluded objects only. `occluded_recall` is the share of all truly hidden pixels that the matched prediction's
+    hidden part covers, `occluded_precision` the share of all predicted hidden pixels that are such hits; predictions
+    that are ignored do not count.
+
+    A car C goes on for 2 x 2 px (h) behind a truck T; the prediction ends it after 1 x 2. The person P is missed::
+
+        truth      CChhTT.P      prediction   CChTTT..        hits: hh, one above the other
+                   CChhTT.P                   CChTTT..
+
+                     amodal   visible   hidden
+        car             6/8       4/4      2/4
+        truck           8/8       8/8        -
+        person            0         0        -
+        mean          58.33     66.67       50     recall 66.67, occluded_recall 2/4, occluded_precision 2/2
+
+    Args:
+        classes: classes of the data set.
+    """
+
+    def __init__(self, classes: ClassList = AMODAL_SYNTH_DRIVE) -> None:
+        self.classes = classes
+        bins = {kind: len(bin_names(kind, classes)) for kind in KINDS}
+        super().__init__(all=np.zeros((1, 10)), **{kind: np.zeros((count, 10)) for kind, count in bins.items()})
 
     def add(self, pair: ScenePair) -> None:
         """Add one image."""
-        found, predictions = pair.matches
-        scores = np.zeros((len(pair.match), 3))
-        scores[found, 0] = pair.amodal_iou[found, predictions]
-        scores[found, 1] = pair.visible_iou[found, predictions]
-        scores[found, 2] = pair.hidden_iou[found, predictions]
-        truth = pair.truth
-        ratio = truth.hidden_px / np.maximum(truth.amodal_px, 1)
-        for i in np.flatnonzero(pair.counted):
-            for key in _bins(truth.class_index[i], ratio[i], truth.visible_px[i]):
-                group = self.groups.setdefault(key, _Group())
-                group.add(scores[i], bool(pair.match[i] >= 0), bool(pair.occluded[i]))
-        self.hidden_hit += int(pair.hidden_overlap[found, predictions].sum())
-        self.hidden_true += int(truth.hidden_px[pair.counted].sum())
-        self.hidden_predicted += int(pair.predicted.hidden_px[~pair.ignored].sum())
+        objects, invented_px = _object_rows(pair), pair.predicted.hidden_px[pair.false_positives]
+        self.sums["all"][0] += objects.sum(axis=0)
+        self.sums["all"][0, _PREDICTED_PX] += invented_px.sum()
+        predicted_bins = dict(object_bins(pair.predicted))
+        for kind, bins in object_bins(pair.truth):
+            np.add.at(self.sums[kind], bins[pair.counted], objects)
+            np.add.at(self.sums[kind][:, _PREDICTED_PX], predicted_bins[kind][pair.false_positives], invented_px)
 
     def results(self) -> dict[str, float]:
         """Return the means over all objects in per cent; a mean over nothing is absent."""
-        results = self.groups[_ALL].results() if _ALL in self.groups else {}
-        if self.hidden_true:
-            results["occluded_recall"] = 100.0 * self.hidden_hit / self.hidden_true
-        if self.hidden_predicted:
-            results["occluded_precision"] = 100.0 * self.hidden_hit / self.hidden_predicted
-        return results
+        return _figures(self.sums["all"][0])
 
     def breakdown(self, kind: str) -> dict[str, dict[str, float]]:
-        """Return the same means per bin of a kind: "class", "occlusion" or "visible_px"."""
-        bins = sorted((place, name) for (group, place, name) in self.groups if group == kind)
-        return {name: self.groups[kind, place, name].results() for place, name in bins}
+        """Return the same means per bin of a kind (`bins.KINDS`); bins without a true object are absent."""
+        rows = zip(bin_names(kind, self.classes), self.sums[kind])
+        return {name: _figures(row) for name, row in rows if row[_OBJECTS]}
 
 
-def _bins(class_index: int, ratio: float, visible_px: int) -> list[_Bin]:
-    occlusion = int(np.searchsorted(OCCLUSION_EDGES, ratio))
-    size = int(np.searchsorted(VISIBLE_PX_EDGES, visible_px, side="right"))
-    return [
-        _ALL,
-        ("class", int(class_index), LABELS[class_index].name),
-        ("occlusion", occlusion, _OCCLUSION_NAMES[occlusion]),
-        ("visible_px", size, _SIZE_NAMES[size]),
-    ]
+def _object_rows(pair: ScenePair) -> np.ndarray:
+    """Return the (k, 10) summands of the k true objects that are scored."""
+    found, predictions = pair.matches
+    rows = np.zeros((len(pair.match), 10))
+    for column, iou in enumerate((pair.amodal_iou, pair.visible_iou, pair.hidden_iou)):
+        rows[found, column] = iou[found, predictions]
+    rows[~pair.occluded, 2] = 0.0
+    rows[:, _OBJECTS] = 1.0
+    rows[found, _FOUND] = 1.0
+    rows[:, _OCCLUDED] = pair.occluded
+    rows[:, _OCCLUDED_FOUND] = pair.occluded & (pair.match >= 0)
+    rows[:, _TRUE_PX] = pair.truth.hidden_px
+    rows[found, _HIT_PX] = pair.hidden_overlap[found, predictions]
+    rows[found, _PREDICTED_PX] = pair.predicted.hidden_px[predictions]
+    return rows[pair.counted]
 
 
-class _Group:
-    """IoU sums of one bin: amodal, visible, occluded."""
-
-    def __init__(self) -> None:
-        self.sums = np.zeros(3)
-        self.objects = self.found = self.occluded = self.occluded_found = 0
-
-    def add(self, scores: np.ndarray, found: bool, occluded: bool) -> None:
-        self.sums += scores * (1.0, 1.0, float(occluded))
-        self.objects += 1
-        self.found += found
-        self.occluded += occluded
-        self.occluded_found += found and occluded
-
-    def results(self) -> dict[str, float]:
-        results: dict[str, float] = {"objects": self.objects, "recall": 100.0 * self.found / self.objects}
-        over_all = (self.objects, self.objects, self.occluded)
-        over_found = (self.found, self.found, self.occluded_found)
-        for suffix, counts in (("", over_all), ("_matched", over_found)):
-            for name, total, count in zip(("AIoU", "VIoU", "OIoU"), self.sums, counts):
-                if count:
-                    results[name + suffix] = 100.0 * float(total) / count
-        return results
+def _figures(row: np.ndarray) -> dict[str, float]:
+    results: dict[str, float] = {}
+    if row[_OBJECTS]:
+        results = {"objects": int(row[_OBJECTS]), "recall": 100.0 * float(row[_FOUND] / row[_OBJECTS])}
+    over_all = row[[_OBJECTS, _OBJECTS, _OCCLUDED]]
+    over_found = row[[_FOUND, _FOUND, _OCCLUDED_FOUND]]
+    for suffix, counts in (("", over_all), ("_matched", over_found)):
+        for name, total, count in zip(_IOUS, row, counts):
+            if count:
+                results[name + suffix] = 100.0 * float(total / count)
+    for name, pixels in (("occluded_recall", row[_TRUE_PX]), ("occluded_precision", row[_PREDICTED_PX])):
+        if pixels:
+            results[name] = 100.0 * float(row[_HIT_PX] / pixels)
+    return results
