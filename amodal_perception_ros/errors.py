@@ -48,6 +48,13 @@ class CauseCount(Counter[str]):
             self[cause] += count
             self._remember(cause, other.places.get(cause, []))
 
+    def renamed(self, prefix: str) -> CauseCount:
+        """Return the same with a word before every cause."""
+        return CauseCount(
+            {prefix + cause: count for cause, count in self.items()},
+            {prefix + cause: places for cause, places in self.places.items()},
+        )
+
     def _remember(self, cause: str, places: list[str]) -> None:
         known = self.places.setdefault(cause, [])
         known += [place for place in places if place not in known][: self.SHOWN - len(known)]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from amodal_perception_ros.errors import InputError
+from amodal_perception_ros.errors import CauseCount, InputError
 from amodal_perception_ros.evaluation.graph import longest_chains
 from amodal_perception_ros.labels import SEGMENT_FACTOR, ClassList
 from amodal_perception_ros.scene import OCCLUSION_LEVELS, CameraScene, Instance
@@ -37,6 +37,7 @@ class DecodedScene:
             visible occluders instead of what is stated, because an image shows nothing of the others.
         class_image: (H, W) uint8 class index of the visible surface, `classes.void` where unlabelled.
         is_segmented: whether every pixel is annotated; data sets of objects only leave the label image empty.
+        corrected: what was cut off, by cause: "outside_image" (pixels of a mask), "visible_outside_amodal".
     """
 
     scene: CameraScene
@@ -49,6 +50,7 @@ class DecodedScene:
     levels: np.ndarray
     class_image: np.ndarray
     is_segmented: bool
+    corrected: CauseCount
 
     @property
     def classes(self) -> ClassList:
@@ -82,7 +84,7 @@ class DecodedScene:
 
 
 def decode(scene: CameraScene, where: str = "") -> DecodedScene:
-    """Decode the masks of a scene, cut to the image, and check the scene.
+    """Decode the masks of a scene, check the scene, and cut masks to the image and visible masks to amodal ones.
 
     Raises:
         EvaluationError: duplicate or inconsistent instance ids, unknown classes in the label image, or order
@@ -108,6 +110,7 @@ def decode(scene: CameraScene, where: str = "") -> DecodedScene:
         levels=_levels(scene, visible_px),
         class_image=_class_image(scene, label),
         is_segmented=bool(scene.labels.any()),
+        corrected=_corrected(scene, visible_px, label),
     )
 
 
@@ -150,6 +153,22 @@ def _decode_instance(instance: Instance, height: int, width: int) -> tuple[Windo
     return (left, top, right, bottom), part
 
 
+def _corrected(scene: CameraScene, visible_px: np.ndarray, label: str) -> CauseCount:
+    corrected = CauseCount()
+    height, width = scene.labels.shape
+    for instance, seen in zip(scene.instances, visible_px.tolist()):
+        place = f"{label}, instance {instance.instance_id}"
+        left, top, right, bottom = instance.amodal_mask.box
+        if left < 0 or top < 0 or right > width or bottom > height:
+            corrected.note("outside_image", place)
+            seen = instance.visible_mask.clipped(height, width).area - seen
+        else:
+            seen = instance.visible_mask.area - seen
+        if seen:
+            corrected.note("visible_outside_amodal", place)
+    return corrected
+
+
 def _levels(scene: CameraScene, visible_px: np.ndarray) -> np.ndarray:
     if (visible_px == 0).any() and len(scene.order):
         index = {instance.instance_id: i for i, instance in enumerate(scene.instances)}
@@ -175,16 +194,17 @@ def _class_image(scene: CameraScene, label: str) -> np.ndarray:
 
 
 def _check_instances(scene: CameraScene, label: str) -> None:
-    ids = [instance.instance_id for instance in scene.instances]
+    ids = set[int]()
     for instance in scene.instances:
-        if ids.count(instance.instance_id) > 1:
+        if instance.instance_id in ids:
             raise EvaluationError(f"{label}: instance id {instance.instance_id} appears more than once")
+        ids.add(instance.instance_id)
         if not np.isfinite(instance.score):
             raise EvaluationError(f"{label}: instance {instance.instance_id} has the score {instance.score}")
         if instance.instance_id // SEGMENT_FACTOR != instance.class_id:
             raise EvaluationError(f"{label}: instance {instance.instance_id} has class id {instance.class_id}")
     for end in (scene.order.occluder_ids, scene.order.occludee_ids):
-        for stray in set(map(int, end)) - set(ids):
+        for stray in set(map(int, end)) - ids:
             raise EvaluationError(f"{label}: the occlusion order names instance {stray}, which the scene lacks")
 
 

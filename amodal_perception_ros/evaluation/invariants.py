@@ -17,8 +17,6 @@ The tolerance is 0.2 m + 5 % of the nearer surface's depth.
 
 from __future__ import annotations
 
-from collections import Counter
-
 import numpy as np
 
 from amodal_perception_ros.evaluation.decoding import (
@@ -31,6 +29,7 @@ from amodal_perception_ros.evaluation.decoding import (
     box_overlaps,
 )
 from amodal_perception_ros.evaluation.graph import longest_chains
+from amodal_perception_ros.evaluation.metric import Metric
 
 KINDS = (
     "visible_outside_amodal",
@@ -42,6 +41,7 @@ KINDS = (
     "level_disagrees",
 )
 
+_CHECKED = ("images", "instances", "edges")
 _HIDDEN_SHARE = 0.05
 
 
@@ -50,28 +50,35 @@ def tolerance(depth: np.ndarray | float) -> np.ndarray | float:
     return 0.2 + 0.05 * depth
 
 
-class InvariantViolations:
-    """Counts violations by kind, and what was checked."""
+class InvariantViolations(Metric):
+    """Counts violations by kind, and what was checked.
+
+    Example: of two instances, A (`a`) is claimed to hide B (`b`) with amodal masks that share no pixel:
+
+        a a . . b      edge_without_overlap 1: nothing of B is behind A
+        a a . . b      level_disagrees 0, if A is on level 0 and B on level 1
+
+    gives `violations` 1 in 1 image with 2 instances and 1 edge.
+    """
 
     def __init__(self) -> None:
-        self.counts: Counter[str] = Counter()
-        self.images = self.instances = self.edges = 0
+        super().__init__(**{name: np.zeros(()) for name in (*KINDS, *_CHECKED)})
 
     def add(self, scene: DecodedScene) -> None:
         """Add one predicted scene."""
-        self.images += 1
-        self.instances += len(scene.instances)
-        self.edges += len(scene.scene.order)
+        self.sums["images"] += 1
+        self.sums["instances"] += len(scene.instances)
+        self.sums["edges"] += len(scene.scene.order)
         stray = [i.visible_mask.area - int(seen) for i, seen in zip(scene.instances, scene.visible_px)]
-        self.counts["visible_outside_amodal"] += sum(pixels > 0 for pixels in stray)
-        self.counts["visible_overlap"] += _shared_visible(scene)
+        self.sums["visible_outside_amodal"] += sum(pixels > 0 for pixels in stray)
+        self.sums["visible_overlap"] += _shared_visible(scene)
         self._add_edges(scene)
-        self.counts["hidden_in_front"] += sum(_in_front(scene, j) for j in np.flatnonzero(scene.hidden_px).tolist())
+        self.sums["hidden_in_front"] += sum(_in_front(scene, j) for j in np.flatnonzero(scene.hidden_px).tolist())
 
     def results(self) -> dict[str, object]:
         """Return the number of violations, the same by kind, and what was checked."""
-        by_kind = {kind: int(self.counts[kind]) for kind in KINDS}
-        checked = {"images": self.images, "instances": self.instances, "edges": self.edges}
+        by_kind = {kind: int(self.sums[kind]) for kind in KINDS}
+        checked = {name: int(self.sums[name]) for name in _CHECKED}
         return {"violations": sum(by_kind.values()), "by_kind": by_kind, "checked": checked}
 
     def _add_edges(self, scene: DecodedScene) -> None:
@@ -82,21 +89,21 @@ class InvariantViolations:
         for (occluder, occludee), flagged in zip(edges, order.in_cycle):
             window = as_window(windows[occluder, occludee])
             if not touching[occluder, occludee]:
-                self.counts["edge_without_overlap"] += 1
+                self.sums["edge_without_overlap"] += 1
                 continue
             common = _common(scene, occluder, occludee, window, AMODAL_BIT)
             if not common.any():
-                self.counts["edge_without_overlap"] += 1
+                self.sums["edge_without_overlap"] += 1
             elif not flagged:
                 front = _median(scene.depth(occluder, window)[common])
                 back = _median(scene.depth(occludee, window)[common])
-                self.counts["occluder_behind"] += bool(front > back + tolerance(back))
+                self.sums["occluder_behind"] += bool(front > back + tolerance(back))
         levels = longest_chains(len(scene.instances), edges)
         if levels is None:
-            self.counts["unflagged_cycle"] += 1
+            self.sums["unflagged_cycle"] += 1
             return
         claimed = np.array([instance.occlusion_level for instance in scene.instances], np.int64)
-        self.counts["level_disagrees"] += int(np.count_nonzero(claimed != levels))
+        self.sums["level_disagrees"] += int(np.count_nonzero(claimed != levels))
 
 
 def _shared_visible(scene: DecodedScene) -> int:

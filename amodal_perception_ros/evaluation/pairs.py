@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
+from amodal_perception_ros.errors import CauseCount
 from amodal_perception_ros.evaluation.decoding import (
     HIDDEN_BIT,
     VISIBLE_BIT,
@@ -67,7 +68,8 @@ class ScenePair:
         ignored: (m,) bool, unmatched predictions that are neither right nor wrong: on an excluded true object
             or on unlabelled ground.
         confusion: (c + 1, c + 1) int64 pixels by true and predicted class index of the visible surface, void last.
-        excluded: reason -> number of true objects or predictions that are left out.
+        excluded: true objects and predictions that are left out or corrected, by cause, with frame, camera and
+            instance; "prediction_depth_unknown_px" counts pixels that are scored as the rules say.
     """
 
     truth: DecodedScene
@@ -82,7 +84,7 @@ class ScenePair:
     void_px: np.ndarray
     ignored: np.ndarray
     confusion: np.ndarray
-    excluded: dict[str, int]
+    excluded: CauseCount
 
     @property
     def occluded(self) -> np.ndarray:
@@ -177,13 +179,33 @@ def pair_scenes(truth: DecodedScene, predicted: DecodedScene, rules: Rules) -> S
         void_px=void_px,
         ignored=on_excluded | in_void,
         confusion=_confusion(truth.class_image, predicted.class_image, truth.classes.void + 1),
-        excluded={
-            "truth_fully_hidden": int(np.count_nonzero(truth.visible_px == 0)),
-            "truth_tiny": int(np.count_nonzero(~counted & (truth.visible_px > 0))),
-            "prediction_on_excluded_truth": int(np.count_nonzero(on_excluded)),
-            "prediction_in_void": int(np.count_nonzero(in_void)),
-        },
+        excluded=_excluded(truth, predicted, rules, counted, on_excluded, in_void),
     )
+
+
+def _excluded(
+    truth: DecodedScene,
+    predicted: DecodedScene,
+    rules: Rules,
+    counted: np.ndarray,
+    on_excluded: np.ndarray,
+    in_void: np.ndarray,
+) -> CauseCount:
+    excluded, image = CauseCount(), place_of(truth.where, truth.scene)
+    for cause, side, chosen in (
+        ("truth_fully_hidden", truth, truth.visible_px == 0),
+        ("truth_tiny", truth, ~counted & (truth.visible_px > 0)),
+        ("prediction_on_excluded_truth", predicted, on_excluded),
+        ("prediction_in_void", predicted, in_void),
+    ):
+        for i in np.flatnonzero(chosen):
+            excluded.note(cause, f"{image}, instance {side.instances[i].instance_id}")
+    for name, side in (("truth", truth), ("prediction", predicted)):
+        excluded.merge(side.corrected.renamed(f"{name}_"))
+    surface = (truth.scene.depth > 0) & (truth.scene.depth <= rules.max_depth)
+    unknown = int(np.count_nonzero(surface & np.isnan(predicted.scene.depth)))
+    excluded.note("prediction_depth_unknown_px", image, unknown)
+    return excluded
 
 
 def _overlaps(truth: DecodedScene, predicted: DecodedScene) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

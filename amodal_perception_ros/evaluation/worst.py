@@ -84,5 +84,5 @@ def image_errors(pair: ScenePair, sequence: str, index: int) -> ImageErrors:
 
 
 def keep_worst(images: Iterable[ImageErrors]) -> list[ImageErrors]:
-    """Return the `KEPT` images with the most errors, those with equally many in the given order; none without errors."""
+    """Return the `KEPT` images with the most errors, none without; equally many errors keep the given order."""
     return sorted((image for image in images if image.count), key=lambda image: -image.count)[:KEPT]
