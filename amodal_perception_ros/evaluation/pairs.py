@@ -123,6 +123,7 @@ class FramePair:
         true_objects: boxes in odom.
         objects: predicted boxes in odom, or None where the program gives none.
         true_bev, bev: occupancy, or None.
+        ego: (2,) position of base_link in odom [m], or None where the data set has no odometry.
     """
 
     where: str
@@ -134,6 +135,7 @@ class FramePair:
     objects: list[AmodalObject] | None = None
     true_bev: BevOccupancy | None = None
     bev: BevOccupancy | None = None
+    ego: np.ndarray | None = None
 
 
 def pair_scenes(truth: DecodedScene, predicted: DecodedScene, rules: Rules) -> ScenePair:
