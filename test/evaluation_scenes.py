@@ -61,6 +61,48 @@ def street(*things, **kwargs):
     return scene
 
 
+LETTERS = {"C": ("car", 1), "D": ("car", 2), "E": ("car", 3), "T": ("truck", 4), "P": ("person", 5), "B": ("bike", 6)}
+LETTERS |= {"R": ("rider", 7), "U": ("bus", 8)}
+STUFF_LETTERS = {".": "road", "~": "sky", "_": "sidewalk", " ": None}
+
+
+def letter_id(letter):
+    """Instance id of a letter's object in `drawn`."""
+    return Thing(*LETTERS[letter], None, 0.0).id
+
+
+def drawn(visible, edges="", scale=1, **hidden):
+    """Build the scene of a drawing, as the docstrings of the metrics show them.
+
+    Args:
+        visible: rows of letters: things by `LETTERS`, stuff by `STUFF_LETTERS`.
+        edges: the occlusion order, as in "T>C P>T".
+        scale: side [px] of the square that a character stands for.
+        hidden: for a letter, rows with an "h" where the object is hidden; shorter rows are continued with nothing.
+    """
+
+    def mask(rows, letter):
+        rows = rows.split("\n")
+        cells = [[c == letter for c in row.ljust(width)] for row in rows] + [[False] * width] * (height - len(rows))
+        return np.kron(np.array(cells), np.ones((scale, scale), bool))
+
+    height, width = len(visible.split("\n")), max(map(len, visible.split("\n")))
+    scene = empty_scene(width=width * scale, height=height * scale)
+    for letter, stuff in STUFF_LETTERS.items():
+        scene.labels[mask(visible, letter)] = segment_id(BY_NAME[stuff].id) if stuff else 0
+    pairs = [tuple(edge.split(">")) for edge in edges.split()]
+    for letter in sorted(set(visible) & set(LETTERS) | set(hidden)):
+        level = longest_chain(letter, pairs)
+        thing, seen = Thing(*LETTERS[letter], None, 10.0 + level), mask(visible, letter)
+        scene.labels[seen], scene.depth[seen] = thing.id, thing.depth
+        scene.instances.append(instance(thing, seen, seen | mask(hidden.get(letter, ""), "h"), level))
+    return replace(scene, order=order([(letter_id(a), letter_id(b)) for a, b in pairs]))
+
+
+def longest_chain(letter, pairs):
+    return max((longest_chain(a, pairs) + 1 for a, b in pairs if b == letter), default=0)
+
+
 def instance(thing, visible, amodal, level=0, score=1.0):
     mask = RoiMask.from_array(amodal)
     depth = np.where(mask.roi(), np.float32(thing.depth), np.float32(np.nan))

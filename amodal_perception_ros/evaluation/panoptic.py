@@ -105,6 +105,21 @@ class StrictQuality(_Quality):
       PQ-dagger of Porzi et al., 2019), a predicted class that the image lacks is an FP, a missed one an FN.
     - True objects below `Rules.min_visible_px`, and predictions on them or on unlabelled ground, are left out.
     - Means run over the classes that appear in truth or prediction.
+
+    Example, one row of 18 pixels. A truck T hides 4 px of a car C; there is another car D; the rest is road. The
+    prediction finds truck and car, 2 hidden pixels of it too few, and misses the other car::
+
+        truth         CCCCCCTTTTTT....DD
+        C behind T          hhhh
+        prediction    CCCCCCTTTTTT......
+        C behind T          hh
+
+        car    C is a TP (IoU_v 6/6) and a TP_o (IoU_o 2/4), D an FN:  APQ_T,car = (1 + 0.5) / (2 + 1) = 0.5
+        truck  TP with IoU_v 1, nothing hidden:                        APQ_T,truck = 1
+        road   4 common of 6 pixels:                                   APQ_S,road = 0.667
+        APQ_T = 75, APQ_T_V = (1/2 + 1) / 2 = 75, APQ_T_O = 50, APQ_S = 66.7
+        APQ = (0.5 + 1 + 0.667) / 3 = 72.2
+        APC: car (6 * 6/6 + 4 * 2/4 + 2 * 0) / 12 = 0.667, truck 1, road 0.667; mean 77.8
     """
 
     def add(self, pair: ScenePair) -> None:
@@ -127,8 +142,10 @@ class StrictQuality(_Quality):
         present = {name: values[~np.isnan(values)] for name, values in self._class_values().items()}
         return {name: 100.0 * float(values.mean()) for name, values in present.items() if values.size}
 
-    def per_class(self) -> dict[str, dict[str, float]]:
-        """Return, per class name, the quality in per cent and the counts behind it."""
+    def breakdown(self, kind: str) -> dict[str, dict[str, float]]:
+        """Return, by class, the quality in per cent and the counts behind it; segments have no other bins."""
+        if kind != "class":
+            return {}
         values, table = self._class_values(), dict[str, dict[str, float]]()
         for label in self.classes.labels:
             if np.isnan(values["APQ"][label.index]):
@@ -153,6 +170,17 @@ class ReferenceQuality(_Quality):
     - The label file of AmodalSynthDrive lacks the rider: its true pixels are unlabelled, and means run over the other
       17 classes. A class without segments is 0.
     - A set whose truth holds no stuff at all (annotated objects only) has no stuff part.
+
+    Example, the same row as in `StrictQuality`, with 11 stuff and 6 thing classes::
+
+        truth         CCCCCCTTTTTT....DD
+        C behind T          hhhh
+        prediction    CCCCCCTTTTTT......
+        C behind T          hh
+
+        car    C as before, but D is not counted:  APQ_T,car = (1 + 0.5) / (1 + 1) = 0.75
+        APQ_T = (0.75 + 1) / 6 = 29.2, APQ_T_V = 2 / 6 = 33.3, APQ_T_O = 0.5 / 6 = 8.3, APQ_S = 0.667 / 11 = 6.1
+        APQ = (0.75 + 1 + 0.667) / 17 = 14.2, APC = (0.667 + 1 + 0.667) / 17 = 13.7
     """
 
     def __init__(self, classes: ClassList = AMODAL_SYNTH_DRIVE) -> None:
