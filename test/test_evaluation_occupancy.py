@@ -60,7 +60,7 @@ def test_certainty_is_clipped_at_half_a_per_cent():
 
 
 def test_bins_are_closed_below():
-    """29 % is below its edge and 30 % on it, although 0.29 * 10 and 0.3 * 10 are not exact; 100 % is in the last bin."""
+    """29 % is below its edge and 30 % on it, although 0.29 * 10 and 0.3 * 10 are inexact; 100 % is in the last."""
     result = occupancy(bev([[-1] * 5], [[0] * 5]), bev([[-1] * 5], [[29, 30, 69, 70, 100]]))
     assert [(b["from"], b["cells"]) for b in result["reliability"]] == [
         (0.2, 1),
