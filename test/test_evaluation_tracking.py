@@ -85,7 +85,7 @@ def test_hidden_object_that_nobody_saw_is_not_asked_for():
 
 
 def test_range():
-    """A true car at 41 m is not asked for; a prediction on it or at 60 m is not wrong, a second one on it at 40 m is."""
+    """A true car at 41 m is not asked for; one on it or at 60 m is not wrong, a second one on it is."""
     result = tracked([frame(0, [box(CAR, 41, 1)], [box(CAR, 39.5, 1), box(CAR, 60, 2), box(CAR, 40, 3)])])
     assert result["false_per_frame"] == 1
     assert "visible_recall" not in result
