@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
-JPEG_QUALITY = 88
+from amodal_perception_ros.viewing.page import data_uri, encode, render
 
 HEADLINES = {
     "ticks_in": "sensor ticks in",
@@ -67,22 +64,13 @@ def write_report(
     shown = []
     for number, tick in enumerate(ticks):
         stem = f"tick_{number:03d}"
-        overlays = {
-            name: _save(pictures / f"{stem}_{name}.jpg", picture, "image/jpeg")
-            for name, picture in tick.overlays.items()
-        }
-        bev = None if tick.bev is None else _save(pictures / f"{stem}_bev.png", tick.bev, "image/png")
+        overlays = {name: _save(pictures / f"{stem}_{name}.jpg", picture) for name, picture in tick.overlays.items()}
+        bev = None if tick.bev is None else _save(pictures / f"{stem}_bev.png", tick.bev)
         shown.append({"title": tick.title, "overlays": overlays, "bev": bev})
-    environment = Environment(
-        loader=PackageLoader("amodal_perception_ros.viewing"),
-        autoescape=select_autoescape(),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     latency = summary.get("latency_ms") or {}
     known = {*HEADLINES, "latency_ms", "dropped"}
-    page = environment.get_template("report.html").render(
+    page = render(
+        "report.html",
         title=title,
         headlines=[(caption, summary[key]) for key, caption in HEADLINES.items() if key in summary],
         latency=latency,
@@ -96,12 +84,8 @@ def write_report(
     return path
 
 
-def _save(path: Path, picture: np.ndarray, media_type: str) -> str:
+def _save(path: Path, picture: np.ndarray) -> str:
     """Write an RGB picture to a file and return it as a data URI."""
-    options = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY] if path.suffix == ".jpg" else []
-    ok, encoded = cv2.imencode(path.suffix, picture[..., ::-1], options)
-    if not ok:
-        raise ValueError(f"picture {picture.dtype} {picture.shape} cannot be encoded as {path.suffix}")
-    data = encoded.tobytes()
-    path.write_bytes(data)
-    return f"data:{media_type};base64,{base64.b64encode(data).decode()}"
+    content = encode(picture, path.suffix)
+    path.write_bytes(content)
+    return data_uri(content, path.suffix)
