@@ -8,7 +8,7 @@ import math
 import os
 import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import NoneType
@@ -23,13 +23,13 @@ class DatasetError(InputError):
     """A file of a data set is missing or wrong; the message names the path and what is expected there."""
 
 
-def read_json(path: Path) -> Any:
-    """Return the content of a JSON file."""
+def read_json(path: Path, object_hook: Callable[[dict[str, Any]], Any] | None = None) -> Any:
+    """Return the content of a JSON file; `object_hook` replaces every object while it is parsed (see `json.loads`)."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_text(encoding="utf-8"), object_hook=object_hook)
     except OSError as error:
         raise DatasetError(f"{path}: cannot be read ({error.strerror})") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DatasetError(f"{path}: not valid JSON ({error})") from error
 
 

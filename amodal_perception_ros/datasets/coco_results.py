@@ -1,0 +1,112 @@
+"""Other programs' results for KINS, COCOA, COCOA-cls and D2SA, matched to the truth by image id.
+
+A list of results as COCO's servers take it, `[{image_id, category_id, segmentation, score}, ...]`, or a file in a form
+of the truth whose annotations (or COCOA's regions) have a `score`. The amodal mask is under one of `AMODAL_KEYS`; a
+result without a visible or hidden mask claims to be wholly visible.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from amodal_perception_ros.datasets.annotated import AnnotatedSequence, Prediction
+from amodal_perception_ros.datasets.coco_amodal import (
+    has_keys,
+    matches,
+    read_annotations,
+    read_content,
+    require_key,
+)
+from amodal_perception_ros.datasets.coco_scenes import CAMERA, CocoSequence
+from amodal_perception_ros.datasets.cocoa import read_regions
+from amodal_perception_ros.datasets.files import DatasetError
+from amodal_perception_ros.datasets.kins import add_cluster_order
+from amodal_perception_ros.errors import CauseCount
+from amodal_perception_ros.scene import Sample
+
+
+def holds_results(path: Path) -> bool:
+    """Return whether a path is a list of results (of any of the four data sets)."""
+    return has_keys(path, "image_id") and matches(path, r"\A\s*\[")
+
+
+class CocoPredictions:
+    """Results for the images of a data set (a `PredictionReader`).
+
+    Where the truth has a single class (COCOA), every result is of that class, whatever its `category_id`.
+
+    Args:
+        path: JSON file of the results.
+        truth: the sequences of the data set's reader.
+
+    Attributes:
+        repairs: what was corrected or dropped, with file and place in the list; "images without results" counts
+            images that are scored as without a detection.
+        unknown: ids of images in the results that the truth lacks.
+
+    Raises:
+        DatasetError: the file holds no results, or the truth is none of these data sets.
+    """
+
+    def __init__(self, path: Path, truth: Sequence[AnnotatedSequence]) -> None:
+        self._path, self.repairs, self._was_read = path, CauseCount(), set[str]()
+        sequences = [sequence for sequence in truth if isinstance(sequence, CocoSequence)]
+        if not sequences or len(sequences) < len(truth):
+            raise DatasetError(
+                f"{path}: a file of results needs a truth whose images have ids: KINS, COCOA, COCOA-cls, D2SA"
+            )
+        self._images = {sequence.name: sequence.image for sequence in sequences}
+        self._rules = sequences[0].rules
+        self._collect(read_content(path))
+
+    def read(self, sample: Sample) -> Prediction:
+        """Return the results for an image; raises DatasetError where the sample is of another data set."""
+        image = self._images.get(sample.sequence)
+        if image is None:
+            raise DatasetError(f"{self._path}: the truth that it was opened for has no image '{sample.sequence}'")
+        repairs = CauseCount() if image.name in self._was_read else self.repairs
+        self._was_read.add(image.name)
+        return Prediction({CAMERA: self._rules.scene(image, self._contents[image.id], repairs)})
+
+    def _collect(self, content: Any) -> None:
+        entries = content.get("annotations") if isinstance(content, dict) else content
+        if not isinstance(entries, list):
+            raise DatasetError(f"{self._path}: neither a list of results nor a file with a list 'annotations'")
+        require_key(self._path, "results", entries, ("image_id",))
+        images = {image.id: image for image in self._images.values()}
+        known: dict[int, Any] = {}
+        unknown: dict[int, Any] = {}
+        for number, entry in enumerate(entries):
+            image_id = entry.get("image_id") if isinstance(entry, dict) else None
+            is_unknown = type(image_id) in (int, str) and image_id not in images
+            (unknown if is_unknown else known)[number] = entry
+        self.unknown = [f"image {id_}" for id_ in dict.fromkeys(entry["image_id"] for entry in unknown.values())]
+        if any("regions" in entry for entry in known.values() if isinstance(entry, dict)):
+            self._contents = read_regions(self._path, known, images, self.repairs)
+            has_order = any(content.in_front for content in self._contents.values())
+        else:
+            known = self._of_one_class(known)
+            self._contents = read_annotations(self._path, known, images, self._rules.classes, self.repairs)
+            has_order = add_cluster_order(self._contents, known)
+        self._rules = replace(self._rules, has_order=has_order)
+        self._count_gaps()
+
+    def _of_one_class(self, entries: dict[int, Any]) -> dict[int, Any]:
+        """Give every result the only class of the truth, if it has only one."""
+        if len(self._rules.classes) > 1:
+            return entries
+        only = {"category_id": self._rules.classes.labels[0].id}
+        return {number: {**entry, **only} if isinstance(entry, dict) else entry for number, entry in entries.items()}
+
+    def _count_gaps(self) -> None:
+        for id_, content in self._contents.items():
+            if not content.regions:
+                self.repairs.note("images without results", f"{self._path.name}, image {id_}")
+            for region in content.regions:
+                if region.score is None:
+                    self.repairs.note("results without a score, taken as 1", region.place)
+                if region.visible is None and region.hidden is None:
+                    self.repairs.note("results without a visible mask, taken as wholly visible", region.place)

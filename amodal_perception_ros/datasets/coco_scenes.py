@@ -1,0 +1,238 @@
+"""Images of COCO-like files as sequences of one sample, and their regions as camera scenes."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy.sparse import csr_array
+from scipy.sparse.csgraph import connected_components
+
+from amodal_perception_ros.datasets import codecs
+from amodal_perception_ros.datasets.coco_amodal import CocoImage, ImageContent, Region
+from amodal_perception_ros.datasets.coco_masks import MaskError, decode_mask
+from amodal_perception_ros.datasets.files import DatasetError, is_file
+from amodal_perception_ros.errors import CauseCount
+from amodal_perception_ros.labels import MAX_INSTANCE_NUMBER, SEGMENT_FACTOR, ClassList
+from amodal_perception_ros.masks import RoiMask
+from amodal_perception_ros.occlusion import occlusion_levels
+from amodal_perception_ros.scene import (
+    Camera,
+    CameraScene,
+    Instance,
+    OcclusionOrder,
+    Rig,
+    Sample,
+    SurroundFrame,
+    SurroundScene,
+)
+
+CAMERA = "image"
+"""Name of the only camera of a data set of single images."""
+
+_MISSING = ("calibration", "stamps", "odometry", "depth", "lidar", "boxes", "bev", "flow", "motion", "segments")
+
+
+@dataclass(frozen=True)
+class SceneRules:
+    """How the regions of one data set become instances.
+
+    Attributes:
+        classes: what class ids mean.
+        padded: see `coco_masks.decode_mask`.
+        has_order: whether the files tell which object is in front; else an occluded object has level 1.
+    """
+
+    classes: ClassList
+    padded: bool = False
+    has_order: bool = False
+
+    def scene(self, image: CocoImage, content: ImageContent, repairs: CauseCount) -> CameraScene:
+        """Return the scene of an image: uncalibrated, without depth and segments."""
+        instances: dict[int, Instance] = {}
+        numbers: Counter[int] = Counter()
+        for region in sorted(content.regions, key=lambda region: -_score(region)):
+            masks = _decoded(region, image, self.padded, repairs)
+            if masks is None:
+                continue
+            if numbers[region.class_id] == MAX_INSTANCE_NUMBER:
+                repairs.note(
+                    f"objects beyond the {MAX_INSTANCE_NUMBER} best of a class in one image, left out", region.place
+                )
+                continue
+            numbers[region.class_id] += 1
+            instances[region.number] = _instance(region, numbers[region.class_id], *masks)
+        if self.has_order:
+            order = _order(instances, content.in_front, image, repairs)
+            _set_levels(instances, order)
+        else:
+            order = OcclusionOrder()
+        shape = (image.height, image.width)
+        return CameraScene(
+            camera=Camera.uncalibrated(CAMERA, image.width, image.height),
+            stamp_ns=0,
+            labels=np.zeros(shape, np.uint16),
+            depth=np.full(shape, np.nan, np.float32),
+            instances=list(instances.values()),
+            order=order,
+            classes=self.classes,
+        )
+
+
+class CocoSequence:
+    """One image of a COCO-like file as a sequence of one sample (an `AnnotatedSequence`).
+
+    Attributes:
+        image: its entry in the file.
+        rules: how regions become instances.
+        name, classes, missing, repairs, info: see `AnnotatedSequence`; the repairs of the masks come with the sample.
+    """
+
+    def __init__(
+        self, image: CocoImage, content: ImageContent, rules: SceneRules, folder: Path | None, parts: Collection[str]
+    ) -> None:
+        self.image, self.rules, self._content = image, rules, content
+        self._folder = folder if "images" in parts else None
+        self._with_truth, self._was_read = "truth" in parts, False
+        self.name, self.classes = image.name, rules.classes
+        self.missing = _MISSING + (() if rules.has_order else ("levels",)) + (() if folder else ("images",))
+        self.repairs = CauseCount()
+        self.info: dict[str, Any] = {}
+
+    def __len__(self) -> int:
+        return 1
+
+    def __getitem__(self, index: int) -> Sample:
+        """Return the only sample; raises DatasetError where the picture is asked for and cannot be read."""
+        if index not in (0, -1):
+            raise IndexError(f"frame {index} of image '{self.name}'")
+        camera = Camera.uncalibrated(CAMERA, self.image.width, self.image.height)
+        cameras = {}
+        if self._with_truth:
+            repairs = CauseCount() if self._was_read else self.repairs
+            cameras[CAMERA] = self.rules.scene(self.image, self._content, repairs)
+            self._was_read = True
+        pictures = {CAMERA: _picture(self._folder, self.image)} if self._folder else {}
+        return Sample(
+            sequence=self.name,
+            index=0,
+            frame=SurroundFrame(
+                stamp_ns=0, rig=Rig((camera,)), images=pictures, image_stamps_ns=dict.fromkeys(pictures, 0)
+            ),
+            truth=SurroundScene(0, cameras, "ground truth"),
+        )
+
+
+def to_sequences(
+    images: Mapping[int | str, CocoImage],
+    contents: Mapping[int | str, ImageContent],
+    rules: SceneRules,
+    folder: Path | None,
+    parts: Collection[str],
+    repairs: CauseCount,
+) -> list[CocoSequence]:
+    """Return the images of a file as sequences; the first one also carries what was repaired in the file as a whole."""
+    sequences = [CocoSequence(image, contents[id_], rules, folder, parts) for id_, image in images.items()]
+    sequences[0].repairs.merge(repairs)
+    return sequences
+
+
+def _decoded(region: Region, image: CocoImage, padded: bool, repairs: CauseCount) -> tuple[RoiMask, RoiMask] | None:
+    """Return the visible and the amodal mask of a region, the one inside the other; None where it is left out."""
+    size = (image.height, image.width, padded)
+    try:
+        amodal = decode_mask(region.amodal, *size)
+        visible = decode_mask(region.visible, *size) if region.visible is not None else amodal
+        if region.visible is None and region.hidden is not None:
+            visible = amodal - decode_mask(region.hidden, *size)
+    except MaskError as error:
+        repairs.note("objects with a mask that cannot be decoded, left out", f"{region.place}: {error}")
+        return None
+    if not visible.is_subset_of(amodal):
+        # What is seen of an object belongs to it, so it is the amodal mask that lacks pixels.
+        repairs.note("amodal masks without part of the visible mask, joined", region.place)
+        amodal = amodal | visible
+    if amodal.clipped(image.height, image.width).area == 0:
+        repairs.note("objects without a pixel in the image, left out", region.place)
+        return None
+    return visible, amodal
+
+
+def _score(region: Region) -> float:
+    return 1.0 if region.score is None else float(region.score)
+
+
+def _instance(region: Region, number: int, visible: RoiMask, amodal: RoiMask) -> Instance:
+    return Instance(
+        instance_id=region.class_id * SEGMENT_FACTOR + number,
+        class_id=region.class_id,
+        score=_score(region),
+        visible_mask=visible,
+        amodal_mask=amodal,
+        occlusion_level=int(visible.area < amodal.area),
+        visible_depth=np.nan,
+        amodal_depth=np.nan,
+        amodal_depth_stddev=np.nan,
+        depth=np.full((amodal.height, amodal.width), np.nan, np.float32),
+    )
+
+
+def _order(
+    instances: Mapping[int, Instance], in_front: list[tuple[int, int]], image: CocoImage, repairs: CauseCount
+) -> OcclusionOrder:
+    """Return the edges between overlapping objects; those of a cycle are left out and counted."""
+    edges = {}
+    for front, back in in_front:
+        if front in instances and back in instances and (front, back) not in edges:
+            overlap = instances[front].amodal_mask.intersection_area(instances[back].amodal_mask)
+            if overlap:
+                edges[front, back] = overlap
+    for edge in _in_cycles(list(edges)):
+        repairs.note(
+            "occlusion orders that form a cycle, left out", f"image {image.id}, regions {edge[0]} and {edge[1]}"
+        )
+        del edges[edge]
+    return OcclusionOrder(
+        occluder_ids=np.array([instances[front].instance_id for front, _ in edges], np.uint32),
+        occludee_ids=np.array([instances[back].instance_id for _, back in edges], np.uint32),
+        probability=np.ones(len(edges), np.float32),
+        overlap_px=np.array(list(edges.values()), np.uint32),
+        in_cycle=np.zeros(len(edges), bool),
+    )
+
+
+def _in_cycles(edges: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    if not edges:
+        return []
+    nodes = {number: i for i, number in enumerate({number for edge in edges for number in edge})}
+    ends = np.array([(nodes[front], nodes[back]) for front, back in edges])
+    graph = csr_array((np.ones(len(ends)), (ends[:, 0], ends[:, 1])), shape=(len(nodes), len(nodes)))
+    _, component = connected_components(graph, directed=True, connection="strong")
+    return [edge for edge, (front, back) in zip(edges, ends) if component[front] == component[back]]
+
+
+def _set_levels(instances: Mapping[int, Instance], order: OcclusionOrder) -> None:
+    """Set the level of every instance to the longest chain of objects in front of it."""
+    place = {instance.instance_id: i for i, instance in enumerate(instances.values())}
+    occludes = np.zeros((len(place), len(place)), bool)
+    for front, back in zip(order.occluder_ids, order.occludee_ids):
+        occludes[place[int(front)], place[int(back)]] = True
+    for instance, level in zip(instances.values(), occlusion_levels(occludes)):
+        instance.occlusion_level = int(level)
+
+
+def _picture(folder: Path, image: CocoImage) -> np.ndarray:
+    """Return the (height, width, 3) uint8 RGB picture; a smaller file is padded with black right and below."""
+    paths = [folder / image.file_name, folder / Path(image.file_name).name]
+    path = next((path for path in paths if is_file(path)), None)
+    if path is None:
+        raise DatasetError(f"{paths[0]}: no such picture; give the folder that '{image.file_name}' is in")
+    picture = codecs.read_image(path)
+    rows, columns = picture.shape[:2]
+    if rows > image.height or columns > image.width:
+        raise DatasetError(f"{path}: {columns} x {rows} pixels, but annotated are {image.width} x {image.height}")
+    return np.pad(picture, ((0, image.height - rows), (0, image.width - columns), (0, 0)))
