@@ -8,9 +8,13 @@ import json
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from amodal_perception_ros import __version__
 from amodal_perception_ros.errors import InputError, RunError
+
+if TYPE_CHECKING:
+    from amodal_perception_ros.evaluation.sources import Source
 
 # Each command imports its room when it runs, so that `amodal --help` is instant and `amodal train` needs no ROS.
 
@@ -33,6 +37,10 @@ def _positive_int(text: str) -> int:
     if value <= 0:
         raise argparse.ArgumentTypeError(f"'{text}' is not a whole number above 0")
     return value
+
+
+def _count(text: str) -> int:
+    return 0 if text.strip() == "0" else _positive_int(text)
 
 
 def _range(text: str) -> tuple[int, int]:
@@ -129,11 +137,41 @@ def _train(args: argparse.Namespace) -> int:
 
 
 def _evaluate(args: argparse.Namespace) -> int:
-    from amodal_perception_ros.evaluation.run import evaluate_command
+    from amodal_perception_ros.evaluation.comparison import compare, format_comparison, read_runs
+    from amodal_perception_ros.evaluation.run import evaluate, report, write_json
+    from amodal_perception_ros.evaluation.sources import DataSet
 
-    return evaluate_command(
-        args.data, weights=args.weights, predictions=args.predictions, json=args.json, engine=args.engine
-    )
+    if bool(args.compare) == bool(args.data):
+        raise InputError("give --data to score runs, or --compare with the JSON files of earlier ones")
+    if args.compare:
+        evaluation = read_runs(args.compare)
+    else:
+        data = DataSet(tuple(args.data), args.format, args.images)
+        evaluation = evaluate(data, _runs(args), workers=args.workers, resamples=args.resamples)
+        print(report(evaluation))
+    comparison = compare(evaluation.runs) if len(evaluation.runs) > 1 or args.compare else None
+    if comparison is not None:
+        print(format_comparison(comparison))
+    if args.json is not None:
+        write_json(evaluation, args.json)
+    if args.html is not None:
+        from amodal_perception_ros.viewing.evaluation_page import write_page
+
+        write_page(evaluation, comparison, args.html)
+    return 0
+
+
+def _runs(args: argparse.Namespace) -> dict[str, Source]:
+    """Return the models and stored predictions to be scored, by name."""
+    from amodal_perception_ros.evaluation.sources import Model, StoredPredictions
+
+    stored = [StoredPredictions(path, args.prediction_format) for path in args.predictions]
+    models = [Model(path, args.engine) for path in args.weights or ([] if stored else [None])]
+    given = [str(path) for path in (*args.weights, *args.predictions)]
+    names = args.name or (given if len(given) > 1 else ["ours"])
+    if len(names) != len(models) + len(stored) or len(set(names)) < len(names):
+        raise InputError(f"--name needs a name of its own for each of the {len(models) + len(stored)} runs")
+    return dict(zip(names, [*models, *stored]))
 
 
 def _require_ros() -> None:
@@ -225,13 +263,24 @@ def _add_model_commands(add: Callable[..., argparse.ArgumentParser]) -> None:
     train.add_argument("--config", type=Path, help="YAML file with training settings")
     train.add_argument("--resume", action="store_true", help="go on from the last checkpoint in --out")
 
-    evaluate = add("evaluate", _evaluate, "score a model and two trivial baselines against the truth")
-    evaluate.add_argument("--data", type=Path, nargs="+", required=True, help="data set directories")
-    judged = evaluate.add_mutually_exclusive_group()
-    judged.add_argument("--weights", type=Path, help="weights file (default: the package's)")
-    judged.add_argument("--predictions", type=Path, help="directory of stored predictions to score instead")
+    evaluate = add(
+        "evaluate", _evaluate, "score models or stored predictions, and trivial baselines, against the truth"
+    )
+    evaluate.add_argument("--data", type=Path, nargs="+", default=[], help="data sets with truth")
+    evaluate.add_argument("--format", help="format of the data (default: found out by the content)")
+    evaluate.add_argument("--images", type=Path, help="folder of the pictures of a format that keeps them apart")
+    evaluate.add_argument("--weights", type=Path, nargs="+", default=[], help="weights files (default: the package's)")
+    evaluate.add_argument("--predictions", type=Path, nargs="+", default=[], help="stored predictions to score")
+    evaluate.add_argument("--prediction-format", help="format of the predictions (default: found out by the content)")
+    evaluate.add_argument("--name", nargs="+", help="names of the runs: those of --weights, then of --predictions")
     evaluate.add_argument("--engine", default="torch", choices=("torch", "onnxruntime"), help="inference engine")
+    evaluate.add_argument("--workers", type=_positive_int, help="processes (default: one per core, one with a GPU)")
+    evaluate.add_argument(
+        "--resamples", type=_count, default=200, help="for confidence intervals (default 200, 0: none)"
+    )
     evaluate.add_argument("--json", type=Path, help="write the results as JSON")
+    evaluate.add_argument("--html", type=Path, help="write the results as a page with the worst images")
+    evaluate.add_argument("--compare", type=Path, nargs="+", help="compare the JSON files of earlier evaluations")
 
     export = add("export", _export, "export weights to ONNX")
     export.add_argument("--weights", type=Path, required=True, help="safetensors file")

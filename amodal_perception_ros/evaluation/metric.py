@@ -28,6 +28,14 @@ class Metric:
         """Return the figures of what was added; a figure without data behind it is absent."""
         raise NotImplementedError
 
+    def add(self, item: Any) -> None:
+        """Add what the metric looks at: the matched scenes of an image, a frame, or a scene."""
+        raise NotImplementedError
+
+    def breakdown(self, kind: str) -> dict[str, dict[str, Any]]:
+        """Return figures by the bins of a kind (`bins.KINDS`): bin -> figures; empty where the metric has none."""
+        return {}
+
     def merge(self, part: Metric, weights: np.ndarray | None = None) -> None:
         """Add what another metric of the same kind has summed.
 

@@ -1,144 +1,164 @@
-"""Scores a model, or stored predictions, and the trivial baselines on annotated sequences in one pass."""
+"""Scores runs (models or stored predictions) and the trivial baselines on annotated data, in one pass."""
 
 from __future__ import annotations
 
-import json as json_format
+import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+import time
+from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
-from amodal_perception_ros.datasets.amodal_synth_drive import SequenceReader, read_sequences, readable_sequences
 from amodal_perception_ros.evaluation.baselines import BASELINES
-from amodal_perception_ros.evaluation.decoding import EvaluationError, decode
-from amodal_perception_ros.evaluation.evaluator import Evaluator
+from amodal_perception_ros.evaluation.bootstrap import RESAMPLES, weights
+from amodal_perception_ros.evaluation.decoding import EvaluationError
+from amodal_perception_ros.evaluation.evaluation import Evaluation
+from amodal_perception_ros.evaluation.evaluator import Evaluator, headline
 from amodal_perception_ros.evaluation.pairs import Rules
+from amodal_perception_ros.evaluation.scoring import Job, ScoredSequence, Scorer, chunks, read_again
+from amodal_perception_ros.evaluation.sources import DataSet, Model, Source
 from amodal_perception_ros.evaluation.table import format_table
-from amodal_perception_ros.fusion.bev import BevMapper
-from amodal_perception_ros.perception import Perception
-from amodal_perception_ros.scene import BevOccupancy, CameraScene, Sample, SurroundScene
+from amodal_perception_ros.evaluation.workers import cores, score_in_workers
 
-Predictor = Callable[[Sample], SurroundScene]
-
-OURS = "ours"
-"""Name of the scored model in tables and results."""
+_CHUNK_FRAMES = 4
+_CONDITIONS = ("weather", "layout")
 
 
-def evaluate(data: Sequence[Path], predict: Predictor, rules: Rules | None = None) -> dict[str, dict[str, Any]]:
-    """Score a predictor and the baselines made from its visible masks on every frame of some data sets.
+def evaluate(
+    data: DataSet,
+    sources: Mapping[str, Source],
+    rules: Rules | None = None,
+    workers: int | None = None,
+    resamples: int = RESAMPLES,
+) -> Evaluation:
+    """Score runs and the baselines made from the first run's visible masks on every frame of a data set.
 
-    Sequences that cannot be read are named and left out.
+    The results do not depend on the number of processes.
 
     Args:
-        data: data set or sequence directories.
-        predict: called with each sample; must look at `sample.frame` only.
+        data: the truth.
+        sources: name -> run.
         rules: what is scored.
-
-    Returns:
-        Method name -> figures (`Evaluator.results`); the predictor's are under "ours".
+        workers: number of processes; None for one per core, or a single one where a graphics card runs a network.
+        resamples: bootstrap replicates behind the confidence intervals; 0 leaves them out.
 
     Raises:
         EvaluationError: there are no frames, or a prediction cannot be scored.
+        InputError: data, weights or predictions cannot be read.
     """
-    sequences = readable_sequences(data, parts=("images", "truth", "lidar", "bev"))
-    methods = {OURS: _Method(_as_predicted, rules), **{n: _Method(make, rules) for n, make in BASELINES.items()}}
-    for sample in _samples(sequences):
-        _add_frame(methods, sample, predict(sample))
-    if not methods[OURS].evaluator.images:
-        raise EvaluationError(f"no annotated frames in {', '.join(map(str, data))}")
-    return {name: method.evaluator.results() for name, method in methods.items()}
+    repeated = [name for name in sources if name in BASELINES]
+    if repeated or not sources:
+        raise EvaluationError(f"a run cannot be called '{repeated[0]}'" if repeated else "there is no run to score")
+    job = Job(data, dict(sources), rules or Rules())
+    scorer = job.open()
+    total = _Total(job, scorer, resamples)
+    groups = chunks(scorer.sequences, _CHUNK_FRAMES)
+    workers = min(workers or _default_workers(sources), len(groups))
+    scored = score_in_workers(job, groups, workers) if workers > 1 else map(scorer.score, groups)
+    for one in _with_progress(scored, [len(sequence) for sequence in scorer.sequences]):
+        total.add(one)
+    runs = {name: total.results(name) for name in sources}
+    return Evaluation(runs, {name: total.results(name) for name in BASELINES}, partial(read_again, job))
 
 
-def stored_predictions(root: Path) -> Predictor:
-    """Return a predictor that reads what another program wrote in the data set format, by sequence and frame."""
-    sequences = {sequence.name: sequence for sequence in read_sequences(root, parts=("truth",))}
-
-    def predict(sample: Sample) -> SurroundScene:
-        sequence = sequences.get(sample.sequence)
-        if sequence is None or sample.index >= len(sequence):
-            raise EvaluationError(f"{root} has no prediction for frame {sample.index} of sequence {sample.sequence}")
-        return sequence[sample.index].truth
-
-    return predict
-
-
-def evaluate_command(
-    data: Sequence[Path],
-    weights: Path | None = None,
-    predictions: Path | None = None,
-    json: Path | None = None,
-    engine: str = "torch",
-) -> int:
-    """Run `amodal evaluate`: print the table, write the JSON file if asked; returns the exit code 0.
-
-    Raises:
-        InputError: wrong data, weights or predictions.
-    """
-    if predictions is not None:
-        predict = stored_predictions(predictions)
-    else:
-        perception = Perception.from_weights(weights, engine=engine)
-
-        def predict(sample: Sample) -> SurroundScene:
-            return perception.perceive(sample.frame)
-
-    results = evaluate(data, predict)
-    ours = results[OURS]
-    print(f"{ours['frames']} frames, {ours['images']} images")
-    print(format_table(results))
-    print("left out: " + ", ".join(f"{reason} {count}" for reason, count in ours["excluded"].items()))
-    if json is not None:
-        baselines = {name: results[name] for name in BASELINES}
-        json.parent.mkdir(parents=True, exist_ok=True)
-        json.write_text(json_format.dumps({**ours, "baselines": baselines}, indent=2) + "\n")
-    return 0
+def report(evaluation: Evaluation) -> str:
+    """Return the text that `amodal evaluate` prints: what was scored and what was not, and the table."""
+    first = next(iter(evaluation.runs.values()))
+    size = first["data"]
+    lines = [f"{size['frames']} frames, {size['images']} images of {size['sequences']} sequences ({size['classes']})"]
+    if size["images_without_objects"]:
+        lines.append(f"images without true objects, scored too: {size['images_without_objects']}")
+    for name, results in evaluation.runs.items():
+        lines += _left_out(name, results)
+    if "intervals" in first:
+        made = first["intervals"]
+        lines.append(f"± half the {made['level']} % interval of {made['resamples']} resamples of the sequences")
+    elif size["sequences"] < 2:
+        lines.append("no confidence intervals: they need at least two sequences")
+    return "\n".join([*lines, "", format_table(evaluation.runs | evaluation.baselines)])
 
 
-class _Method:
-    """A method: how it changes a predicted camera scene, its figures, and its map of the current sequence."""
-
-    def __init__(self, change: Callable[[CameraScene], CameraScene], rules: Rules | None) -> None:
-        self.change = change
-        self.evaluator = Evaluator(rules)
-        self._mapper, self._sequence = BevMapper(), ""
-
-    def map(self, sample: Sample, prediction: SurroundScene) -> BevOccupancy:
-        """Return the occupancy after this frame; the memory starts afresh with every sequence."""
-        if sample.sequence != self._sequence:
-            self._mapper, self._sequence = BevMapper(), sample.sequence
-        return self._mapper.update(sample.frame, prediction)
+def write_json(evaluation: Evaluation, path: Path) -> None:
+    """Write the figures; raises EvaluationError where that is not possible."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(evaluation.to_dict(), indent=2) + "\n")
+    except OSError as error:
+        raise EvaluationError(f"{path}: cannot be written ({error.strerror})") from error
 
 
-def _as_predicted(scene: CameraScene) -> CameraScene:
-    return scene
+class _Total:
+    """The figures of the whole set: those of its sequences, merged in their order."""
+
+    def __init__(self, job: Job, scorer: Scorer, resamples: int) -> None:
+        self._scorer, self._resamples, self._rules = scorer, resamples, job.rules
+        self._runs = tuple(job.sources)
+        self._methods = {name: self._evaluator() for name in (*job.sources, *BASELINES)}
+        self._conditions: dict[tuple[str, str, str], Evaluator] = {}
+        self._repairs = scorer.found[""]
+        for name in self._runs:
+            excluded = self._methods[name].excluded
+            excluded.merge(scorer.found[name].renamed("prediction_"))
+            for frame in scorer.unknown[name]:
+                excluded.note("prediction_for_unknown_frame", frame)
+
+    def add(self, part: ScoredSequence) -> None:
+        """Add a sequence."""
+        sequence = self._scorer.sequences[part.position]
+        drawn = weights(sequence.name, self._resamples) if self._resamples else None
+        for name, evaluator in part.methods.items():
+            self._methods[name].merge(evaluator, part.digest, drawn)
+        self._repairs.merge(part.repairs)
+        resolved = sequence.info.get("resolved", {})
+        for kind in _CONDITIONS:
+            for name in self._runs if kind in resolved else ():
+                key = name, kind, resolved[kind]
+                self._conditions.setdefault(key, self._evaluator()).merge(part.methods[name], part.digest)
+
+    def results(self, name: str) -> dict[str, Any]:
+        """Return the figures of a run or baseline, in the form of the JSON file."""
+        evaluator = self._methods[name]
+        evaluator.excluded.merge(self._repairs.renamed("truth_"))
+        results = {"name": name, **evaluator.results(), **evaluator.intervals()}
+        for key in () if name in self._runs else ("replicates", "worst"):
+            results.pop(key, None)
+        conditions = dict[str, dict[str, Any]]()
+        for (run, kind, value), part in sorted(self._conditions.items()):
+            if run == name:
+                figures = part.results()
+                conditions.setdefault(kind, {})[value] = {"frames": figures["frames"], **headline(figures)}
+        return results | ({"per_condition": conditions} if conditions else {})
+
+    def _evaluator(self) -> Evaluator:
+        return Evaluator(self._scorer.sequences[0].classes, self._rules)
 
 
-def _add_frame(methods: dict[str, _Method], sample: Sample, prediction: SurroundScene) -> None:
-    where = f"sequence {sample.sequence} frame {sample.index}"
-    missing = [camera for camera in sample.truth.cameras if camera not in prediction.cameras]
-    if missing:
-        raise EvaluationError(f"{where}: no prediction for camera '{missing[0]}'")
-    truth = {camera: decode(scene, where) for camera, scene in sample.truth.cameras.items()}
-    for method in methods.values():
-        cameras = {camera: method.change(prediction.cameras[camera]) for camera in truth}
-        for camera, scene in cameras.items():
-            method.evaluator.add_decoded(truth[camera], decode(scene, where))
-        if sample.bev is not None and sample.frame.odom_from_base is not None:
-            estimate = method.map(sample, replace(prediction, cameras=cameras))
-            method.evaluator.add_bev(sample.bev, estimate, where)
+def _default_workers(sources: Mapping[str, Source]) -> int:
+    return 1 if any(isinstance(source, Model) and source.uses_gpu for source in sources.values()) else cores()
 
 
-def _samples(sequences: list[SequenceReader]) -> Iterator[Sample]:
-    """Yield every sample with a progress bar on a terminal, a line per sequence in a log."""
-    on_terminal = sys.stderr.isatty()
-    total = sum(map(len, sequences))
-    with tqdm(total=total, unit="frame", desc="evaluate", disable=not on_terminal) as bar:
-        for number, sequence in enumerate(sequences, 1):
-            for index in range(len(sequence)):
-                yield sequence[index]
-                bar.update()
-            if not on_terminal:
-                print(f"evaluated sequence {number} of {len(sequences)}: {sequence.name}", file=sys.stderr, flush=True)
+def _left_out(name: str, results: dict[str, Any]) -> list[str]:
+    excluded, places = results.get("excluded", {}), results.get("excluded_places", {})
+    if not excluded:
+        return [f"{name}: nothing was left out or corrected"]
+    lines = [f"{name}: left out or corrected"]
+    return lines + [f"  {cause} {count}: {'; '.join(places[cause][:2])}" for cause, count in excluded.items()]
+
+
+def _with_progress(scored: Iterator[list[ScoredSequence]], frames: list[int]) -> Iterator[ScoredSequence]:
+    """Pass on what was scored, with a bar on a terminal and at most ten lines in a log."""
+    start, on_terminal, done, told = time.monotonic(), sys.stderr.isatty(), 0, 0
+    with tqdm(total=sum(frames), unit="frame", desc="evaluate", disable=not on_terminal) as bar:
+        for group in scored:
+            for one in group:
+                yield one
+                done += frames[one.position]
+                bar.update(frames[one.position])
+            if not on_terminal and done * 10 // sum(frames) > told:
+                told = done * 10 // sum(frames)
+                left = (time.monotonic() - start) / max(1, done) * (sum(frames) - done)
+                text = f"evaluated {done} of {sum(frames)} frames, about {tqdm.format_interval(left)} left"
+                print(text, file=sys.stderr, flush=True)
