@@ -93,6 +93,14 @@ def test_range():
     assert result["visible_recall"] == 100
 
 
+def test_a_prediction_stays_with_the_object_it_is_on():
+    """A car at 40.5 m is seen, one at 39.5 m no longer: the prediction at 40.5 m is not the hidden one."""
+    seen, lost = box(CAR, 40.5, 1), box(CAR, 39.5, 2)
+    hidden = box(CAR, 39.5, 2, seen=False)
+    frames = [frame(0, [seen, lost], [seen, lost]), frame(1, [seen, hidden], [seen])]
+    assert tracked(frames)["hidden_recall"] == 0
+
+
 def test_class_and_gate_decide():
     for predicted, recall in ((box(CAR, 12, 1), 100), (box(CAR, 12.1, 1), 0), (box(PERSON, 10, 1), 0)):
         assert tracked([frame(0, [box(CAR, 10, 1)], [predicted])])["visible_recall"] == recall

@@ -120,16 +120,17 @@ class BoxTracking(_Tracking):
     sequence; all predictions count, whatever their probability. Frame by frame, predictions are assigned one-to-one
     to true objects of their class within `GATE`, as in CLEAR MOT (Bernardin and Stiefelhagen, "Evaluating multiple
     object tracking performance", 2008, section 2.1): pairs of ids that belonged together before stay together while
-    they can, then as many pairs as possible with the smallest sum of distances.
+    they can, then as many pairs as possible with the smallest sum of distances. Objects out of range take part in this,
+    those never seen get what is left.
 
     - `hidden_recall`: share of the fully hidden objects that are found; `hidden_recall_1s`, `_2s`, `_4s` are over
       those last seen at most so long ago. `hidden_objects` counts them, every frame anew. `visible_recall` and
       `visible_objects`: the same of those that are seen.
     - `id_switches`: how often an object is found under another predicted id than the last time;
       `id_switches_occlusion`: when it was fully hidden in between, or is now.
-    - `false_per_frame`: predictions in range that stand for nothing. Those that fit an object that is not asked for
-      (never seen, or out of range) are ignored. `ghosts_per_minute`: distinct ids of a sequence with such a
-      prediction, over the time from first to last frame.
+    - `false_per_frame`: predictions in range that stand for nothing; those assigned to an object that is not asked for
+      (never seen, or out of range) are neither right nor wrong. `ghosts_per_minute`: distinct predicted ids of a
+      sequence that are false in some frame, over the time from its first to its last frame.
     - `MOTP`: mean distance of the assigned centres [m]. `MOTA`: 1 - (missed + false + id switches) / asked for.
 
     Figures with ids are absent when the predictions have none (`track_id` 0).
@@ -172,16 +173,16 @@ class BoxTracking(_Tracking):
         seconds = np.array(
             [self._identities.seconds_unseen(t, frame.stamp_ns, s) for t, s in zip(truth.track_ids, seen)]
         )
-        counted = truth.in_range & ~np.isnan(seconds)
-        match, ignored, distance = self._match(truth, predicted, counted)
-        found = match >= 0
-        hidden = counted & ~seen
+        known = ~np.isnan(seconds)
+        match, distance = self._match(truth, predicted, known)
+        counted = known & truth.in_range
+        found, hidden = counted & (match >= 0), counted & ~seen
         self._add_hidden(truth.class_index[hidden], seconds[hidden], found[hidden])
         self.sums["visible"] += np.count_nonzero(counted & seen)
         self.sums["visible_found"] += np.count_nonzero(found & seen)
         self.sums["matches"] += np.count_nonzero(found)
         self.sums["distance"] += distance[found, match[found]].sum()
-        self._add_false(predicted, match, ignored)
+        self._add_false(predicted, match)
         self._add_ids(truth, predicted, counted, seen, match)
 
     def results(self) -> dict[str, float]:
@@ -202,24 +203,18 @@ class BoxTracking(_Tracking):
             results["MOTA"] = 100.0 * float(1.0 - wrong / asked)
         return results
 
-    def _match(
-        self, truth: _Boxes, predicted: _Boxes, counted: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return (n,) index of the prediction or -1, (m,) bool of ignored predictions and (n, m) distances [m]."""
+    def _match(self, truth: _Boxes, predicted: _Boxes, known: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return (n,) index of the prediction or -1 and the (n, m) distances [m]; never seen objects come last."""
         distance = np.hypot(*(truth.centers[:, None] - predicted.centers[None]).transpose(2, 0, 1))
         allowed = (distance <= GATE) & (truth.class_index[:, None] == predicted.class_index)
         known_as = np.array([self._identities.known_as(track_id) for track_id in truth.track_ids], np.int64)
         kept = (known_as[:, None] == predicted.track_ids) & (known_as[:, None] > 0)
-        match = assign(GATE - distance, allowed & counted[:, None], kept)
-        free = np.ones(len(predicted.track_ids), bool)
-        free[match[match >= 0]] = False
-        others = assign(GATE - distance, allowed & ~counted[:, None] & free, kept)
-        ignored = np.zeros_like(free)
-        ignored[others[others >= 0]] = True
-        return match, ignored, distance
+        match = assign(GATE - distance, allowed & known[:, None], kept)
+        allowed[:, match[match >= 0]] = False
+        return np.where(known, match, assign(GATE - distance, allowed & ~known[:, None], kept)), distance
 
-    def _add_false(self, predicted: _Boxes, match: np.ndarray, ignored: np.ndarray) -> None:
-        wrong = predicted.in_range & ~ignored
+    def _add_false(self, predicted: _Boxes, match: np.ndarray) -> None:
+        wrong = predicted.in_range.copy()
         wrong[match[match >= 0]] = False
         self.sums["false"] += np.count_nonzero(wrong)
         ghosts = {int(track_id) for track_id in predicted.track_ids[wrong] if track_id} - self._ghosts
