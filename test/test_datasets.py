@@ -372,11 +372,14 @@ def test_the_publics_labelling_errors_are_mended_and_counted(public_data):
     assert scene.instances[0].visible_mask.area == 4
     assert scene.instances[0].amodal_mask.box == (0, 3, 8, 4)
     assert dict(reader.repairs) == {
-        "pixels of a thing with an unknown class, read as unlabelled": 3,
+        "pixels of class 21 (vegetation) with a number of the wrong kind, read as unlabelled": 3,
         "amodal masks without part of the visible mask, joined": 1,
-        "segments that are no thing, skipped": 1,
-        "segments without a pixel, skipped": 1,
+        "occlusion masks that reach into the visible part, cut": 1,
+        "segments that are no thing, dropped": 1,
+        "segments without a pixel, dropped": 1,
     }
+    place = f"{annotation}: segment 21001"
+    assert reader.repairs.places["segments that are no thing, dropped"] == [place]
 
 
 def _truncate(path):
@@ -413,7 +416,7 @@ WRONG = [
     (
         "amodal_panoptic_seg/right/made/right_full_0000_ampano.json",
         _edit("*", "amodal_mask", value={"size": [2, 2], "counts": "04"}),
-        "expected",
+        "2 rows and 2 columns instead of 64 and 96",
     ),
     (
         "amodal_panoptic_seg/right/made/right_full_0000_ampano.json",

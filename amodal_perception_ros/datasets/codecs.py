@@ -12,6 +12,7 @@ import os
 import struct
 import zipfile
 import zlib
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,8 +20,9 @@ import cv2
 import numpy as np
 from pycocotools import mask as coco_mask
 
+from amodal_perception_ros.datasets import coco_masks
 from amodal_perception_ros.datasets.files import DatasetError, read_json, write_bytes
-from amodal_perception_ros.labels import BY_ID, SEGMENT_FACTOR
+from amodal_perception_ros.labels import AMODAL_SYNTH_DRIVE, LABELS, SEGMENT_FACTOR, ClassList
 from amodal_perception_ros.masks import RoiMask, run_lengths
 
 DEPTH_SCALE = 256.0
@@ -42,7 +44,9 @@ MAX_PIXELS = 2**26
 """Largest PNG that is decoded; a damaged or malicious header must not fill the memory."""
 
 _FLOW_SCALE = 65535.0 / (FLOW_MAX - FLOW_MIN)
-_ROAD_LINE = 34
+_ROAD, _ROAD_LINE = 7, 34
+_VOID = frozenset({255})
+_UNLABELLED = {AMODAL_SYNTH_DRIVE.name: _VOID | {35, 36}}
 _BEV_UNKNOWN = 255
 _TAIL = 64
 _END_MARKS = {".jpg": b"\xff\xd9", ".png": b"IEND", ".npz": b"PK\x05\x06"}
@@ -98,14 +102,30 @@ def write_labels(path: Path, labels: np.ndarray) -> None:
     _write_png(path, _TO_DISK[labels])
 
 
-def read_labels(path: Path, shape: tuple[int, int] | None = None) -> tuple[np.ndarray, int]:
-    """Return the (H, W) uint16 segment ids of an `_ampano.png` and how many pixels had an unknown class.
+def read_labels(path: Path) -> np.ndarray:
+    """Return the (H, W) uint16 segments of a PNG of `write_labels`; what is of no class is 0, unlabelled."""
+    return labels_of(read_label_values(path), AMODAL_SYNTH_DRIVE)[0]
 
-    Road lines (34) count as road; classes outside the 18 become 0, unlabelled.
+
+def read_label_values(path: Path, shape: tuple[int, int] | None = None) -> np.ndarray:
+    """Return the (H, W) uint16 values of a PNG of segments: stuff as its class id, things as class*1000+number."""
+    return _read_uint16(path, shape)
+
+
+def labels_of(values: np.ndarray, classes: ClassList) -> tuple[np.ndarray, dict[int, int]]:
+    """Return (H, W) uint16 segments with stuff as class*1000, and class id -> pixels of what has no such segment.
+
+    Those are 0, unlabelled. Not counted are 0 and 255 and, in AmodalSynthDrive, "other" (35) and water (36), which are
+    unlabelled by definition; its road lines (34) are road.
     """
-    values = _read_uint16(path, shape)
-    labels = _FROM_DISK[values]
-    return labels, int(np.count_nonzero((labels == 0) & (values >= SEGMENT_FACTOR)))
+    labels = _from_disk(classes)[values]
+    lost = np.bincount(values[(labels == 0) & (values > 0)], minlength=1)
+    counts: dict[int, int] = {}
+    for value in np.flatnonzero(lost).tolist():
+        class_id = value // SEGMENT_FACTOR or value
+        if value not in _UNLABELLED.get(classes.name, _VOID):
+            counts[class_id] = counts.get(class_id, 0) + int(lost[value])
+    return labels, counts
 
 
 def write_classes(path: Path, classes: np.ndarray) -> None:
@@ -141,25 +161,27 @@ def read_flow(path: Path, shape: tuple[int, int]) -> np.ndarray:
 
 def _to_disk() -> np.ndarray:
     table = np.arange(65536, dtype=np.uint16)
-    for label in BY_ID.values():
+    for label in LABELS:
         if not label.is_thing:
             table[label.id * SEGMENT_FACTOR] = label.id
     return table
 
 
-def _from_disk() -> np.ndarray:
+@lru_cache
+def _from_disk(classes: ClassList) -> np.ndarray:
     table = np.zeros(65536, np.uint16)
-    for label in BY_ID.values():
+    for label in classes.labels:
         if label.is_thing:
             first = label.id * SEGMENT_FACTOR
             table[first : first + SEGMENT_FACTOR] = np.arange(first, first + SEGMENT_FACTOR)
         else:
             table[label.id] = label.id * SEGMENT_FACTOR
-    table[_ROAD_LINE] = 7 * SEGMENT_FACTOR
+    if classes == AMODAL_SYNTH_DRIVE:
+        table[_ROAD_LINE] = table[_ROAD]
     return table
 
 
-_TO_DISK, _FROM_DISK = _to_disk(), _from_disk()
+_TO_DISK = _to_disk()
 
 
 def encode_mask(mask: RoiMask, height: int, width: int) -> dict[str, Any]:
@@ -180,22 +202,13 @@ def encode_mask(mask: RoiMask, height: int, width: int) -> dict[str, Any]:
 
 
 def decode_mask(path: Path, key: str, rle: Any, shape: tuple[int, int]) -> RoiMask:
-    """Return the mask of a COCO RLE (compressed or not; an empty list is the empty mask)."""
-    if not rle:
-        return RoiMask.empty()
+    """Return the mask of a COCO RLE (compressed or not; None and an empty list are the empty mask)."""
+    if rle and not isinstance(rle, dict):
+        raise DatasetError(f"{path}: '{key}' is not a COCO run-length mask")
     try:
-        size = [int(v) for v in rle["size"]]
-        counts = rle["counts"]
-        if isinstance(counts, list):
-            rle = coco_mask.frPyObjects(rle, *size)
-        x, y, w, h = (int(v) for v in coco_mask.toBbox(rle))
-    except (TypeError, KeyError, ValueError) as error:
-        raise DatasetError(f"{path}: '{key}' is not a COCO run-length mask ({error!r})") from error
-    if tuple(size) != shape:
-        raise DatasetError(f"{path}: '{key}' is for an image of {size} rows and columns, expected {list(shape)}")
-    if w == 0 or h == 0:
-        return RoiMask.empty()
-    return RoiMask.from_array(coco_mask.decode(rle)[y : y + h, x : x + w], x, y)
+        return coco_masks.decode_mask(rle, *shape)
+    except coco_masks.MaskError as error:
+        raise DatasetError(f"{path}: '{key}' is not a COCO run-length mask of the image ({error})") from error
 
 
 class Sweep(NamedTuple):
@@ -275,7 +288,7 @@ def read_lidar(path: Path) -> Sweep:
     except (ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise DatasetError(f"{path}: not a LiDAR sweep of this format ({error})") from error
     segments, rings = extra
-    return Sweep(points, None if segments is None else _FROM_DISK[segments], rings)
+    return Sweep(points, None if segments is None else labels_of(segments, AMODAL_SYNTH_DRIVE)[0], rings)
 
 
 def write_bev(path: Path, visible: np.ndarray, amodal: np.ndarray, semantic: np.ndarray, evidence: np.ndarray) -> None:

@@ -128,7 +128,8 @@ class SequenceReader:
             self._layout,
             has_depth="depth" not in self.missing,
             has_levels="levels" not in self.missing,
-            trusted=ours and not predicted,
+            trusted=ours,
+            predicted=predicted,
             repairs=self.repairs,
         )
 
@@ -164,7 +165,7 @@ class SequenceReader:
             point_segments=None if sweep is None else sweep.segments,
             point_rings=None if sweep is None else sweep.rings,
             bev_image=codecs.read_image(bev_image) if above and content["bev_image"] else None,
-            bev_labels=codecs.read_labels(bev_labels)[0] if above and content["bev_labels"] else None,
+            bev_labels=codecs.read_labels(bev_labels) if above and content["bev_labels"] else None,
             imu=imu_from_json(path, content["imu"]),
             gnss=gnss_from_json(path, content["gnss"]),
         )
