@@ -70,9 +70,9 @@ def _ground(image: np.ndarray | None, height: int, width: int, zoom: int) -> np.
     if image is None:
         return np.full((height * zoom, width * zoom, 3), CANVAS_COLOR, np.uint8)
     picture = cv2.resize(image, None, fx=zoom, fy=zoom, interpolation=cv2.INTER_CUBIC) if zoom > 1 else image
-    # Pale, so that only the errors are colourful.
+    # Pale and dark, so that the outlines stand out.
     gray = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)[..., None]
-    return (0.35 * picture + 0.5 * gray).astype(np.uint8)
+    return (0.3 * picture + 0.4 * gray).astype(np.uint8)
 
 
 def _draw_scene(picture: np.ndarray, scene: CameraScene, wrong: Collection[int], color: Color, zoom: int) -> np.ndarray:
@@ -103,7 +103,7 @@ def _outline(picture: np.ndarray, instance: Instance, color: Color, zoom: int, l
     mask = instance.amodal_mask
     if not mask.area:
         return
-    roi = mask.roi().astype(np.uint8)
+    roi: np.ndarray = mask.roi().astype(np.uint8)
     if zoom > 1:
         roi = cv2.resize(roi, None, fx=zoom, fy=zoom, interpolation=cv2.INTER_NEAREST)
     contours, _ = cv2.findContours(roi, cv2.RETR_LIST, cv2.CHAIN_APPROX_SIMPLE)

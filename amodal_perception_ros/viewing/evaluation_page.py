@@ -190,9 +190,10 @@ def _difference(row: Row, name: str, comparison: Comparison | None) -> dict[str,
     cell = cells[comparison.names.index(name)]
     if not is_known(cell.difference):
         return None
+    low, high = cell.difference_interval or (math.nan, math.nan)
     return {
         "text": figure_text(cell.difference, row.digits, sign="+"),
-        "interval": interval_text(*(cell.difference_interval or (None, None)), row.digits),
+        "interval": interval_text(low, high, row.digits),
         "differs": cell.differs,
     }
 
@@ -205,7 +206,7 @@ def _interval_charts(methods: Mapping[str, dict[str, Any]], soft: set[str]) -> l
         estimates = []
         for name, results in methods.items():
             value = look_up(results, row.path)
-            known = value if is_known(value) else math.nan
+            known = float(value) if is_known(value) else math.nan
             estimates.append(Estimate(name, known, *interval_of(results, row.path), soft=name in soft))
         if sum(math.isfinite(estimate.value) for estimate in estimates) > 1:
             title = f"{row.title.strip()} [{row.unit}]"
