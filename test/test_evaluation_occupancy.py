@@ -48,7 +48,18 @@ def test_recall_by_class():
         "person": {"hidden_cell_recall": 100, "hidden_cells": 1},
         "car": {"hidden_cell_recall": 50, "hidden_cells": 2},
     }
-    assert metric.breakdown("distance") == {}
+    assert metric.breakdown("occlusion") == {}
+
+
+def test_recall_by_distance():
+    """Five cells of 8 m: the outer ones are 16 m from the middle, the others at most 8 m."""
+    truth = bev([[-1] * 5], [[100] * 5], resolution=8.0)
+    metric = HiddenOccupancy()
+    metric.add_grids(truth, bev([[-1] * 5], [[100, 0, 100, 0, 0]], resolution=8.0))
+    assert metric.breakdown("distance") == {
+        "0-10 m": {"hidden_cell_recall": pytest.approx(100 / 3), "hidden_cells": 3},
+        "10-20 m": {"hidden_cell_recall": 50, "hidden_cells": 2},
+    }
 
 
 def test_certainty_is_clipped_at_half_a_per_cent():
@@ -139,6 +150,18 @@ def test_grids_are_aligned_by_their_origins():
 
 def test_cells_that_do_not_coincide():
     truth = bev([[-1]], [[100]])
-    for other in (bev([[-1]], [[100]], origin=(0.2, 0.0)), bev([[-1]], [[100]], resolution=0.25)):
+    for other in (
+        bev([[-1]], [[100]], origin=(0.2, 0.0)),
+        bev([[-1]], [[100]], resolution=0.25),
+        bev([[-1]], [[100]], origin=(np.nan, 0.0)),
+    ):
         with pytest.raises(EvaluationError, match="frame 3: predicted cells"):
             HiddenOccupancy().add_grids(truth, other, "frame 3")
+
+
+@pytest.mark.parametrize("value", [101, -2])
+def test_values_that_are_no_per_cents(value):
+    good, bad = bev([[-1, -1]], [[100, 0]]), bev([[-1, -1]], [[0, value]])
+    for truth, predicted, whose in ((good, bad, "predicted"), (bad, good, "true")):
+        with pytest.raises(EvaluationError, match=f"frame 3: {whose} occupancy is -1 or 0 to 100 %"):
+            HiddenOccupancy().add_grids(truth, predicted, "frame 3")

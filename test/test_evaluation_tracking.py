@@ -69,11 +69,13 @@ def test_example_of_boxes():
     }
 
 
-def test_breakdown_by_class():
+def test_breakdown():
     metric = BoxTracking()
     tracked(standing_still(), metric)
-    assert metric.breakdown("class") == {"car": {"tracked_hidden_recall": 50, "tracked_hidden_objects": 2}}
-    assert metric.breakdown("distance") == {}
+    row = {"tracked_hidden_recall": 50, "tracked_hidden_objects": 2}
+    assert metric.breakdown("class") == {"car": row}
+    assert metric.breakdown("distance") == {"0-10 m": row}
+    assert metric.breakdown("occlusion") == {}
 
 
 def test_hidden_object_that_nobody_saw_is_not_asked_for():
@@ -302,6 +304,7 @@ def test_example_of_masks():
     }
     row = {"mask_tracked_hidden_recall": 100, "mask_tracked_hidden_objects": 1}
     assert metric.breakdown("class") == {"car": row}
+    assert metric.breakdown("distance") == {"10-20 m": row}
 
 
 def test_instance_hidden_from_the_start_is_not_asked_for():

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from amodal_perception_ros.evaluation.bins import bin_names, distance_bin
 from amodal_perception_ros.evaluation.decoding import EvaluationError
 from amodal_perception_ros.evaluation.metric import Metric
 from amodal_perception_ros.evaluation.pairs import FramePair
@@ -22,6 +23,9 @@ _ALL, _THINGS = 0, 1
 
 class HiddenOccupancy(Metric):
     """What is claimed of the cells that the truth knows (`amodal` >= 0) and no sensor sees (true `visible` = -1).
+
+    Seen is what a ray of this frame's LiDAR or cameras reaches low above the ground; what only an earlier frame saw is
+    hidden all the same, so a memory helps.
 
     - `hidden_recall`: share of the hidden cells occupied by a *thing* with a predicted occupancy of at least 50 %; a
       cell that is unknown to the prediction or outside its grid is missed. Only things, because what stands inside a
@@ -56,11 +60,11 @@ class HiddenOccupancy(Metric):
 
     def __init__(self, classes: ClassList = AMODAL_SYNTH_DRIVE) -> None:
         counts = {name: np.zeros(()) for name in ("hidden", "claimed", "right")}
-        by_class = {name: np.zeros(len(classes)) for name in ("things", "found")}
+        self._names = {kind: bin_names(kind, classes) for kind in ("class", "distance")}
+        things = {f"things_{kind}": np.zeros((len(names), 2)) for kind, names in self._names.items()}
         scores = {name: np.zeros(2) for name in ("squared_error", "log_loss")}
         bins = {name: np.zeros((2, _BINS)) for name in ("bin_cells", "bin_probability", "bin_occupied")}
-        super().__init__(**counts, **by_class, **scores, **bins)
-        self._classes = classes
+        super().__init__(**counts, **things, **scores, **bins)
         self._thing_index = np.full(256, -1)
         for label in classes.labels[classes.stuff_count :]:
             self._thing_index[label.id] = label.index
@@ -84,8 +88,10 @@ class HiddenOccupancy(Metric):
         self.sums["hidden"] += occupied.size
         self.sums["claimed"] += np.count_nonzero(claimed)
         self.sums["right"] += np.count_nonzero(occupied & claimed)
-        self.sums["things"] += np.bincount(index[thing], minlength=len(self._classes))
-        self.sums["found"] += np.bincount(index[thing & claimed], minlength=len(self._classes))
+        cells = np.stack([np.ones(index.size), claimed], axis=1)[thing]
+        distance = np.hypot(*(np.argwhere(hidden)[thing] + 0.5 - np.array(hidden.shape) / 2).T) * truth.resolution
+        for kind, bins in (("class", index[thing]), ("distance", distance_bin(distance))):
+            np.add.at(self.sums[f"things_{kind}"], bins, cells)
         known = estimate >= 0
         self._add_probabilities(_ALL, estimate[known], occupied[known])
         known &= thing | ~occupied
@@ -94,7 +100,7 @@ class HiddenOccupancy(Metric):
     def results(self) -> dict[str, Any]:
         """Return shares in per cent, calibration in 0..1 (NLL in nats); what has no cell behind it is absent."""
         sums, results = self.sums, dict[str, Any]()
-        things, found, claimed = sums["things"].sum(), sums["found"].sum(), float(sums["claimed"])
+        (things, found), claimed = sums["things_class"].sum(axis=0), float(sums["claimed"])
         if things:
             results["hidden_recall"] = 100.0 * float(found / things)
         if claimed:
@@ -110,17 +116,12 @@ class HiddenOccupancy(Metric):
         return results
 
     def breakdown(self, kind: str) -> dict[str, dict[str, float]]:
-        """Return, for the kind "class", the recall of the hidden cells of each thing class that has some."""
-        if kind != "class":
-            return {}
-        things, found = self.sums["things"], self.sums["found"]
-        return {
-            self._classes.labels[c].name: {
-                "hidden_cell_recall": 100.0 * float(found[c] / things[c]),
-                "hidden_cells": int(things[c]),
-            }
-            for c in np.flatnonzero(things)
-        }
+        """Return the recall of hidden cells by "class" or "distance" (`bins.KINDS`); empty for other kinds.
+
+        The distance is seen from above, from the middle of the true grid, which is where the vehicle is.
+        """
+        rows = zip(self._names[kind], self.sums[f"things_{kind}"].tolist()) if kind in self._names else ()
+        return {name: {"hidden_cell_recall": 100.0 * hits / n, "hidden_cells": int(n)} for name, (n, hits) in rows if n}
 
     def _add_probabilities(self, row: int, percent: np.ndarray, occupied: np.ndarray) -> None:
         sums, probability = self.sums, percent / 100.0
@@ -160,13 +161,18 @@ class HiddenOccupancy(Metric):
 
 def _on_grid_of(truth: BevOccupancy, predicted: BevOccupancy, where: str) -> np.ndarray:
     """Return the predicted amodal occupancy on the cells of the truth, -1 where it has none."""
+    place = where + ": " if where else ""
+    for name, grid in (("true", truth), ("predicted", predicted)):
+        strange = grid.amodal[(grid.amodal < -1) | (grid.amodal > 100)]
+        if strange.size:
+            raise EvaluationError(f"{place}{name} occupancy is -1 or 0 to 100 %, but the grid holds {strange[0]}")
     shift = (np.asarray(predicted.origin, float) - np.asarray(truth.origin, float)) / truth.resolution
-    column, row = np.rint(shift).astype(int)
-    if not np.isclose(predicted.resolution, truth.resolution) or np.abs(shift - np.rint(shift)).max() > 0.05:
+    if not (np.isclose(predicted.resolution, truth.resolution) and np.abs(shift - np.rint(shift)).max() <= 0.05):
         raise EvaluationError(
-            f"{where + ': ' if where else ''}predicted cells of {predicted.resolution} m from {predicted.origin} "
+            f"{place}predicted cells of {predicted.resolution} m from {predicted.origin} "
             f"do not coincide with the true ones of {truth.resolution} m from {truth.origin}"
         )
+    column, row = np.rint(shift).astype(int)
     height, width = truth.amodal.shape
     rows, columns = predicted.amodal.shape
     out = np.full((height, width), -1, np.int8)

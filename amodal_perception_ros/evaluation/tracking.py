@@ -7,6 +7,7 @@ from collections.abc import Hashable, Sequence
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
+from amodal_perception_ros.evaluation.bins import bin_names, distance_bin, distances
 from amodal_perception_ros.evaluation.decoding import EvaluationError
 from amodal_perception_ros.evaluation.metric import Metric
 from amodal_perception_ros.evaluation.pairs import FramePair, ScenePair
@@ -63,27 +64,22 @@ class Identities:
 
 
 class _Tracking(Metric):
-    """Recall of fully hidden objects that were seen before, by class and time unseen, and changes of identity."""
+    """Recall of fully hidden objects that were seen before, and changes of identity.
+
+    The sums of hidden objects hold pairs: how many there are, how many are found.
+    """
 
     def __init__(self, classes: ClassList, prefix: str, **sums: np.ndarray) -> None:
-        ages = {name: np.zeros((len(classes), len(_AGES))) for name in ("hidden", "hidden_found")}
-        super().__init__(**ages, ids=np.zeros(3), **sums)
-        self.classes, self._prefix = classes, prefix
-        self._identities = Identities()
+        self._names = {kind: bin_names(kind, classes) for kind in ("class", "distance")}
+        kinds = {f"hidden_{kind}": np.zeros((len(names), 2)) for kind, names in self._names.items()}
+        super().__init__(hidden=np.zeros((len(_AGES), 2)), ids=np.zeros(3), **kinds, **sums)
+        self._prefix, self._identities = prefix, Identities()
 
     def breakdown(self, kind: str) -> dict[str, dict[str, float]]:
-        """Return, for the kind "class", the recall of fully hidden objects of each class that has some."""
-        if kind != "class":
-            return {}
-        hidden, found = self.sums["hidden"][:, 0], self.sums["hidden_found"][:, 0]
+        """Return the recall of fully hidden objects by "class" or "distance" (`bins.KINDS`); empty for other kinds."""
         key = f"{self._prefix}tracked_hidden"
-        return {
-            self.classes.labels[c].name: {
-                f"{key}_recall": 100.0 * float(found[c] / hidden[c]),
-                f"{key}_objects": int(hidden[c]),
-            }
-            for c in np.flatnonzero(hidden)
-        }
+        rows = zip(self._names[kind], self.sums[f"hidden_{kind}"].tolist()) if kind in self._names else ()
+        return {name: {f"{key}_recall": 100.0 * hits / n, f"{key}_objects": int(n)} for name, (n, hits) in rows if n}
 
     def _starts(self, frame: FramePair) -> bool:
         """Forget the objects of another sequence; return whether the frame is the first one of its own."""
@@ -92,20 +88,22 @@ class _Tracking(Metric):
             self._identities = Identities(frame.sequence)
         return starts
 
-    def _add_hidden(self, class_index: np.ndarray, seconds: np.ndarray, found: np.ndarray) -> None:
-        """Add k fully hidden objects: (k,) class index, (k,) time unseen [s], (k,) bool."""
-        within = (seconds[:, None] <= _AGES).astype(np.float64)
-        np.add.at(self.sums["hidden"], class_index, within)
-        np.add.at(self.sums["hidden_found"], class_index, within * found[:, None])
+    def _add_hidden(
+        self, class_index: np.ndarray, distance: np.ndarray, seconds: np.ndarray, found: np.ndarray
+    ) -> None:
+        """Add k fully hidden objects: (k,) class index, distance [m], time unseen [s], and whether they are found."""
+        objects = np.stack([np.ones(len(found)), found], axis=1)
+        self.sums["hidden"] += (seconds <= np.array(_AGES)[:, None]) @ objects
+        for kind, bins in (("class", class_index), ("distance", distance_bin(distance))):
+            np.add.at(self.sums[f"hidden_{kind}"], bins, objects)
 
     def _identity_results(self) -> dict[str, float]:
         sums, prefix, results = self.sums, self._prefix, dict[str, float]()
-        hidden, found = sums["hidden"].sum(axis=0), sums["hidden_found"].sum(axis=0)
-        for name, count, hits in zip(_AGE_NAMES, hidden, found):
+        for name, (count, found) in zip(_AGE_NAMES, sums["hidden"].tolist()):
             if count:
-                results[f"{prefix}hidden_recall{name}"] = 100.0 * float(hits / count)
-        if hidden[0]:
-            results[f"{prefix}hidden_objects"] = int(hidden[0])
+                results[f"{prefix}hidden_recall{name}"] = 100.0 * found / count
+        if sums["hidden"][0, 0]:
+            results[f"{prefix}hidden_objects"] = int(sums["hidden"][0, 0])
         found_by_id, switches, across = sums["ids"]
         if found_by_id:
             results[f"{prefix}id_switches"] = int(switches)
@@ -151,8 +149,8 @@ class BoxTracking(_Tracking):
 
     def __init__(self, classes: ClassList = AMODAL_SYNTH_DRIVE) -> None:
         names = ("visible", "visible_found", "distance", "matches", "false", "tracked", "ghosts", "frames", "seconds")
+        self._classes, self._ghosts, self._stamp_ns = classes, set[int](), 0
         super().__init__(classes, "", **{name: np.zeros(()) for name in names})
-        self._ghosts, self._stamp_ns = set[int](), 0
 
     def add(self, frame: FramePair) -> None:
         """Add one frame, if the program gives boxes and the vehicle's place in odom is known.
@@ -167,17 +165,17 @@ class BoxTracking(_Tracking):
         self.sums["seconds"] += max(0, frame.stamp_ns - self._stamp_ns) / 1e9
         self.sums["frames"] += 1
         self._stamp_ns = frame.stamp_ns
-        truth = _Boxes(frame.true_objects, frame.ego, self.classes, f"{frame.where}: true object")
-        predicted = _Boxes(frame.objects, frame.ego, self.classes, f"{frame.where}: predicted object")
+        truth = _Boxes(frame.true_objects, frame.ego, self._classes, f"{frame.where}: true object")
+        predicted = _Boxes(frame.objects, frame.ego, self._classes, f"{frame.where}: predicted object")
         seen = np.array([bool(item.cameras) for item in frame.true_objects], bool)
         seconds = np.array(
             [self._identities.seconds_unseen(t, frame.stamp_ns, s) for t, s in zip(truth.track_ids, seen)]
         )
         known = ~np.isnan(seconds)
         match, distance = self._match(truth, predicted, known)
-        counted = known & truth.in_range
+        counted = known & (truth.range <= RANGE)
         found, hidden = counted & (match >= 0), counted & ~seen
-        self._add_hidden(truth.class_index[hidden], seconds[hidden], found[hidden])
+        self._add_hidden(truth.class_index[hidden], truth.range[hidden], seconds[hidden], found[hidden])
         self.sums["visible"] += np.count_nonzero(counted & seen)
         self.sums["visible_found"] += np.count_nonzero(found & seen)
         self.sums["matches"] += np.count_nonzero(found)
@@ -197,7 +195,7 @@ class BoxTracking(_Tracking):
             results["ghosts_per_minute"] = 60.0 * float(sums["ghosts"] / sums["seconds"])
         if sums["matches"]:
             results["MOTP"] = float(sums["distance"] / sums["matches"])
-        asked = sums["visible"] + sums["hidden"][:, 0].sum()
+        asked = sums["visible"] + sums["hidden"][0, 0]
         if sums["tracked"] and asked:
             wrong = asked - sums["matches"] + sums["false"] + sums["ids"][1]
             results["MOTA"] = 100.0 * float(1.0 - wrong / asked)
@@ -214,7 +212,7 @@ class BoxTracking(_Tracking):
         return np.where(known, match, assign(GATE - distance, allowed & ~known[:, None], kept)), distance
 
     def _add_false(self, predicted: _Boxes, match: np.ndarray) -> None:
-        wrong = predicted.in_range.copy()
+        wrong = predicted.range <= RANGE
         wrong[match[match >= 0]] = False
         self.sums["false"] += np.count_nonzero(wrong)
         ghosts = {int(track_id) for track_id in predicted.track_ids[wrong] if track_id} - self._ghosts
@@ -289,14 +287,14 @@ class MaskTracking(_Tracking):
         known_as = np.array([self._identities.known_as((camera, int(t))) for t in true_ids], np.int64)
         kept = (known_as[:, None] == ids) & (known_as[:, None] > 0)
         match = np.where(asked, assign(pair.amodal_iou, allowed, kept), pair.match)
-        self._add_hidden(pair.truth.class_index[asked], unseen[asked], match[asked] >= 0)
+        self._add_hidden(pair.truth.class_index[asked], distances(pair.truth)[asked], unseen[asked], match[asked] >= 0)
         for i in np.flatnonzero(true_ids):
             found_as = int(ids[match[i]]) if match[i] >= 0 else 0
             self.sums["ids"] += self._identities.note((camera, int(true_ids[i])), bool(unseen[i] == 0), found_as)
 
 
 class _Boxes:
-    """Boxes as arrays: (n, 2) centres seen from above [m], (n,) class index, track id and nearness to the vehicle."""
+    """Boxes as arrays, seen from above: (n, 2) centres, (n,) distance to the vehicle [m], class index, track id."""
 
     def __init__(self, objects: Sequence[AmodalObject], ego: np.ndarray, classes: ClassList, what: str) -> None:
         self.track_ids = _track_ids(objects, f"{what}: track id")
@@ -309,7 +307,7 @@ class _Boxes:
             if not np.isfinite(item.center[:2]).all():
                 raise EvaluationError(f"{what} {item.track_id} has its centre at {item.center}")
         self.class_index = np.array([classes.by_id[item.class_id].index for item in objects], np.int64)
-        self.in_range = np.hypot(*(self.centers - np.asarray(ego)[:2]).T) <= RANGE
+        self.range = np.hypot(*(self.centers - np.asarray(ego)[:2]).T)
 
 
 def assign(value: np.ndarray, allowed: np.ndarray, kept: np.ndarray) -> np.ndarray:
