@@ -92,17 +92,17 @@ class DepthError(Metric):
         errors = {"RMSE_vis": self.sums["visible"], "RMSE_hidden": self.sums["hidden"]}
         errors.update({f"RMSE_{number}": error for number, error in enumerate(self.sums["levels"])})
         results.update({name: float(np.sqrt(error[0] / error[1])) for name, error in errors.items() if error[1]})
-        results["hidden_px"] = float(self.sums["hidden"][1])
+        results["hidden_px"] = int(self.sums["hidden"][1])
         for prefix, unknown, scored in zip(("", "hidden_"), self.sums["unknown"], errors.values()):
             if scored[1]:
-                results[f"{prefix}unknown_px"] = float(unknown)
+                results[f"{prefix}unknown_px"] = int(unknown)
                 results[f"{prefix}unknown_share"] = 100.0 * float(unknown / scored[1])
         return results
 
     def breakdown(self, kind: str) -> dict[str, dict[str, float]]:
         """Return `RMSE_hidden` [m] and its `hidden_px` per bin of the true object, of a kind of `bins.KINDS`."""
         rows = zip(self._names[kind], self.sums[f"hidden_{kind}"].tolist())
-        return {name: {"RMSE_hidden": (t / n) ** 0.5, "hidden_px": n} for name, (t, n) in rows if n}
+        return {name: {"RMSE_hidden": (t / n) ** 0.5, "hidden_px": int(n)} for name, (t, n) in rows if n}
 
     def _add_band(self, pair: ScenePair, true_levels: np.ndarray, levels: np.ndarray, band: Window) -> None:
         limit, rows = pair.rules.max_depth, slice(band[1], band[3])
