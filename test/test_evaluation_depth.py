@@ -6,6 +6,8 @@ from math import sqrt
 import numpy as np
 import pytest
 from evaluation_scenes import Thing, empty_scene, order, street, with_instance, without
+from hypothesis import given
+from hypothesis import strategies as st
 
 from amodal_perception_ros.evaluation import (
     BASELINES,
@@ -19,7 +21,9 @@ from amodal_perception_ros.evaluation import (
     format_table,
 )
 from amodal_perception_ros.evaluation.decoding import decode
+from amodal_perception_ros.evaluation.depth import DepthError
 from amodal_perception_ros.evaluation.invariants import KINDS, InvariantViolations
+from amodal_perception_ros.evaluation.pairs import pair_scenes
 from amodal_perception_ros.masks import RoiMask
 
 # A car of 100 px at 20 m of which a truck at 10 m hides 40; the prediction finds 20 of them and puts it at 22 m.
@@ -90,6 +94,125 @@ def test_unknown_depth_counts_as_the_limit_and_far_truth_is_not_scored():
     assert result["RMSE_vis"] == pytest.approx(sqrt((64 * 60**2 + (12 * 32 - 64) * 30**2) / (12 * 32)))
     predicted.depth[:] = 1000.0
     assert depth_of(truth, predicted, max_depth=80.0)["RMSE_vis"] == pytest.approx(result["RMSE_vis"])
+
+
+def test_drawn_example_of_depth():
+    """The picture in the docstring of `DepthError`."""
+    truth = street(Thing("car", 1, (1, 0, 4, 1), 20.0), Thing("truck", 2, (2, 0, 4, 1), 10.0), width=4, height=1)
+    predicted = street(Thing("car", 1, (1, 0, 3, 1), 23.0), Thing("truck", 2, (2, 0, 4, 1), 10.0), width=4, height=1)
+    result = depth_of(truth, predicted)
+    assert result["RMSE_vis"] == 1.5
+    assert result["RMSE_hidden"] == pytest.approx(sqrt((3**2 + 10**2) / 2)) == pytest.approx(7.382, abs=1e-3)
+    assert result["RMSE_0"] == 0
+    assert result["RMSE_1"] == pytest.approx(sqrt((3**2 + 3**2 + 10**2) / 3)) == pytest.approx(6.272, abs=1e-3)
+    assert result["ADErr"] == pytest.approx(0.07919, abs=1e-5)
+    assert result["ADErr_weighted"] == pytest.approx(3.136, abs=1e-3)
+    assert (result["hidden_px"], result["unknown_px"], result["hidden_unknown_px"]) == (2, 0, 0)
+
+
+def test_perfect_depth_is_the_floor():
+    """Level 0 and 1 perfect, 2 to 7 empty: 1 mm in the geometric mean, 0 everywhere else."""
+    truth = street(HIDDEN_CAR, FRONT_TRUCK)
+    result = depth_of(truth, truth)
+    assert result["ADErr"] == pytest.approx(1e-3)
+    zero = ("ADErr_weighted", "RMSE_vis", "RMSE_hidden", "RMSE_0", "RMSE_1", "unknown_share", "hidden_unknown_share")
+    assert [result[name] for name in zero] == [0] * len(zero)
+    assert "RMSE_2" not in result
+
+
+def test_no_depth_at_all():
+    """Data sets of masks only: nothing is scored and nothing fails."""
+    truth = street(HIDDEN_CAR, FRONT_TRUCK)
+    truth.depth[:] = np.nan
+    for instance in truth.instances:
+        instance.depth[:] = np.nan
+    assert depth_of(truth, street(HIDDEN_CAR, FRONT_TRUCK)) == {"hidden_px": 0}
+
+
+def test_unknown_pixels_are_counted():
+    """The car's amodal depth is unknown in 10 of its 40 hidden px: the truck's 10 m answer, or 80 m for 5 of them."""
+    truth, predicted = street(HIDDEN_CAR, FRONT_TRUCK), street(HIDDEN_CAR, FRONT_TRUCK)
+    predicted.instances[0].depth[:, 9] = np.nan
+    predicted.depth[2:7, 11] = np.nan
+    result = depth_of(truth, predicted)
+    assert (result["unknown_px"], result["unknown_share"]) == (5, pytest.approx(100 * 5 / PIXELS))
+    assert (result["hidden_unknown_px"], result["hidden_unknown_share"]) == (5, 12.5)
+    assert result["RMSE_hidden"] == pytest.approx(sqrt((5 * 10**2 + 5 * 60**2) / 40))
+    assert result["RMSE_vis"] == pytest.approx(sqrt(5 * 70**2 / PIXELS))
+
+
+def test_hidden_depth_by_bins():
+    """A car at 20 m with 40 % hidden is 2 m off, a person at 41 m with 20 % hidden is missed: 31 m off."""
+    person = Thing("person", 3, (6, 14, 16, 19), 41.0)
+    front = Thing("truck", 2, (8, 0, 16, 15), 10.0)
+    car, far_car = HIDDEN_CAR, HIDDEN_CAR._replace(depth=22.0)
+    metric = DepthError()
+    truth = street(car, front, person)
+    metric.add(pair_scenes(decode(truth), decode(without(street(far_car, front, person), person.id)), Rules()))
+    near, missed = ({"RMSE_hidden": error, "hidden_px": px} for error, px in ((2.0, 40), (31.0, 8)))
+    assert metric.breakdown("class") == {"person": missed, "car": near}
+    assert metric.breakdown("occlusion") == {"0-25%": missed, "25-50%": near}
+    assert metric.breakdown("distance") == {"10-20 m": near, "40-80 m": missed}
+    assert metric.breakdown("visible_px") == {
+        "<64": {"RMSE_hidden": sqrt((40 * 2**2 + 8 * 31**2) / 48), "hidden_px": 48}
+    }
+
+
+@given(st.floats(0, 20), st.floats(0, 20))
+def test_more_depth_error_is_never_better(error, more):
+    truth = street(HIDDEN_CAR, FRONT_TRUCK)
+    results = []
+    for added in (error, error + more):
+        predicted = street(HIDDEN_CAR, FRONT_TRUCK)
+        predicted.depth += np.float32(added)
+        for instance in predicted.instances:
+            instance.depth = instance.depth + np.float32(added)
+        results.append(depth_of(truth, predicted))
+    for name in ("ADErr", "ADErr_weighted", "RMSE_vis", "RMSE_hidden", "RMSE_0", "RMSE_1"):
+        assert results[0][name] <= results[1][name] + 1e-9
+
+
+@given(st.integers(0, 2**31))
+def test_depth_errors_are_those_of_whole_maps(seed):
+    """Bands, windows and masks against the definition: whole maps D_n of random depth with holes, in float64."""
+    rng = np.random.default_rng(seed)
+    truth, predicted = (random_street(rng, height=150) for _ in range(2))
+    pair = pair_scenes(decode(truth), decode(predicted), Rules(max_depth=60.0))
+    metric = DepthError()
+    metric.add(pair)
+    result = metric.results()
+    seen = np.where(np.isnan(predicted.depth), 60.0, np.clip(predicted.depth, 0.0, 60.0))
+    kept = [replace(truth, instances=[i for i, counted in zip(truth.instances, pair.counted) if counted])]
+    kept += [replace(predicted, instances=[i for i, bad in zip(predicted.instances, pair.ignored) if not bad])]
+    for number, (level, own) in enumerate(zip(*(scene.depth_levels() for scene in kept))):
+        level, own = level.astype(float), own.astype(float)
+        valid = (level > 0) & (level <= 60)
+        error = (np.where(np.isnan(own), seen, np.clip(own, 0, 60)) - level)[valid]
+        if valid.any():
+            assert result[f"RMSE_{number}"] == pytest.approx(sqrt((error**2).mean()), rel=1e-6, abs=1e-9)
+        else:
+            assert f"RMSE_{number}" not in result
+
+
+def random_street(rng, height):
+    """Overlapping objects without order edges, on random levels, with noisy depth of which a tenth is unknown."""
+    names = ("car", "truck", "person")
+    corners = rng.integers(0, (24, height - 10), (6, 2))
+    ends = corners + rng.integers(2, (10, 60), (6, 2))
+    boxes = np.concatenate((corners, ends), 1).tolist()
+    scene = street(*(Thing(names[n % 3], n + 1, box, 5.0 + 12 * n) for n, box in enumerate(boxes)), height=height)
+    scene.order = order([])
+    for instance in scene.instances:
+        instance.occlusion_level = int(rng.integers(0, 3))
+        instance.depth = noisy(rng, instance.depth)
+    scene.instances = [i for i in scene.instances if i.visible_mask.area]
+    scene.depth = noisy(rng, scene.depth)
+    return scene
+
+
+def noisy(rng, depth):
+    noise = rng.normal(0, 5, depth.shape).astype(np.float32)
+    return np.where(rng.random(depth.shape) < 0.1, np.float32(np.nan), depth + noise)
 
 
 # Invariants --------------------------------------------------------------------------------------------------------
