@@ -13,7 +13,7 @@ from evaluation_scenes import Thing, camera, instance, order, street, with_insta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from amodal_perception_ros.evaluation.comparison import compare
+from amodal_perception_ros.datasets.files import DatasetError
 from amodal_perception_ros.evaluation.evaluation import Evaluation
 from amodal_perception_ros.evaluation.table import ROWS
 from amodal_perception_ros.evaluation.worst import ImageErrors, WorstImage
@@ -280,8 +280,7 @@ def results(name, apq, **more):
 
 def page(tmp_path, runs, baselines=(), reread=None):
     evaluation = Evaluation({run["name"]: run for run in runs}, {b["name"]: b for b in baselines}, reread)
-    comparison = compare(evaluation.runs) if len(runs) > 1 else None
-    path = write_page(evaluation, comparison, tmp_path / "new" / "page.html")
+    path = write_page(evaluation, tmp_path / "new" / "page.html")
     text = path.read_text(encoding="utf-8")
     without_pictures = re.sub(r'"data:image/jpeg;base64,[^"]*"', '"data:"', text)
     assert not re.search(r"https?:|//|src=\"(?!data:)|@import|url\(", without_pictures)
@@ -295,7 +294,7 @@ def test_runs_stand_side_by_side_with_intervals_and_differences(tmp_path):
     assert cells[2] == "20.0 18.1 to 21.9"
     # The resamples of both runs go up and down together, so the difference is 4 in every one.
     assert cells[3] == "24.0 22.1 to 25.9 +4.0 (4.0 to 4.0) *"
-    assert cells[4].startswith("19.0 17.1 to 20.9")
+    assert cells[4] == "19.0 17.1 to 20.9 −1.0 (−1.0 to −1.0) *"
     assert shown.row("AIoU")[2:4] == ["30.0", "30.0 +0.0"]
 
 
@@ -331,8 +330,10 @@ def test_without_intervals_the_page_says_why(tmp_path):
 
 
 def test_what_is_not_known_is_a_dash_and_what_no_run_has_is_not_there(tmp_path):
-    bare = {"name": "bare", "frames": 4, "images": 16, "rules": {"iou_gate": 0.5}}
-    text, shown = page(tmp_path, [results("mine", 20.0)], [{**bare, "order": {"accuracy": 50.0}}])
+    mine = results("mine", 20.0)
+    bare = {name: mine[name] for name in ("frames", "images", "data", "rules")}
+    bare["intervals"] = {"resamples": 41}
+    text, shown = page(tmp_path, [mine], [{**bare, "name": "bare", "order": {"accuracy": 50.0}}])
     assert shown.row("OIoU")[2:] == ["–", "–"]
     assert shown.row("order accuracy")[2:] == ["–", "50.0"]
     assert not re.search(r"\b(nan|inf|None)\b", " ".join(shown.text))
@@ -389,6 +390,12 @@ def test_where_images_are_not_at_hand_their_places_are_listed(tmp_path):
     _, shown = page(tmp_path, [results("mine", 20.0, worst=[item])])
     assert shown.images == []
     assert "street 1, frame 7, front: 2 missed, 1 invented, 1 in the wrong order" in shown.text
+
+
+def test_a_page_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "new").write_text("a file where the folder should be")
+    with pytest.raises(DatasetError, match=re.escape(str(tmp_path / "new"))):
+        page(tmp_path, [results("mine", 20.0)])
 
 
 def test_tables_say_what_their_headers_are_for(tmp_path):

@@ -9,7 +9,8 @@ from typing import Any
 
 from markupsafe import Markup
 
-from amodal_perception_ros.evaluation.comparison import Comparison
+from amodal_perception_ros.datasets.files import unwritable
+from amodal_perception_ros.evaluation.comparison import Comparison, compare
 from amodal_perception_ros.evaluation.evaluation import Evaluation
 from amodal_perception_ros.evaluation.table import ROWS, Row, look_up
 from amodal_perception_ros.evaluation.worst import WorstImage
@@ -46,19 +47,21 @@ CHARTED = (
 """Figures whose values and intervals are drawn where there is more than one method."""
 
 
-def write_page(evaluation: Evaluation, comparison: Comparison | None, path: Path | str) -> Path:
+def write_page(evaluation: Evaluation, path: Path | str) -> Path:
     """Write the page of an evaluation; pictures are embedded, and nothing is loaded from anywhere.
+
+    All methods are compared with the first run, the baselines too (`comparison.compare`).
 
     Args:
         evaluation: the figures of one or more runs and of the baselines; its worst images are read again, one by one.
-        comparison: the differences to the first run, or None.
         path: file to write; its folder is made if it is missing.
 
     Returns:
         The page.
 
     Raises:
-        OSError: the file cannot be written.
+        EvaluationError: the runs were not scored on the same data by the same rules.
+        DatasetError: the file cannot be written.
     """
     runs, baselines = evaluation.runs, evaluation.baselines
     methods = {**runs, **baselines}
@@ -69,7 +72,7 @@ def write_page(evaluation: Evaluation, comparison: Comparison | None, path: Path
         baselines=list(baselines),
         facts=_facts(runs),
         excluded=_excluded(methods),
-        headline=_headline(methods, comparison),
+        headline=_headline(methods, compare(methods) if len(methods) > 1 else None),
         first=next(iter(runs)),
         level=_level(runs),
         charts=_interval_charts(methods, set(baselines)),
@@ -80,8 +83,11 @@ def write_page(evaluation: Evaluation, comparison: Comparison | None, path: Path
         definitions=_definitions(methods),
     )
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(page, encoding="utf-8")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(page, encoding="utf-8")
+    except OSError as error:
+        raise unwritable(path, error) from error
     return path
 
 
