@@ -1,5 +1,7 @@
 """Panoptic, mask, order and instance metrics on scenes small enough to work out by hand."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from evaluation_scenes import Thing, drawn, street, with_instance, without
@@ -12,7 +14,7 @@ from amodal_perception_ros.evaluation.decoding import decode
 from amodal_perception_ros.evaluation.instance import AveragePrecision
 from amodal_perception_ros.evaluation.pairs import pair_scenes
 from amodal_perception_ros.evaluation.panoptic import ReferenceQuality, StrictQuality
-from amodal_perception_ros.labels import BY_NAME
+from amodal_perception_ros.labels import BY_NAME, ClassList
 
 CAR, TRUCK, PERSON, ROAD, SKY = (BY_NAME[name].index for name in ("car", "truck", "person", "road", "sky"))
 
@@ -113,72 +115,105 @@ def test_gate_is_above_one_half():
     assert counts(qualities((truth, more))[0], CAR) == (1, 0, 0)
 
 
+# Where `reference` and `strict` differ: the smallest example of each defect, as drawn in docs/metrics.md -------------
+
+
+def class_results(truth, predicted, name):
+    """Return, of a class in strict and in reference, TP, FP, FN, TP_o, FP_o, FN_o and its APQ in per cent."""
+    rows = []
+    for quality in qualities((truth, predicted)):
+        c = BY_NAME[name].index
+        row = (*counts(quality, c), *hidden_counts(quality, c))
+        iou = quality.sums["iou"][c] + quality.sums["hidden_iou"][c]
+        rows.append((*row, 100 * iou / sum(row) if sum(row) else None))
+    return rows
+
+
 def test_defect_missed_objects_are_not_counted():
-    """Three cars, one found perfectly: the reference sees one TP and nothing else."""
-    truth = street(*cars((0, 0, 4, 4), (8, 0, 12, 4), (16, 0, 20, 4)))
-    strict, reference = qualities((truth, without(truth, 26001, 26003)))
-    assert counts(strict, CAR) == (1, 0, 2)
-    assert counts(reference, CAR) == (1, 0, 0)
-    assert strict.results()["APQ_T_V"] == pytest.approx(100 / 3)
-    assert reference.results()["APQ_T_V"] == pytest.approx(100 / 6)
+    strict, reference = class_results(drawn("C.D"), drawn("C.."), "car")
+    assert strict == (1, 0, 1, 0, 0, 0, 50)
+    assert reference == (1, 0, 0, 0, 0, 0, 100)
 
 
-def test_defect_empty_prediction_costs_one_object():
-    truth = street(*cars((0, 0, 4, 4), (8, 0, 12, 4), (16, 0, 20, 4)))
-    strict, reference = qualities((truth, without(truth, 26001, 26002, 26003)))
-    assert counts(strict, CAR) == (0, 0, 3)
-    assert counts(reference, CAR) == (0, 0, 1)
+def test_defect_an_empty_prediction_costs_one_object():
+    strict, reference = class_results(drawn("C.D"), drawn("..."), "car")
+    assert strict == (0, 0, 2, 0, 0, 0, 0)
+    assert reference == (0, 0, 1, 0, 0, 0, 0)
 
 
-def test_defect_hallucinations_in_an_empty_image_cost_one_object():
-    predicted = street(*cars((0, 0, 4, 4), (8, 0, 12, 4), (16, 0, 20, 4)))
-    strict, reference = qualities((street(), predicted))
-    assert counts(strict, CAR) == (0, 3, 0)
-    assert counts(reference, CAR) == (0, 1, 0)
+def test_defect_inventions_in_an_empty_image_cost_one_object():
+    strict, reference = class_results(drawn("..."), drawn("C.D"), "car")
+    assert strict == (0, 2, 0, 0, 0, 0, 0)
+    assert reference == (0, 1, 0, 0, 0, 0, 0)
 
 
-def test_defect_disjoint_pair_is_a_true_positive():
-    truth = street(*cars((0, 0, 4, 4), (8, 0, 12, 4)))
-    predicted = street(*cars((0, 0, 4, 4), (24, 16, 28, 20)))
-    strict, reference = qualities((truth, predicted))
-    assert counts(strict, CAR) == (1, 1, 1)
-    assert counts(reference, CAR) == (2, 0, 0)
-    assert strict.results()["APQ_T_V"] == pytest.approx(100 / 3)
-    assert reference.results()["APQ_T_V"] == pytest.approx(100 / 2 / 6)
+def test_defect_disjoint_objects_are_a_true_positive():
+    strict, reference = class_results(drawn("C.D.."), drawn("C...D"), "car")
+    assert strict == (1, 1, 1, 0, 0, 0, pytest.approx(100 / 3))
+    assert reference == (2, 0, 0, 0, 0, 0, 50)
 
 
-def test_defect_wrong_class_costs_no_false_positive():
-    truth, predicted = street(*cars((0, 0, 4, 4))), street(Thing("truck", 1, (0, 0, 4, 4), 11.0))
-    strict, reference = qualities((truth, predicted))
-    assert (counts(strict, CAR), counts(strict, TRUCK)) == ((0, 0, 1), (0, 1, 0))
-    assert (counts(reference, CAR), counts(reference, TRUCK)) == ((0, 0, 1), (0, 0, 0))
+def test_defect_a_wrong_class_costs_no_false_positive():
+    truth, predicted = drawn("C.T"), drawn("U.T")
+    assert class_results(truth, predicted, "car") == [(0, 0, 1, 0, 0, 0, 0)] * 2
+    assert class_results(truth, predicted, "bus") == [(0, 1, 0, 0, 0, 0, 0), (0, 0, 0, 0, 0, 0, None)]
 
 
-def test_defect_hidden_part_of_a_leftover_is_read_off_another_object():
-    """The leftover car is hidden by the truck, but the truck, matched last, is not."""
-    first = Thing("car", 5, (20, 2, 26, 12), 30.0)
-    strict, reference = qualities((street(first, FRONT_TRUCK), street(first, FRONT_TRUCK, HIDDEN_CAR)))
-    assert counts(strict, CAR) == counts(reference, CAR) == (1, 1, 0)
-    assert hidden_counts(strict, CAR) == (0, 1, 0)
-    assert hidden_counts(reference, CAR) == (0, 0, 0)
+def test_defect_the_hidden_part_of_a_leftover_is_read_off_another_object():
+    """The invented car D has a hidden part, the found car C has none."""
+    strict, reference = class_results(drawn("C.."), drawn("C.D", D=" h"), "car")
+    assert strict == (1, 1, 0, 0, 1, 0, pytest.approx(100 / 3))
+    assert reference == (1, 1, 0, 0, 0, 0, 50)
+
+
+def test_defect_results_depend_on_ids():
+    """Two missed cars, the first occluded; only the car with the lower id is counted."""
+    rows = class_results(drawn("CDD", "D>C", C=" h"), drawn("..."), "car")
+    assert rows == [(0, 0, 2, 0, 0, 1, 0), (0, 0, 1, 0, 0, 1, 0)]
+    rows = class_results(drawn("DCC", "C>D", D=" h"), drawn("..."), "car")
+    assert rows == [(0, 0, 2, 0, 0, 1, 0), (0, 0, 1, 0, 0, 0, 0)]
 
 
 def test_defect_invented_stuff_is_free():
-    """A strip of sky that is not there: a strict FP; the road loses IoU in both modes."""
-    truth, predicted = street(), street()
-    predicted.labels[:6] = 23000
-    strict, reference = qualities((truth, predicted))
-    assert counts(strict, SKY) == (0, 1, 0)
-    assert counts(reference, SKY) == (0, 0, 0)
-    assert strict.results()["APQ_S"] == pytest.approx(100 * 0.75 / 2)
-    assert reference.results()["APQ_S"] == pytest.approx(100 * 0.75 / 11)
+    """Sky that is not there; the road loses IoU in both modes."""
+    truth, predicted = drawn(".."), drawn(".~")
+    assert class_results(truth, predicted, "sky") == [(0, 1, 0, 0, 0, 0, 0), (0, 0, 0, 0, 0, 0, None)]
+    assert class_results(truth, predicted, "road") == [(1, 0, 0, 0, 0, 0, 50)] * 2
+
+
+def test_defect_disjoint_stuff_is_a_true_positive():
+    strict, reference = class_results(drawn("~."), drawn(".~"), "sky")
+    assert strict == (0, 1, 1, 0, 0, 0, 0)
+    assert reference == (1, 0, 0, 0, 0, 0, 0)
 
 
 def test_defect_riders_are_not_scored():
-    truth = street(Thing("rider", 1, (0, 0, 8, 8), 5.0))
-    strict, reference = qualities((truth, truth))
-    assert strict.results()["APQ_T"] == 100
-    assert reference.results()["APQ_T"] == 0
+    truth = drawn("R.")
+    strict, reference = (quality.results() for quality in qualities((truth, truth)))
+    assert (strict["APQ"], strict["APQ_T"]) == (100, 100)
+    assert (reference["APQ"], reference["APQ_T"]) == (pytest.approx(100 / 17), 0)
+
+
+def test_defect_absent_classes_count_as_zero():
+    strict, reference = (quality.results() for quality in qualities((drawn("C."), drawn("C."))))
+    assert (strict["APQ"], strict["APQ_S"], strict["APQ_T"]) == (100, 100, 100)
+    assert reference["APQ"] == pytest.approx(100 * 2 / 17)
+    assert (reference["APQ_S"], reference["APQ_T"]) == (pytest.approx(100 / 11), pytest.approx(100 / 6))
+
+
+def test_defect_predictions_on_unlabelled_ground_are_wrong():
+    strict, reference = class_results(drawn("C  "), drawn("C.D"), "car")
+    assert strict == (1, 0, 0, 0, 0, 0, 100)
+    assert reference == (1, 1, 0, 0, 0, 0, 50)
+
+
+def test_defect_predictions_without_a_visible_pixel_do_not_exist():
+    strict, reference = class_results(drawn("C.."), drawn("C..", D="  h"), "car")
+    assert strict == (1, 1, 0, 0, 1, 0, pytest.approx(100 / 3))
+    assert reference == (1, 0, 0, 0, 0, 0, 100)
+
+
+# Rules --------------------------------------------------------------------------------------------------------------
 
 
 def test_invented_hidden_part_of_a_visible_object():
@@ -221,6 +256,42 @@ def test_predictions_on_unlabelled_ground_are_ignored():
     result = evaluate_pairs([(truth, predicted)])
     assert result["panoptic"]["strict"]["APQ"] == 100
     assert result["excluded"]["prediction_in_void"] == 1
+
+
+def test_annotated_objects_without_surface_have_no_stuff_part():
+    """Two classes of things and no segmentation: one car of two is found, the truck is not predicted."""
+    objects = ClassList.of("objects", stuff={}, things={26: "car", 27: "truck"})
+    both = ClassList.of("objects and ground", stuff={7: "road"}, things={26: "car", 27: "truck"})
+    for classes in (objects, both):
+        truth, predicted = (
+            replace(scene, classes=classes, labels=np.zeros_like(scene.labels))
+            for scene in (drawn("CCTTDD", "T>C", C="  h"), drawn("CC....", C="  h"))
+        )
+        strict, reference = StrictQuality(classes), ReferenceQuality(classes)
+        for quality in (strict, reference):
+            quality.add(pair(truth, predicted))
+        assert strict.results() == {
+            "APQ": pytest.approx(100 * 2 / 3 / 2),
+            "APQ_T": pytest.approx(100 * 2 / 3 / 2),
+            "APQ_T_V": 25,
+            "APQ_T_O": 100,
+            "APC": pytest.approx(100 * 3 / 5 / 2),
+        }
+        assert reference.results() == {
+            "APQ": 50,
+            "APQ_T": 50,
+            "APQ_T_V": 50,
+            "APQ_T_O": 50,
+            "APC": pytest.approx(100 * 3 / 5 / 2),
+        }
+
+
+def test_a_rider_of_another_class_list_is_scored():
+    classes = ClassList.of("riders", stuff={7: "road"}, things={25: "rider"})
+    scene = replace(drawn("R."), classes=classes)
+    for quality in (StrictQuality(classes), ReferenceQuality(classes)):
+        quality.add(pair(scene, scene))
+        assert quality.results()["APQ"] == quality.results()["APQ_T"] == 100
 
 
 def test_masks_are_cut_to_the_image():
