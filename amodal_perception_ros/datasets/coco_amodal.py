@@ -6,9 +6,9 @@ whole file are a `DatasetError`, those of one annotation leave it out and are co
 
 from __future__ import annotations
 
-import math
 import mmap
 import re
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +17,7 @@ from typing import Any
 from amodal_perception_ros.datasets.coco_masks import MAX_PIXELS, compact
 from amodal_perception_ros.datasets.files import DatasetError, is_file, read_json
 from amodal_perception_ros.errors import CauseCount
-from amodal_perception_ros.labels import ClassList
+from amodal_perception_ros.labels import SEGMENT_FACTOR, ClassList
 
 AMODAL_KEYS = ("amodal_segm", "a_segm", "segmentation")
 """Names of the amodal mask: those of aistron's results, of KINS 2020, of the others; the first one there counts."""
@@ -27,6 +27,9 @@ VISIBLE_KEYS = ("visible_segm", "i_segm", "inmodal_seg", "visible_mask", "visibl
 
 HIDDEN_KEYS = ("occluded_segm", "invisible_mask")
 """Names of the hidden mask."""
+
+_LAST_CLASS = 2**32 // SEGMENT_FACTOR - 1
+"""Largest class id whose instance ids fit into 32 bits."""
 
 _MASK_KEYS = AMODAL_KEYS + VISIBLE_KEYS + HIDDEN_KEYS + ("counts",)
 
@@ -131,8 +134,8 @@ def read_classes(path: Path, entries: Sequence[Any], name: str) -> ClassList:
     """
     try:
         things = {entry["id"]: str(entry["name"]) for entry in entries}
-        if not things or len(things) < len(entries) or not all(type(id_) is int and id_ > 0 for id_ in things):
-            raise ValueError(f"ids {[entry['id'] for entry in entries][:10]} must be positive and unique")
+        if not things or len(things) < len(entries) or not all(type(i) is int and 0 < i <= _LAST_CLASS for i in things):
+            raise ValueError(f"ids {[entry['id'] for entry in entries][:10]} must be unique, from 1 to {_LAST_CLASS}")
     except (KeyError, TypeError, ValueError) as error:
         raise DatasetError(f"{path}: 'categories' is no list of classes with id and name ({error!r})") from error
     return ClassList.of(name, stuff={}, things=things)
@@ -192,7 +195,7 @@ def mask_problem(entry: Any) -> str:
     if not _first(entry, AMODAL_KEYS):
         return "annotations without an amodal mask, left out"
     score = entry.get("score", 1.0)
-    if isinstance(score, bool) or not isinstance(score, (int, float)) or not math.isfinite(score):
+    if isinstance(score, bool) or not isinstance(score, (int, float)) or not abs(score) <= sys.float_info.max:
         return "annotations with a score that is no number, left out"
     return ""
 
@@ -240,7 +243,8 @@ def _image_problem(entry: Any, images: Mapping[Any, CocoImage]) -> str:
         return "images without an id, left out"
     if entry["id"] in images:
         return "images with the id of another one, left out"
-    if not isinstance(entry.get("file_name"), str) or not Path(entry["file_name"]).stem:
+    name = entry.get("file_name")
+    if not isinstance(name, str) or not Path(name).stem or "\0" in name:
         return "images without a file name, left out"
     if not 0 < _side(entry.get("width")) * _side(entry.get("height")) <= MAX_PIXELS:
         return f"images without a size up to {MAX_PIXELS} pixels, left out"
@@ -256,8 +260,8 @@ def _side(value: Any) -> int:
 
 
 def _first(entry: Mapping[str, Any], keys: Sequence[str]) -> str:
-    """Return the first of some keys that an entry has, empty if it has none."""
-    return next((key for key in keys if key in entry), "")
+    """Return the first of some keys under which an entry has a value, empty if there is none."""
+    return next((key for key in keys if entry.get(key) is not None), "")
 
 
 def _annotation_problem(entry: Any, images: Mapping[int | str, CocoImage], classes: ClassList, known: set[Any]) -> str:

@@ -65,7 +65,7 @@ class SceneRules:
                 )
                 continue
             numbers[region.class_id] += 1
-            instances[region.number] = _instance(region, numbers[region.class_id], *masks)
+            instances[region.number] = _instance(region, numbers[region.class_id], *masks, image)
         if self.has_order:
             order = _order(instances, content.in_front, image, repairs)
             _set_levels(instances, order)
@@ -143,37 +143,50 @@ def to_sequences(
 
 def _decoded(region: Region, image: CocoImage, padded: bool, repairs: CauseCount) -> tuple[RoiMask, RoiMask] | None:
     """Return the visible and the amodal mask of a region, the one inside the other; None where it is left out."""
-    size = (image.height, image.width, padded)
     try:
-        amodal = decode_mask(region.amodal, *size)
-        visible = decode_mask(region.visible, *size) if region.visible is not None else amodal
-        if region.visible is None and region.hidden is not None:
-            visible = amodal - decode_mask(region.hidden, *size)
+        amodal, visible, hidden = (
+            None if value is None else decode_mask(value, image.height, image.width, padded)
+            for value in (region.amodal, region.visible, region.hidden)
+        )
     except MaskError as error:
         repairs.note("objects with a mask that cannot be decoded, left out", f"{region.place}: {error}")
         return None
-    if not visible.is_subset_of(amodal):
-        # What is seen of an object belongs to it, so it is the amodal mask that lacks pixels.
-        repairs.note("amodal masks without part of the visible mask, joined", region.place)
-        amodal = amodal | visible
-    if amodal.clipped(image.height, image.width).area == 0:
+    amodal = amodal or RoiMask.empty()
+    # What is seen of an object, or known to be hidden, belongs to it: it is the amodal mask that lacks pixels.
+    part = visible or hidden or RoiMask.empty()
+    if not part.is_subset_of(amodal):
+        repairs.note("amodal masks without part of the visible or hidden mask, joined", region.place)
+        amodal = amodal | part
+    if visible is None:
+        visible = amodal if hidden is None else amodal - hidden
+    if _pixels(amodal, image) == 0:
         repairs.note("objects without a pixel in the image, left out", region.place)
         return None
+    if _pixels(visible, image) == 0:
+        repairs.note("objects without a visible pixel, kept as fully hidden", region.place)
     return visible, amodal
+
+
+def _pixels(mask: RoiMask, image: CocoImage) -> int:
+    """Number of pixels of a mask in the image."""
+    left, top, right, bottom = mask.box
+    if min(left, top) >= 0 and right <= image.width and bottom <= image.height:
+        return mask.area
+    return int(np.count_nonzero(mask.window(0, 0, image.width, image.height)))
 
 
 def _score(region: Region) -> float:
     return 1.0 if region.score is None else float(region.score)
 
 
-def _instance(region: Region, number: int, visible: RoiMask, amodal: RoiMask) -> Instance:
+def _instance(region: Region, number: int, visible: RoiMask, amodal: RoiMask, image: CocoImage) -> Instance:
     return Instance(
         instance_id=region.class_id * SEGMENT_FACTOR + number,
         class_id=region.class_id,
         score=_score(region),
         visible_mask=visible,
         amodal_mask=amodal,
-        occlusion_level=int(visible.area < amodal.area),
+        occlusion_level=int(_pixels(visible, image) < _pixels(amodal, image)),
         visible_depth=np.nan,
         amodal_depth=np.nan,
         amodal_depth_stddev=np.nan,

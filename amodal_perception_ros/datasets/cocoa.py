@@ -87,9 +87,8 @@ def read_regions(
             repairs.note("further annotations of an image, left out", place)
         else:
             contents[image_id] = _image_content(entry, place, repairs)
-    everything = [
-        region for entry in entries.values() if isinstance(entry, dict) for region in entry.get("regions") or ()
-    ]
+    lists = [entry.get("regions") for entry in entries.values() if isinstance(entry, dict)]
+    everything = [region for regions in lists if isinstance(regions, list) for region in regions]
     require_key(path, "regions", everything, AMODAL_KEYS)
     return {id_: contents.get(id_, ImageContent()) for id_ in images}
 

@@ -1,0 +1,271 @@
+"""Masks of COCO files against pycocotools, and other people's results for KINS, COCOA, COCOA-cls and D2SA."""
+
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pycocotools import mask as coco_mask
+from test_datasets_cocoa import COCOA
+from test_datasets_kins import FIRST_RELEASE, SECOND_RELEASE
+
+from amodal_perception_ros.datasets.coco_masks import MaskError, compact, decode_mask
+from amodal_perception_ros.datasets.coco_results import CocoPredictions, holds_results
+from amodal_perception_ros.datasets.coco_scenes import CAMERA
+from amodal_perception_ros.datasets.cocoa import read_cocoa
+from amodal_perception_ros.datasets.files import DatasetError
+from amodal_perception_ros.datasets.kins import read_kins
+from amodal_perception_ros.evaluation.decoding import decode
+
+SIDES = st.integers(1, 40)
+
+
+@given(st.integers(0, 2**32 - 1), SIDES, SIDES, st.floats(0, 1))
+def test_run_lengths_are_decoded_as_pycocotools_does(seed, height, width, share):
+    mask = np.random.default_rng(seed).random((height, width)) < share
+    rle = coco_mask.encode(np.asfortranarray(mask.astype(np.uint8)))
+    text = {"size": [height, width], "counts": rle["counts"].decode()}
+    np.testing.assert_array_equal(decode_mask(text, height, width).to_array(height, width), mask)
+    runs = np.diff(np.concatenate(([0], np.flatnonzero(np.diff(mask.T.ravel(), prepend=False)), [mask.size]))).tolist()
+    plain = {"size": [height, width], "counts": runs}
+    assert coco_mask.frPyObjects(plain, height, width)["counts"] == rle["counts"]
+    np.testing.assert_array_equal(decode_mask(plain, height, width).to_array(height, width), mask)
+
+
+@given(st.lists(st.lists(st.floats(-60, 100), min_size=6, max_size=24), min_size=1, max_size=3), SIDES, SIDES)
+def test_polygons_are_filled_as_pycocotools_does(parts, height, width):
+    parts = [part[: len(part) // 2 * 2] for part in parts]
+    height, width = height + 10, width + 10
+    expected = coco_mask.decode(coco_mask.merge(coco_mask.frPyObjects(parts, height, width))).astype(bool)
+    for value in (parts, compact(parts)):
+        np.testing.assert_array_equal(decode_mask(value, height, width).to_array(height, width), expected)
+
+
+def test_large_run_lengths_are_decoded_as_pycocotools_does():
+    rows, columns = np.mgrid[:1080, :1920]
+    mask = (rows - 500) ** 2 + (columns - 900) ** 2 < 300**2
+    rle = coco_mask.encode(np.asfortranarray(mask.astype(np.uint8)))
+    decoded = decode_mask({"size": [1080, 1920], "counts": rle["counts"].decode()}, 1080, 1920)
+    np.testing.assert_array_equal(decoded.to_array(1080, 1920), mask)
+    assert decoded.box == (601, 201, 1200, 800)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [None, [], {}, "", {"size": [1080, 1920], "counts": "PPYo1"}, {"size": [1080, 1920], "counts": ""},
+     {"size": [1080, 1920], "counts": []}, [[]], [[3, 4]], [[3, 4, 9, 9]], [2000, 10, 2010, 10, 2010, 20]],
+)  # fmt: skip
+def test_masks_without_a_pixel_are_empty(value):
+    for form in (value, compact(value)):
+        assert decode_mask(form, 1080, 1920).area == 0
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ({"size": [2**31, 2**31], "counts": "PPYo1"}, "for an image of 2147483648 rows"),
+        ({"size": [9000, 9000], "counts": [81000000]}, "for an image of 9000 rows"),
+        ({"size": [12, 6], "counts": [72]}, "for an image of 12 rows and 6 columns instead of 6 and 12"),
+        ({"size": [6, 12], "counts": [70]}, "run lengths cover 70 of 72 pixels"),
+        ({"size": [6, 12], "counts": [60, 20]}, "run lengths cover 80 of 72 pixels"),
+        ({"size": [6, 12], "counts": [80, -8]}, "run lengths cover 72 of 72 pixels"),
+        ({"size": [6, 12], "counts": [1.5, 70.5]}, "no list of run lengths"),
+        ({"size": [6, 12], "counts": [10**400]}, "something else than numbers"),
+        ({"size": [6, 12], "counts": [[72]]}, "no list of run lengths"),
+        ({"size": [6, 12], "counts": ["a"]}, "something else than numbers"),
+        ({"size": [6, 12], "counts": 72}, "without 'counts'"),
+        ({"size": [6, 12]}, "without 'counts'"),
+        ({"counts": [72]}, "without 'size'"),
+        ({"size": [-6, -12], "counts": [72]}, "for an image of -6 rows"),
+        ({"size": [6.0, 12], "counts": [72]}, "without 'size'"),
+        ({"size": [6, 12], "counts": "X"}, "no compressed run-length string"),
+        ({"size": [6, 12], "counts": "X2\u00e9"}, "no compressed run-length string"),
+        ({"size": [6, 12], "counts": " 1"}, "no compressed run-length string"),
+        ({"size": [6, 12], "counts": "oooooooooooooooo1"}, "longer than any image"),
+        ([[1, 1, 5, 1, 5]], "no list x, y"),
+        ([[1, 1, 5, 1, 5, float("nan")]], "no numbers or far outside"),
+        ([[1, 1, 5, 1, 5, 1e9]], "no numbers or far outside"),
+        ([[1, 1, 5, 1, 5, "5"], [1, 1, "x", 1, 5, 5]], "something else than numbers"),
+        ([[[1, 1], [5, 1], [5, 5]]], "no list x, y"),
+        ([{"size": [6, 12], "counts": [72]}], "something else than numbers"),
+        (7, "int instead of polygons"),
+        ("PPYo1", "str instead of polygons"),
+        (True, "bool instead of polygons"),
+    ],
+)
+def test_what_is_no_mask_is_refused_with_the_reason(value, message):
+    for form in (value, compact(value)):
+        with pytest.raises(MaskError, match=message):
+            decode_mask(form, 6, 12)
+
+
+JUNK = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=6),
+    lambda inner: st.lists(inner, max_size=6) | st.dictionaries(st.sampled_from(["size", "counts", "x"]), inner),
+    max_leaves=12,
+)
+
+
+@settings(max_examples=300)
+@given(JUNK | st.fixed_dictionaries({"size": st.just([4, 5]), "counts": st.text("0123456789PQXYZabcno", max_size=9)}))
+def test_any_value_is_a_mask_or_refused(value):
+    for form in (value, compact(value)):
+        try:
+            mask = decode_mask(form, 4, 5)
+        except MaskError:
+            continue
+        assert 0 <= mask.area <= 20
+
+
+def results(tmp_path, content, name="results.json"):
+    path = tmp_path / name
+    path.write_text(json.dumps(content))
+    return path
+
+
+def kins(tmp_path, text=FIRST_RELEASE):
+    path = tmp_path / "instances_val.json"
+    path.write_text(text)
+    return read_kins(path, None, ("truth",))
+
+
+LEFT = [[0, 1, 4, 1, 4, 5, 0, 5]]
+RIGHT = {"size": [6, 12], "counts": [13, 4, 2, 4, 2, 4, 2, 4, 37]}
+RIGHT_VISIBLE = {"size": [6, 12], "counts": "i0420S1"}
+
+
+@pytest.mark.parametrize("key", ["visible_mask", "inmodal_seg", "i_segm", "visible_segmentation", "visible_segm"])
+def test_a_list_of_results_is_matched_by_image_id(tmp_path, key):
+    truth = kins(tmp_path)
+    path = results(
+        tmp_path,
+        [
+            {"image_id": 0, "category_id": 4, "segmentation": RIGHT, key: RIGHT_VISIBLE, "score": 0.25},
+            {"image_id": 0, "category_id": 4, "segmentation": LEFT, key: LEFT, "score": 0.75},
+            {"image_id": 99, "category_id": 4, "segmentation": LEFT, "score": 0.5},
+            {"image_id": 99, "category_id": 4, "segmentation": LEFT, "score": 0.5},
+        ],
+    )
+    assert holds_results(path)
+    assert not holds_results(tmp_path / "instances_val.json")
+    predictions = CocoPredictions(path, truth)
+    scene = predictions.read(truth[0][0]).cameras[CAMERA]
+    assert [(i.instance_id, i.score) for i in scene.instances] == [(4001, 0.75), (4002, 0.25)]
+    assert [(i.visible_mask.area, i.amodal_mask.area) for i in scene.instances] == [(16, 16), (8, 16)]
+    assert scene.classes == truth[0].classes
+    assert predictions.unknown == ["image 99"]
+    assert predictions.read(truth[1][0]).cameras[CAMERA].instances == []
+    assert predictions.repairs.places == {"images without results": ["results.json, image 3"]}
+    decode(scene)
+
+
+def test_the_results_of_aistron_have_names_of_their_own(tmp_path):
+    truth = kins(tmp_path)
+    item = {"image_id": 0, "category_id": 4, "bbox": [2, 1, 4, 4], "score": 0.5, "segmentation": LEFT}
+    content = [{**item, "amodal_segm": RIGHT, "visible_segm": RIGHT_VISIBLE, "occluding_segm": LEFT}]
+    (instance,) = CocoPredictions(results(tmp_path, content), truth).read(truth[0][0]).cameras[CAMERA].instances
+    assert instance.amodal_mask.box == (2, 1, 6, 5)
+    assert instance.visible_mask.box == (4, 1, 6, 5)
+
+
+def test_results_that_cannot_be_used_are_counted_with_their_place(tmp_path):
+    truth = kins(tmp_path)
+    item = {"image_id": 0, "category_id": 4, "segmentation": LEFT, "visible_mask": LEFT, "score": 0.5}
+    content = [
+        item,
+        {**item, "score": float("nan")},
+        {**item, "score": "0.5"},
+        {**item, "score": True},
+        {**item, "category_id": 3},
+        {**item, "segmentation": [[1, 1, 1e9, 1, 4, 4]]},
+        {"image_id": 0, "category_id": 4, "score": 0.5},
+        {"image_id": 0, "category_id": 4, "segmentation": LEFT},
+        {"image_id": 3, "category_id": 4, "segmentation": [], "score": 1},
+        3,
+        {"segmentation": LEFT},
+    ]
+    predictions = CocoPredictions(results(tmp_path, content), truth)
+    scenes = [predictions.read(sequence[0]).cameras[CAMERA] for sequence in (*truth, truth[0])]
+    assert [len(scene.instances) for scene in scenes] == [2, 0, 2]
+    assert dict(predictions.repairs) == {
+        "annotations with a score that is no number, left out": 3,
+        "annotations with an unknown category, left out": 1,
+        "annotations without an amodal mask, left out": 1,
+        "annotations that are no JSON object, left out": 1,
+        "annotations of images that the file does not list, left out": 1,
+        "results without a score, taken as 1": 1,
+        "results without a visible mask, taken as wholly visible": 2,
+        "objects with a mask that cannot be decoded, left out": 1,
+        "objects without a pixel in the image, left out": 1,
+    }
+    places = predictions.repairs.places
+    assert places["annotations with an unknown category, left out"] == ["results.json, annotation at position 4"]
+    assert places["results without a score, taken as 1"] == ["results.json, annotation at position 7"]
+
+
+def test_a_truth_predicts_itself(tmp_path):
+    for text, read in ((FIRST_RELEASE, read_kins), (SECOND_RELEASE, read_kins), (COCOA, read_cocoa)):
+        path = results(tmp_path, json.loads(text))
+        truth = read(path, None, ("truth",))
+        predictions = CocoPredictions(path, truth)
+        for sequence in truth:
+            true, predicted = sequence[0].truth.cameras[CAMERA], predictions.read(sequence[0]).cameras[CAMERA]
+            assert [i.instance_id for i in predicted.instances] == [i.instance_id for i in true.instances]
+            assert [i.visible_mask for i in predicted.instances] == [i.visible_mask for i in true.instances]
+            assert [i.amodal_mask for i in predicted.instances] == [i.amodal_mask for i in true.instances]
+            assert [i.occlusion_level for i in predicted.instances] == [i.occlusion_level for i in true.instances]
+            np.testing.assert_array_equal(predicted.order.occluder_ids, true.order.occluder_ids)
+            np.testing.assert_array_equal(predicted.order.occludee_ids, true.order.occludee_ids)
+
+
+def test_every_result_for_cocoa_is_of_its_only_class(tmp_path):
+    truth = read_cocoa(results(tmp_path, json.loads(COCOA), "truth.json"), None, ("truth",))
+    content = [
+        {"image_id": 42, "category_id": 17, "segmentation": LEFT, "score": 0.5},
+        {"image_id": 42, "segmentation": LEFT, "score": 0.9},
+    ]
+    predictions = CocoPredictions(results(tmp_path, content), truth)
+    scene = predictions.read(truth[0][0]).cameras[CAMERA]
+    assert [(i.instance_id, i.class_id, i.score) for i in scene.instances] == [(1001, 1, 0.9), (1002, 1, 0.5)]
+
+
+def test_results_with_the_regions_of_cocoa_keep_scores_and_order(tmp_path):
+    content = json.loads(COCOA)
+    truth = read_cocoa(results(tmp_path, content, "truth.json"), None, ("truth",))
+    annotation = content["annotations"][0]
+    for region, score in zip(annotation["regions"], (0.5, 0.25, 0.75)):
+        region["score"] = score
+    predictions = CocoPredictions(results(tmp_path, [annotation]), truth)
+    scene = predictions.read(truth[0][0]).cameras[CAMERA]
+    assert [i.score for i in scene.instances] == [0.75, 0.5, 0.25]
+    assert set(zip(scene.order.occluder_ids, scene.order.occludee_ids)) == {(1002, 1003), (1002, 1001), (1003, 1001)}
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({}, "neither a list of results nor"),
+        (7, "neither a list of results nor"),
+        ([{"category_id": 4}], "no entry of 'results' has 'image_id'"),
+        ([{"image_id": 0}], "no entry of 'annotations' has 'category_id'"),
+        ([{"image_id": 0, "category_id": 4, "bbox": [0, 0, 1, 1]}], "no entry of 'annotations' has 'amodal_segm' or"),
+    ],
+)
+def test_files_without_results_are_refused(tmp_path, content, message):
+    truth = kins(tmp_path)
+    with pytest.raises(DatasetError, match=rf"results\.json: {message}"):
+        CocoPredictions(results(tmp_path, content), truth)
+
+
+def test_results_need_a_truth_with_image_ids(tmp_path):
+    path = results(tmp_path, [])
+    with pytest.raises(DatasetError, match="needs a truth whose images have ids"):
+        CocoPredictions(path, [])
+    truth = kins(tmp_path)
+    predictions = CocoPredictions(path, truth)
+    assert predictions.repairs["images without results"] == 2
+    sample = truth[0][0]
+    sample.sequence = "elsewhere"
+    with pytest.raises(DatasetError, match="has no image 'elsewhere'"):
+        predictions.read(sample)
