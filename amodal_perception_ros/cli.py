@@ -157,7 +157,7 @@ def _evaluate(args: argparse.Namespace) -> int:
     if args.html is not None:
         from amodal_perception_ros.viewing.evaluation_page import write_page
 
-        write_page(evaluation, comparison, args.html)
+        print(f"wrote {write_page(evaluation, args.html)}")
     return 0
 
 
@@ -263,9 +263,7 @@ def _add_model_commands(add: Callable[..., argparse.ArgumentParser]) -> None:
     train.add_argument("--config", type=Path, help="YAML file with training settings")
     train.add_argument("--resume", action="store_true", help="go on from the last checkpoint in --out")
 
-    evaluate = add(
-        "evaluate", _evaluate, "score models or stored predictions, and trivial baselines, against the truth"
-    )
+    evaluate = add("evaluate", _evaluate, "score models, stored predictions and trivial baselines")
     evaluate.add_argument("--data", type=Path, nargs="+", default=[], help="data sets with truth")
     evaluate.add_argument("--format", help="format of the data (default: found out by the content)")
     evaluate.add_argument("--images", type=Path, help="folder of the pictures of a format that keeps them apart")
@@ -275,9 +273,7 @@ def _add_model_commands(add: Callable[..., argparse.ArgumentParser]) -> None:
     evaluate.add_argument("--name", nargs="+", help="names of the runs: those of --weights, then of --predictions")
     evaluate.add_argument("--engine", default="torch", choices=("torch", "onnxruntime"), help="inference engine")
     evaluate.add_argument("--workers", type=_positive_int, help="processes (default: one per core, one with a GPU)")
-    evaluate.add_argument(
-        "--resamples", type=_count, default=200, help="for confidence intervals (default 200, 0: none)"
-    )
+    evaluate.add_argument("--resamples", type=_count, default=200, help="for intervals (default 200, 0: none)")
     evaluate.add_argument("--json", type=Path, help="write the results as JSON")
     evaluate.add_argument("--html", type=Path, help="write the results as a page with the worst images")
     evaluate.add_argument("--compare", type=Path, nargs="+", help="compare the JSON files of earlier evaluations")

@@ -1,14 +1,20 @@
-"""Evaluation of data sets on disk: stored predictions, a real network, the command and its errors."""
+"""Evaluation of data sets on disk: stored predictions, a real network, processes, the command and the comparison."""
 
 import json
+import os
+import signal
 
 import numpy as np
 import pytest
 from evaluation_scenes import HEIGHT, WIDTH, Thing, street, without
 
+from amodal_perception_ros.cli import main
 from amodal_perception_ros.datasets.amodal_synth_drive import SequenceWriter
 from amodal_perception_ros.evaluation import BASELINES, EvaluationError, Rules
-from amodal_perception_ros.evaluation.run import OURS, evaluate, evaluate_command, stored_predictions
+from amodal_perception_ros.evaluation.comparison import compare, format_comparison, read_runs
+from amodal_perception_ros.evaluation.evaluation import Evaluation
+from amodal_perception_ros.evaluation.run import evaluate
+from amodal_perception_ros.evaluation.sources import DataSet, StoredPredictions
 from amodal_perception_ros.labels import BY_NAME
 from amodal_perception_ros.network import AmodalNetwork, NetworkConfig, save_weights
 from amodal_perception_ros.scene import BevOccupancy, Rig, Sample, SurroundFrame, SurroundScene
@@ -47,11 +53,22 @@ def sample(frame, change=lambda scene: scene, sequence="town", name="front"):
     )
 
 
-def write(root, frames=FRAMES, **kwargs):
-    with SequenceWriter(root) as writer:
-        for frame in range(frames):
-            writer.write(sample(frame, **kwargs))
+def write(root, frames=FRAMES, sequences=("town",), info=None, **kwargs):
+    for sequence in sequences:
+        with SequenceWriter(root, info=info) as writer:
+            for frame in range(frames):
+                writer.write(sample(frame, sequence=sequence, **kwargs))
     return root
+
+
+def score(data, rules=None, workers=1, resamples=0, **predictions):
+    """Evaluate runs, given as name = folder of stored predictions."""
+    sources = {name: StoredPredictions(path) for name, path in predictions.items()}
+    return evaluate(DataSet((data,)), sources, rules, workers, resamples)
+
+
+def without_the_car(scene):
+    return without(scene, 26001)
 
 
 @pytest.fixture(scope="module")
@@ -59,71 +76,225 @@ def data(tmp_path_factory):
     return write(tmp_path_factory.mktemp("truth"))
 
 
+@pytest.fixture(scope="module")
+def villages(tmp_path_factory):
+    """Truth of five sequences, and predictions that miss the car in all, and in two of them."""
+    root = tmp_path_factory.mktemp("villages")
+    names = [f"village{k}" for k in range(5)]
+    write(root / "truth", sequences=names[:3], info={"resolved": {"weather": "rain", "layout": "grid"}})
+    write(root / "truth", sequences=names[3:], info={"resolved": {"weather": "noon", "layout": "grid"}})
+    write(root / "poor", sequences=names, change=without_the_car)
+    write(root / "fair", sequences=names[:2], change=without_the_car)
+    write(root / "fair", sequences=names[2:])
+    return root
+
+
 def test_truth_scored_against_itself(data):
-    results = evaluate([data], lambda s: s.truth)
-    assert list(results) == [OURS, *BASELINES]
-    ours = results[OURS]
+    evaluation = score(data, ours=data)
+    assert (list(evaluation.runs), list(evaluation.baselines)) == (["ours"], list(BASELINES))
+    ours = evaluation.runs["ours"]
     assert (ours["frames"], ours["images"]) == (FRAMES, FRAMES)
-    assert set(ours["panoptic"]["strict"].values()) == {100}
-    assert ours["order"] == {
-        "accuracy": 100,
-        "direction_accuracy": 100,
-        "pairs": 2,
-        "edges": 2,
-        "share_found": 100,
-        "level_accuracy": 100,
+    assert {k: ours["data"][k] for k in ("sequences", "frames", "images", "images_without_objects")} == {
+        "sequences": 1,
+        "frames": FRAMES,
+        "images": FRAMES,
+        "images_without_objects": 0,
     }
+    assert set(ours["panoptic"]["strict"].values()) == {100}
+    assert ours["order"]["accuracy"] == ours["order"]["recall"] == 100
+    assert (ours["order"]["pairs"], ours["order"]["edges"]) == (2, 2)
     assert ours["invariants"]["violations"] == 0
     assert ours["depth"]["RMSE_hidden"] == pytest.approx(0, abs=0.01)
-    assert "hidden_recall" in ours["occupancy"]
-    visible = results["amodal := visible"]
+    assert ours["occupancy"]["hidden_recall"] == 100
+    assert "worst" not in ours
+    visible = evaluation.baselines["amodal := visible"]
     assert visible["masks"]["OIoU"] == 0
     assert visible["depth"]["RMSE_hidden"] == pytest.approx(10, abs=0.01)
     assert visible["depth"]["hidden_px"] == ours["depth"]["hidden_px"]
 
 
-def test_stored_predictions(data, tmp_path):
-    """The car is missing in the stored prediction."""
-    stored = write(tmp_path, change=lambda scene: without(scene, 26001))
-    ours = evaluate([data], stored_predictions(stored))[OURS]
-    assert ours["per_class"]["car"]["FN"] == FRAMES
+def test_rules_reach_every_method(data):
+    evaluation = score(data, Rules(min_visible_px=50), ours=data)
+    results = [*evaluation.runs.values(), *evaluation.baselines.values()]
+    assert {r["rules"]["min_visible_px"] for r in results} == {50}
+    assert {r["excluded"]["truth_tiny"] for r in results} == {2}
+    assert {tuple(r["excluded_places"]["truth_tiny"]) for r in results} == {
+        (
+            "sequence town frame 0, camera 'front', instance 24003",
+            "sequence town frame 1, camera 'front', instance 24003",
+        )
+    }
+
+
+# Several sequences -------------------------------------------------------------------------------------------------
+
+
+def test_a_missed_car_is_counted_named_and_read_again(villages):
+    evaluation = score(villages / "truth", ours=villages / "poor")
+    ours = evaluation.runs["ours"]
+    assert ours["per_class"]["car"]["FN"] == 5 * FRAMES
     assert ours["masks"]["recall"] == pytest.approx(200 / 3)
+    assert ours["worst"][0] == {
+        "sequence": "village0",
+        "index": 0,
+        "camera": "front",
+        "missed": (26001,),
+        "invented": (),
+        "order_errors": (),
+    }
+    assert [w["sequence"] for w in ours["worst"]] == [f"village{k}" for k in range(5) for _ in range(FRAMES)]
+    again = list(evaluation.worst_images("ours"))
+    assert [(w.errors.sequence, w.errors.index) for w in again] == [(w["sequence"], w["index"]) for w in ours["worst"]]
+    assert [len(w.truth.instances) - len(w.predicted.instances) for w in again] == [1] * len(again)
+    assert {w.image.shape for w in again} == {(HEIGHT, WIDTH, 3)}
+
+
+def test_results_are_the_same_for_any_number_of_processes(villages):
+    one, two = (
+        score(villages / "truth", workers=n, resamples=20, a=villages / "fair", b=villages / "poor") for n in (1, 2)
+    )
+    assert one.to_dict() == two.to_dict()
+    assert one.runs["a"]["intervals"]["units"] == 5
+    assert set(one.runs) == {"a", "b"}
+
+
+def test_conditions_are_scored_on_their_own(villages):
+    """Both sequences without the car are among the three in the rain."""
+    conditions = score(villages / "truth", ours=villages / "fair").runs["ours"]["per_condition"]
+    assert list(conditions) == ["layout", "weather"]
+    assert conditions["layout"]["grid"]["frames"] == 5 * FRAMES
+    rain, noon = conditions["weather"]["rain"], conditions["weather"]["noon"]
+    assert (rain["frames"], noon["frames"]) == (3 * FRAMES, 2 * FRAMES)
+    assert rain["masks.recall"] == pytest.approx(100 * 7 / 9)
+    assert noon["masks.recall"] == noon["panoptic.strict.APQ"] == 100
+
+
+class Killed:
+    """A run whose process is killed at the first frame of a sequence."""
+
+    needs_images = False
+
+    def __init__(self, path, sequence):
+        self.path, self.sequence = path, sequence
+
+    def open(self, truth):
+        self.reader = StoredPredictions(self.path).open(truth)
+        self.repairs, self.unknown = self.reader.repairs, self.reader.unknown
+        return self
+
+    def read(self, sample):
+        if sample.sequence == self.sequence:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return self.reader.read(sample)
+
+
+def test_a_process_that_dies_is_reported(villages):
+    source = {"ours": Killed(villages / "fair", "village4")}
+    with pytest.raises(EvaluationError, match="a process of the evaluation died"):
+        evaluate(DataSet((villages / "truth",)), source, workers=2)
+
+
+def test_an_error_in_a_process_is_the_same_as_without(villages, tmp_path):
+    short = write(tmp_path / "short", sequences=["village0", "village1"])
+    messages = []
+    for workers in (1, 2):
+        with pytest.raises(ValueError, match="no prediction for sequence 'village2'") as caught:
+            score(villages / "truth", workers=workers, ours=short)
+        messages.append(str(caught.value))
+    assert messages[0] == messages[1]
+
+
+# Comparison --------------------------------------------------------------------------------------------------------
+
+
+def test_a_run_does_not_differ_from_itself(villages):
+    runs = score(villages / "truth", resamples=20, a=villages / "fair").runs
+    comparison = compare({"a": runs["a"], "b": runs["a"] | {"name": "b"}})
+    assert comparison.names == ("a", "b")
+    assert {row.cells[1].difference for row in comparison.rows} == {0}
+    assert not any(cell.differs for row in comparison.rows for cell in row.cells)
+    assert "!" not in format_comparison(comparison)
+
+
+def test_runs_that_differ_are_marked(villages):
+    """`poor` misses the car in every sequence, `fair` in two: recall 2/3 and 13/15 of the objects."""
+    runs = score(villages / "truth", resamples=100, poor=villages / "poor", fair=villages / "fair").runs
+    row = next(row for row in compare(runs).rows if row.row.path == "masks.recall")
+    poor, fair = row.cells
+    assert (poor.value, fair.value) == (pytest.approx(200 / 3), pytest.approx(100 * 13 / 15))
+    assert (poor.difference, poor.differs) == (None, False)
+    assert fair.difference == pytest.approx(20)
+    low, high = fair.difference_interval
+    assert 0 < low < 20 < high <= 100 / 3 + 1e-9
+    assert fair.differs
+    line = next(x for x in format_comparison(compare(runs)).splitlines() if x.startswith("object recall"))
+    assert line.endswith("!")
+    assert "66.7" in line
+    assert "+20.0" in line
+
+
+def test_what_cannot_be_compared_is_named(villages, data):
+    fair = score(villages / "truth", resamples=10, fair=villages / "fair").runs["fair"]
+    for other, message in (
+        (score(data, resamples=10, b=data), "different data: 5 sequences with 10 frames .* and 1 sequences with 2"),
+        (score(villages / "truth", resamples=5, b=villages / "fair"), "10 and 5 resamples"),
+        (
+            score(villages / "truth", Rules(max_depth=60.0), resamples=10, b=villages / "fair"),
+            "max_depth 80.0 and 60.0",
+        ),
+    ):
+        with pytest.raises(EvaluationError, match=message):
+            compare({"a": fair, "b": other.runs["b"]})
+    with pytest.raises(EvaluationError, match="at least two runs"):
+        compare({"a": fair})
+
+
+# The command -------------------------------------------------------------------------------------------------------
+
+
+def command(*words):
+    return main(["evaluate", *map(str, words)])
 
 
 def test_command_prints_the_table_and_writes_json(data, tmp_path, capsys):
     path = tmp_path / "deep" / "result.json"
-    assert evaluate_command([data], predictions=data, json=path) == 0
+    assert command("--data", data, "--predictions", data, "--json", path, "--workers", 1) == 0
     printed = capsys.readouterr().out
-    assert all(word in printed for word in ("APQ (strict)", "OIoU", "RMSE hidden", "amodal := filled box", "left out:"))
+    words = ("2 frames, 2 images of 1 sequences", "APQ (strict)", "OIoU", "RMSE hidden", "amodal := filled box")
+    assert all(word in printed for word in words)
+    assert "no confidence intervals" in printed
     result = json.loads(path.read_text())
+    assert result["name"] == "ours"
     assert result["panoptic"]["strict"]["APQ_T_O"] == 100
     assert set(result["baselines"]) == set(BASELINES)
+
+
+def test_command_compares_files_of_earlier_runs(villages, tmp_path, capsys):
+    paths = [tmp_path / "poor.json", tmp_path / "fair.json"]
+    for path in paths:
+        words = ("--data", villages / "truth", "--predictions", villages / path.stem, "--workers", 1)
+        assert command(*words, "--resamples", 20, "--json", path) == 0
+    capsys.readouterr()
+    assert command("--compare", *paths) == 0
+    first, *_ = capsys.readouterr().out.splitlines()
+    assert all(word in first for word in (str(paths[0]), str(paths[1]), "difference"))
+    together = tmp_path / "both.json"
+    words = ("--data", villages / "truth", "--predictions", villages / "poor", villages / "fair", "--workers", 1)
+    assert command(*words, "--name", "poor", "fair", "--resamples", 20, "--json", together) == 0
+    assert "+20.0" in capsys.readouterr().out
+    both, apart = Evaluation.from_file(together), read_runs(paths)
+    assert list(both.runs) == ["poor", "fair"]
+    for one, other in zip(both.runs.values(), apart.runs.values()):
+        assert {**one, "name": ""} | {"baselines": 0, "runs": 0} == {**other, "name": ""} | {"baselines": 0, "runs": 0}
+    assert list(both.worst_images("poor")) == []
 
 
 def test_command_with_a_network(data, tmp_path, capsys):
     """An untrained network scores badly but runs through everything."""
     weights = tmp_path / "weights.safetensors"
     save_weights(weights, AmodalNetwork(NetworkConfig(tokens=8)), {"model_id": "untrained"})
-    assert evaluate_command([data], weights=weights, json=tmp_path / "r.json") == 0
+    assert command("--data", data, "--weights", weights, "--json", tmp_path / "r.json", "--workers", 1) == 0
     result = json.loads((tmp_path / "r.json").read_text())
     assert result["images"] == FRAMES
     assert 0 <= result["panoptic"]["strict"]["APQ"] < 50
     assert "ours" in capsys.readouterr().out
-
-
-def test_rules_reach_every_method(data):
-    results = evaluate([data], lambda s: s.truth, Rules(min_visible_px=50))
-    assert {r["rules"]["min_visible_px"] for r in results.values()} == {50}
-    assert {r["excluded"]["truth_tiny"] for r in results.values()} == {2}
-
-
-def test_missing_predictions(data, tmp_path):
-    short = write(tmp_path / "short", frames=1)
-    with pytest.raises(EvaluationError, match="no prediction for frame 1 of sequence town"):
-        evaluate([data], stored_predictions(short))
-    other = write(tmp_path / "other", sequence="village")
-    with pytest.raises(EvaluationError, match="no prediction for frame 0 of sequence town"):
-        evaluate([data], stored_predictions(other))
-    turned = write(tmp_path / "turned", name="left")
-    with pytest.raises(EvaluationError, match="sequence town frame 0: no prediction for camera 'front'"):
-        evaluate([data], stored_predictions(turned))

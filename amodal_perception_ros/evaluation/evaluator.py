@@ -25,6 +25,7 @@ from amodal_perception_ros.evaluation.order import OrderAccuracy
 from amodal_perception_ros.evaluation.pairs import FramePair, Rules, ScenePair, pair_scenes
 from amodal_perception_ros.evaluation.panoptic import ReferenceQuality, StrictQuality
 from amodal_perception_ros.evaluation.semantic import SemanticIoU
+from amodal_perception_ros.evaluation.stability import TemporalStability
 from amodal_perception_ros.evaluation.table import ROWS, look_up
 from amodal_perception_ros.evaluation.tracking import BoxTracking, MaskTracking
 from amodal_perception_ros.evaluation.worst import ImageErrors, image_errors, keep_worst
@@ -54,13 +55,14 @@ class Evaluator:
             ("instance", AveragePrecision(classes)),
             ("masks", MaskOverlap(classes)),
             ("semantic", SemanticIoU(classes)),
-            ("depth", DepthError()),
+            ("depth", DepthError(classes)),
             ("order", OrderAccuracy()),
         )
         self.frames: tuple[tuple[str, Metric], ...] = (
             ("occupancy", HiddenOccupancy(classes)),
             ("tracking", BoxTracking(classes)),
             ("tracking", MaskTracking(classes)),
+            ("stability", TemporalStability(classes)),
         )
         self.invariants = InvariantViolations()
         self.excluded = CauseCount()
