@@ -25,6 +25,7 @@ from amodal_perception_ros.datasets.bag import BagError, write_bag
 from amodal_perception_ros.datasets.files import replace_json
 from amodal_perception_ros.datasets.statistics import dataset_statistics
 from amodal_perception_ros.evaluation.run import evaluate
+from amodal_perception_ros.evaluation.sources import DataSet, StoredPredictions
 from amodal_perception_ros.training.dataset import split_sequences
 
 NAMES = ("a", "b", "c")
@@ -246,7 +247,7 @@ def test_training_evaluation_and_statistics_skip_what_is_damaged(data, capsys):
     split = split_sequences([data], [], 1)
     assert ([r.name for r in split.train], [r.name for r in split.validation]) == (["a"], ["c"])
     assert line in capsys.readouterr().err
-    results = evaluate([data], lambda sample: sample.truth)
+    results = evaluate(DataSet((data,)), {"ours": StoredPredictions(data)}, workers=1).runs
     assert results["ours"]["frames"] == 4
     assert line in capsys.readouterr().err
     assert dataset_statistics(data).sequences == 2
