@@ -8,13 +8,12 @@ occupancy are this project's and documented as such.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 
-from amodal_perception_ros.datasets.annotated import AnnotatedSequence, Prediction
-from amodal_perception_ros.datasets.files import DatasetError, entries, is_folder
-from amodal_perception_ros.datasets.sequence_layout import BEV_CAMERA, SPLITS
+from amodal_perception_ros.datasets.annotated import AnnotatedSequence, Prediction, undamaged
+from amodal_perception_ros.datasets.files import DatasetError, entries, is_file, is_folder
+from amodal_perception_ros.datasets.sequence_layout import BEV_CAMERA, SPLITS, Layout
 from amodal_perception_ros.datasets.sequence_reader import PARTS, SequenceReader
 from amodal_perception_ros.datasets.sequence_writer import SequenceWriter
 from amodal_perception_ros.errors import CauseCount
@@ -91,18 +90,8 @@ def readable_sequences(
     errors: list[tuple[str, DatasetError]] = []
     readers = []
     for path in paths:
-        for reader in read_sequences(path, rig, parts, lambda name, error: errors.append((name, error))):
-            try:
-                reader.check()
-                readers.append(reader)
-            except DatasetError as damage:
-                errors.append((reader.name, damage))
-    total = len(readers) + len(errors)
-    for number, (name, cause) in enumerate(errors, 1):
-        print(f"skipped {number} of {total} sequences: {name}: {cause}", file=sys.stderr, flush=True)
-    if errors and not readers:
-        raise DatasetError(f"none of {total} sequences can be read; the last one is {errors[-1][0]}: {errors[-1][1]}")
-    return readers
+        readers += read_sequences(path, rig, parts, lambda name, error: errors.append((name, error)))
+    return undamaged(readers, errors)
 
 
 _BASE_FOLDERS = ("images", "amodal_panoptic_seg")
@@ -159,14 +148,16 @@ class StoredSequences:
 
 
 def holds_sequences(path: Path) -> bool:
-    """Return whether a path is a data set, split or sequence of this format, by its folders."""
-    return bool(_search(path))
+    """Return whether a path is a data set, split or sequence of this format, by folders and names of files."""
+    return any(
+        is_file(Layout(base, name).marker()) or any(base.glob(f"*/*/{name}/*_full_*")) for base, name in _search(path)
+    )
 
 
 def _find(path: Path) -> list[tuple[Path, str]]:
     found = _search(path)
     if not found:
-        state = "holds no finished sequence" if is_folder(path) else "does not exist"
+        state = "is a file" if is_file(path) else "holds no finished sequence" if is_folder(path) else "does not exist"
         raise DatasetError(
             f"{path}: {state}; expected images/CAMERA/SEQUENCE/*_rgb.jpg or amodal_panoptic_seg/CAMERA/SEQUENCE/"
             "*_ampano.png in it or in a split of it"

@@ -5,9 +5,12 @@ A data set of single images is a list of sequences of one frame. Truth and predi
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
+from amodal_perception_ros.datasets.files import DatasetError
 from amodal_perception_ros.errors import CauseCount
 from amodal_perception_ros.labels import ClassList
 from amodal_perception_ros.scene import AmodalObject, BevOccupancy, CameraScene, Sample
@@ -34,6 +37,44 @@ class AnnotatedSequence(Protocol):
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: int) -> Sample: ...
+
+
+class CheckedSequence(Protocol):
+    """A sequence that can look at its files without decoding them."""
+
+    name: str
+
+    def check(self) -> None:
+        """Raise DatasetError naming the file that is missing, truncated or wrong."""
+        ...
+
+
+S = TypeVar("S", bound=CheckedSequence)
+
+
+def undamaged(sequences: Iterable[S], errors: Iterable[tuple[str, DatasetError]] = ()) -> list[S]:
+    """Return the sequences whose files are all there; the others are named and counted on standard error.
+
+    Args:
+        sequences: those that could be opened.
+        errors: name and error of those that could not.
+
+    Raises:
+        DatasetError: there are some, and none can be read.
+    """
+    whole, damaged = [], list(errors)
+    for sequence in sequences:
+        try:
+            sequence.check()
+            whole.append(sequence)
+        except DatasetError as damage:
+            damaged.append((sequence.name, damage))
+    total = len(whole) + len(damaged)
+    for number, (name, cause) in enumerate(damaged, 1):
+        print(f"skipped {number} of {total} sequences: {name}: {cause}", file=sys.stderr, flush=True)
+    if damaged and not whole:
+        raise DatasetError(f"none of {total} sequences can be read; the last one is {damaged[-1][0]}: {damaged[-1][1]}")
+    return whole
 
 
 @dataclass(eq=False)

@@ -6,9 +6,22 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from amodal_perception_ros.datasets import amodal_synth_drive
-from amodal_perception_ros.datasets.amodal_synth_drive import PARTS
-from amodal_perception_ros.datasets.annotated import AnnotatedSequence, PredictionReader
+from amodal_perception_ros.datasets import amodal_synth_drive, coco_cls, cocoa, kins
+from amodal_perception_ros.datasets.amodal_panoptic import (
+    BDD100K_APS,
+    CLASS_FILE,
+    KITTI_360_APS,
+    PanopticPredictions,
+    PanopticSequence,
+    holds_labels,
+    holds_own_classes,
+    read_drives,
+    read_images,
+)
+from amodal_perception_ros.datasets.amodal_synth_drive import PARTS, SequenceReader
+from amodal_perception_ros.datasets.annotated import AnnotatedSequence, PredictionReader, undamaged
+from amodal_perception_ros.datasets.coco_results import CocoPredictions
+from amodal_perception_ros.datasets.coco_scenes import CocoSequence
 from amodal_perception_ros.datasets.files import DatasetError, entries, is_file, is_folder
 
 
@@ -21,27 +34,104 @@ class DatasetFormat:
         expects: what a path of this format holds, for messages.
         holds: whether the content of a path says that it has this format.
         sequences: (path, folder of the images or None, parts) -> its sequences.
-        predictions: (path, truth) -> stored predictions in this format.
+        sequence: type of those.
+        predictions: (path, truth of that type) -> stored predictions.
     """
 
     name: str
     expects: str
     holds: Callable[[Path], bool]
     sequences: Callable[[Path, Path | None, Collection[str]], Sequence[AnnotatedSequence]]
+    sequence: type
     predictions: Callable[[Path, Sequence[AnnotatedSequence]], PredictionReader]
 
+
+def _sequences_of_folder(path: Path, images: Path | None, parts: Collection[str]) -> list[SequenceReader]:
+    if images is not None:
+        raise DatasetError(f"{images}: AmodalSynthDrive's images are in the data set itself; give no other folder")
+    return amodal_synth_drive.readable_sequences([path], parts=parts)
+
+
+def _drives(path: Path, images: Path | None, parts: Collection[str]) -> list[PanopticSequence]:
+    return undamaged(read_drives(path, images, parts, KITTI_360_APS))
+
+
+def _single_images(path: Path, images: Path | None, parts: Collection[str]) -> list[PanopticSequence]:
+    return undamaged(read_images(path, images, parts, BDD100K_APS))
+
+
+def _own_classes(path: Path, images: Path | None, parts: Collection[str]) -> list[PanopticSequence]:
+    return undamaged(read_images(path, images, parts, None))
+
+
+def _is_named(path: Path) -> bool:
+    """No content tells the formats of the same files and other classes apart."""
+    return False
+
+
+_LABELS = f"*_ampano.png with *_ampano.json; {CLASS_FILE} may name other classes"
 
 _KNOWN = (
     DatasetFormat(
         "amodal-synth-drive",
         "images/CAMERA/SEQUENCE or amodal_panoptic_seg/CAMERA/SEQUENCE, also below train, val, test or full",
         amodal_synth_drive.holds_sequences,
-        lambda path, images, parts: amodal_synth_drive.readable_sequences([path], parts=parts),
+        _sequences_of_folder,
+        SequenceReader,
         amodal_synth_drive.StoredSequences,
+    ),
+    DatasetFormat(
+        "kitti-360-aps",
+        _LABELS,
+        _is_named,
+        _drives,
+        PanopticSequence,
+        PanopticPredictions,
+    ),
+    DatasetFormat(
+        "bdd100k-aps",
+        _LABELS,
+        _is_named,
+        _single_images,
+        PanopticSequence,
+        PanopticPredictions,
+    ),
+    DatasetFormat(
+        "amodal-panoptic",
+        f"*_ampano.png with *_ampano.json, and {CLASS_FILE} for the classes",
+        holds_own_classes,
+        _own_classes,
+        PanopticSequence,
+        PanopticPredictions,
+    ),
+    DatasetFormat(
+        "kins",
+        "JSON with inmodal_seg, or a_segm and i_segm",
+        kins.holds_kins,
+        kins.read_kins,
+        CocoSequence,
+        CocoPredictions,
+    ),
+    DatasetFormat("cocoa", "JSON with regions", cocoa.holds_cocoa, cocoa.read_cocoa, CocoSequence, CocoPredictions),
+    DatasetFormat(
+        "cocoa-cls",
+        "JSON with visible_mask or invisible_mask",
+        coco_cls.holds_cocoa_cls,
+        coco_cls.read_cocoa_cls,
+        CocoSequence,
+        CocoPredictions,
+    ),
+    DatasetFormat(
+        "d2sa",
+        "JSON with visible_mask or invisible_mask, of the D2S images",
+        coco_cls.holds_d2sa,
+        coco_cls.read_d2sa,
+        CocoSequence,
+        CocoPredictions,
     ),
 )
 
-FORMATS: dict[str, DatasetFormat] = {format_.name: format_ for format_ in _KNOWN}
+FORMATS: dict[str, DatasetFormat] = {known.name: known for known in _KNOWN}
 """Name -> format."""
 
 
@@ -62,7 +152,8 @@ def open_sequences(
         DatasetError: unknown format, nothing there, or nothing that can be read.
     """
     path = Path(path)
-    return list(_format_of(path, format).sequences(path, images, parts))
+    known = _named(format) if format is not None else _detected(path)
+    return list(known.sequences(path, images, parts))
 
 
 def open_predictions(
@@ -70,26 +161,40 @@ def open_predictions(
 ) -> PredictionReader:
     """Return the reader of stored predictions for the frames of some sequences.
 
+    They have the form of the truth's annotations; for KINS, COCOA, COCOA-cls and D2SA also that of COCO's results.
+
     Args:
         path: folder or file of the predictions.
-        truth: the sequences to be scored.
-        format: one of `FORMATS`; None finds out by the content.
+        truth: the sequences to be scored, all of one format.
+        format: one of `FORMATS`; None takes that of the truth.
 
     Raises:
-        DatasetError: unknown format, or nothing there.
+        DatasetError: unknown format or another one than the truth's, or nothing there.
     """
-    path = Path(path)
-    return _format_of(path, format).predictions(path, truth)
+    candidates = FORMATS.values() if format is None else [_named(format)]
+    for known in candidates:
+        if all(isinstance(sequence, known.sequence) for sequence in truth):
+            return known.predictions(Path(path), truth)
+    kinds = sorted({sequence.classes.name for sequence in truth})
+    form = "predictions" if format is None else f"predictions in the format {format}"
+    raise DatasetError(f"{path}: {form} cannot be for data of {', '.join(kinds)}; they have the format of the data")
 
 
-def _format_of(path: Path, name: str | None) -> DatasetFormat:
-    if name is not None:
-        if name not in FORMATS:
-            raise DatasetError(f"unknown format '{name}'; known are {', '.join(FORMATS)}")
-        return FORMATS[name]
+def _named(name: str) -> DatasetFormat:
+    if name not in FORMATS:
+        raise DatasetError(f"unknown format '{name}'; known are {', '.join(FORMATS)}")
+    return FORMATS[name]
+
+
+def _detected(path: Path) -> DatasetFormat:
     for known in FORMATS.values():
         if known.holds(path):
             return known
+    if holds_labels(path):
+        raise DatasetError(
+            f"{path}: holds amodal panoptic labels of unknown classes; name the format (kitti-360-aps, bdd100k-aps) "
+            f"or the classes in {path / CLASS_FILE}"
+        )
     expected = "; ".join(f"{known.name} ({known.expects})" for known in FORMATS.values())
     raise DatasetError(f"{path}: {_found(path)}; known formats: {expected}")
 
