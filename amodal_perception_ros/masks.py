@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+
+_MAX_LAYERS = 8
+"""Masks with more runs in one column are compared as arrays: `pairwise_intersections`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,3 +144,143 @@ def run_lengths(mask: np.ndarray) -> np.ndarray:
     changes = np.flatnonzero(flat[1:] != flat[:-1]) + 1
     runs = np.diff(np.concatenate(([0], changes, [flat.size])))
     return np.concatenate(([0], runs)) if flat[0] else runs
+
+
+def pairwise_intersections(masks: Sequence[RoiMask], others: Sequence[RoiMask]) -> np.ndarray:
+    """Return the (n, m) int64 numbers of pixels that n masks share with m others, from their run lengths.
+
+    A mask becomes intervals of rows, one per column; a column with k runs is spread over k layers. Only columns that
+    the boxes of two masks share are compared, those of all pairs at once.
+    """
+    everyone, split = [*masks, *others], len(masks)
+    boxes = np.array([mask.box for mask in everyone], np.int64).reshape(-1, 4)
+    left, top = (np.maximum.outer(edge[:split], edge[split:]) for edge in boxes[:, :2].T)
+    right, bottom = (np.minimum.outer(edge[:split], edge[split:]) for edge in boxes[:, 2:].T)
+    rows, columns = np.nonzero((left < right) & (top < bottom))
+    result = np.zeros(left.shape, np.int64)
+    if rows.size:
+        intervals = _ColumnIntervals(everyone, boxes)
+        ragged = intervals.ragged[rows] | intervals.ragged[columns + split]
+        for i, j in zip(rows[ragged], columns[ragged]):
+            result[i, j] = masks[i].intersection_area(others[j])
+        rows, columns = rows[~ragged], columns[~ragged]
+        result[rows, columns] = intervals.shared(rows, columns + split)
+    return result
+
+
+class _ColumnIntervals:
+    """Masks as intervals of rows, by layer, mask and column.
+
+    Args:
+        masks: n masks.
+        boxes: (n, 4) int64, their boxes.
+
+    Attributes:
+        ragged: (n,) bool, the masks that need more than `_MAX_LAYERS` layers and are not complete here.
+    """
+
+    def __init__(self, masks: Sequence[RoiMask], boxes: np.ndarray) -> None:
+        width = boxes[:, 2] - boxes[:, 0]
+        begin = np.cumsum(width) - width
+        self._first_column = begin - boxes[:, 0]
+        self._columns = int(width.sum())
+        self._layers = np.ones(len(masks), np.int64)
+        self._left, self._right = [boxes[:, 0]], [boxes[:, 2]]
+        self.ragged = np.zeros(len(masks), bool)
+        column, interval = _column_runs(masks, boxes, begin)
+        layers = [self._layer(column, interval)]
+        while (left_over := np.flatnonzero(layers[-1].take(column) != interval)).size:
+            column, interval = column[left_over], interval[left_over]
+            owner = np.searchsorted(begin, column, side="right") - 1
+            if len(layers) == _MAX_LAYERS:
+                self.ragged[owner] = True
+                break
+            layers.append(self._layer(column, interval))
+            self._layers[owner] = len(layers)
+            self._left.append(np.full(len(masks), np.iinfo(np.int64).max))
+            self._right.append(np.zeros(len(masks), np.int64))
+            np.minimum.at(self._left[-1], owner, column - self._first_column[owner])
+            np.maximum.at(self._right[-1], owner, column - self._first_column[owner] + 1)
+        self._intervals = np.concatenate(layers)
+
+    def _layer(self, column: np.ndarray, interval: np.ndarray) -> np.ndarray:
+        layer = np.zeros(self._columns, np.int64)
+        layer[column] = interval
+        return layer
+
+    def shared(self, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+        """Return the (p,) int64 pixels that p pairs of masks share; their boxes must overlap."""
+        combinations = self._layers[first] * self._layers[second]
+        pair = np.repeat(np.arange(first.size), combinations)
+        layer, other = np.divmod(_count_up(combinations), self._layers[second][pair])
+        first, second = first[pair], second[pair]
+        lefts, rights = np.array(self._left), np.array(self._right)
+        left = np.maximum(lefts[layer, first], lefts[other, second])
+        width = np.minimum(rights[layer, first], rights[other, second]) - left
+        kept = np.flatnonzero(width > 0)
+        width, left = width[kept], left[kept]
+        begin = np.cumsum(width) - width
+        step = np.arange(width.sum())
+        ends = []
+        for mask, level in ((first[kept], layer[kept]), (second[kept], other[kept])):
+            column = np.repeat(self._first_column[mask] + left + level * self._columns - begin, width)
+            column += step
+            ends.append(self._intervals.take(column).view(np.int32))
+        both = np.minimum(*ends)
+        pixels = both[0::2] + both[1::2]
+        np.maximum(pixels, 0, out=pixels)
+        sums = np.add.reduceat(pixels, begin, dtype=np.int64)
+        return np.bincount(pair[kept], sums, combinations.size).astype(np.int64)
+
+
+def _column_runs(masks: Sequence[RoiMask], boxes: np.ndarray, begin: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the runs of masks, cut at the ends of columns.
+
+    Args:
+        masks: n masks.
+        boxes: (n, 4) int64, their boxes.
+        begin: (n,) int64, number of each mask's first column.
+
+    Returns:
+        (r,) int64 number of the run's column; (r,) int64 its last row + 1 and minus its first row, as two int32: one
+        value to look up, and the lesser of two such pairs are those of their intersection.
+    """
+    pieces = [mask.counts[: mask.counts.size & ~1] for mask in masks]
+    counts, runs = np.concatenate(pieces, dtype=np.float64), np.array([piece.size // 2 for piece in pieces])
+    length = counts[1::2]
+    stop = np.cumsum(counts[0::2] + length)
+    before = np.concatenate(([0.0], stop))[np.cumsum(runs) - runs]
+    heights = np.maximum(boxes[:, 3] - boxes[:, 1], 1)
+    before, tall, top, offset = (
+        np.repeat(values.astype(np.float64), runs) for values in (before, heights, boxes[:, 1], begin)
+    )
+    stop -= before
+    start = stop - length
+    column = np.floor(start / tall)
+    above = column * tall
+    start -= above
+    stop -= above
+    column += offset
+    longer = np.flatnonzero(stop > tall)
+    more = ((stop[longer] - 1) // tall[longer]).astype(np.int64)
+    run, step = np.repeat(longer, more), _count_up(more) + 1
+    rest = np.minimum(stop[run] - step * tall[run], tall[run])
+    np.minimum(stop, tall, out=stop)
+    stop += top
+    start += top
+    ends = np.empty((column.size + run.size, 2), np.int32)
+    ends[: column.size, 0], ends[column.size :, 0] = stop, rest + top[run]
+    ends[: column.size, 1], ends[column.size :, 1] = np.negative(start, out=start), -top[run]
+    columns = np.empty(len(ends), np.int64)
+    columns[: column.size], columns[column.size :] = column, column[run] + step
+    interval = ends.view(np.int64)[:, 0]
+    if not length.all():
+        kept = np.flatnonzero(ends[:, 0] > -ends[:, 1])
+        columns, interval = columns[kept], interval[kept]
+    return columns, interval
+
+
+def _count_up(lengths: np.ndarray) -> np.ndarray:
+    """Return 0, 1, ... lengths[0] - 1, 0, 1, ... lengths[1] - 1, and so on."""
+    ends = np.cumsum(lengths)
+    return np.arange(ends[-1] if ends.size else 0) - np.repeat(ends - lengths, lengths)

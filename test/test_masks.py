@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from pycocotools import mask as coco
 
-from amodal_perception_ros.masks import RoiMask
+from amodal_perception_ros.masks import RoiMask, pairwise_intersections
 
 pairs = array_shapes(min_dims=2, max_dims=2, max_side=9).flatmap(
     lambda shape: st.tuples(arrays(bool, shape), arrays(bool, shape))
@@ -67,3 +67,68 @@ def test_counts_that_do_not_fill_the_roi_are_refused():
         RoiMask(0, 0, -1, 2, np.array([]))
     with pytest.raises(ValueError, match="shape"):
         RoiMask.from_array(np.ones((2, 2, 3), bool))
+
+
+placed = st.tuples(
+    array_shapes(min_dims=2, max_dims=2, max_side=24).flatmap(lambda shape: arrays(bool, shape)),
+    st.integers(-30, 30),
+    st.integers(-30, 30),
+).map(lambda drawn: RoiMask.from_array(*drawn))
+rectangles = st.builds(
+    lambda width, height, x, y: RoiMask(x, y, width, height, np.array([0, width * height])),
+    *(st.integers(1, 20), st.integers(1, 20), st.integers(-9, 9), st.integers(-9, 9)),
+)
+mask_lists = st.lists(st.one_of(placed, rectangles, st.just(RoiMask.empty())), max_size=5)
+
+
+@given(mask_lists, mask_lists)
+def test_pairwise_intersections_are_those_of_the_arrays(masks, others):
+    counted = [
+        [int((a.window(-64, -64, 128, 128) & b.window(-64, -64, 128, 128)).sum()) for b in others] for a in masks
+    ]
+    shared = pairwise_intersections(masks, others)
+    assert shared.dtype == np.int64
+    assert shared.shape == (len(masks), len(others))
+    assert shared.tolist() == counted
+
+
+def test_pairwise_intersections_of_a_drawn_example():
+    """
+    A  ##..    B  .##.    C  .....
+       ##.#       .##.       ...#.
+    """
+    a = RoiMask.from_array(np.array([[1, 1, 0, 0], [1, 1, 0, 1]], bool))
+    b = RoiMask.from_array(np.array([[0, 1, 1, 0], [0, 1, 1, 0]], bool))
+    c = RoiMask.from_array(np.array([[0, 0, 0, 0, 0], [0, 0, 0, 1, 0]], bool))
+    assert pairwise_intersections([a, b], [b, c]).tolist() == [[2, 1], [4, 0]]
+
+
+def test_pairwise_intersections_with_many_runs_in_a_column():
+    """A comb of 20 teeth against itself, its gaps and a solid block."""
+    comb = np.zeros((40, 3), bool)
+    comb[::2] = True
+    masks = [RoiMask.from_array(comb), RoiMask.from_array(~comb), RoiMask.from_array(np.ones((40, 3), bool))]
+    assert pairwise_intersections(masks, masks).tolist() == [[60, 0, 60], [0, 60, 60], [60, 60, 120]]
+
+
+def test_pairwise_intersections_with_runs_of_length_zero():
+    split = RoiMask(0, 0, 3, 2, np.array([1, 2, 0, 1, 1, 0, 1, 0]))  # rows 010 and 110, one run in two pieces
+    assert pairwise_intersections([split], [split, RoiMask(0, 0, 0, 0, np.array([0, 0]))]).tolist() == [[3, 0]]
+
+
+@given(
+    st.lists(arrays(bool, (13, 11)), min_size=1, max_size=4), st.lists(arrays(bool, (13, 11)), min_size=1, max_size=4)
+)
+def test_areas_and_ious_agree_with_pycocotools(arrays_a, arrays_b):
+    masks, others = ([RoiMask.from_array(array) for array in side] for side in (arrays_a, arrays_b))
+    coded, other_coded = (
+        [coco.encode(np.asfortranarray(array.astype(np.uint8))) for array in side] for side in (arrays_a, arrays_b)
+    )
+    areas, other_areas = (np.array([mask.area for mask in side]) for side in (masks, others))
+    assert areas.tolist() == coco.area(coded).tolist()
+    shared = pairwise_intersections(masks, others)
+    union = areas[:, None] + other_areas - shared
+    theirs = coco.iou(coded, other_coded, [0] * len(others))
+    assert (shared / np.maximum(union, 1) == theirs).all()
+    one_by_one = [[a.iou(b) if a.area or b.area else 0.0 for b in others] for a in masks]
+    assert (np.array(one_by_one) == theirs).all()

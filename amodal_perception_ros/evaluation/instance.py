@@ -163,11 +163,9 @@ class _Predictions:
             positives: (2,) number of true objects: all, occluded.
             part_weights: (parts,) how often each part of the set counts, or None for once.
         """
-        if part_weights is None:
-            hits, shown = (np.cumsum(flags, axis=1, dtype=np.float64) for flags in (self.right, self.counted))
-        else:
-            weight = part_weights[self.part]
-            hits, shown = (np.cumsum(flags * weight, axis=1) for flags in (self.right, self.counted))
+        weight = np.ones(self.part.size) if part_weights is None else part_weights[self.part]
+        drawn = np.flatnonzero(weight)
+        hits, shown = (np.cumsum(flags[:, drawn] * weight[drawn], axis=1) for flags in (self.right, self.counted))
         precision = hits / np.maximum(shown, 1.0)
         envelope = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
         values = np.zeros(_CURVES)
