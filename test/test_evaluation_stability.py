@@ -37,7 +37,7 @@ def car_behind_a_bus():
     truth = street(Thing("car", 1, (2, 2, 12, 12), 20.0), WALL)
     frames = []
     for k, (amodal, hidden, depth, level) in enumerate(
-        [(0.8, 0.5, 21, 1), (0.7, 0.1, 19, 1), (0, 0, 0, 0), (0.9, 0.4, 20, 1), (0.6, 0.4, 23, 2)]
+        [(0.8, 0.5, 21, 1), (0.7, 0.1, 19, 1), (0, 0, 0, 0), (0.9, 0.4, 20, 1), (0.6, 0.4, 23, 3)]
     ):
         predicted = street(Thing("car", 1, (2, 2, 12, 12), 20.0), WALL)
         predicted.instances[0].amodal_depth, predicted.instances[0].occlusion_level = depth, level

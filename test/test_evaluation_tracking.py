@@ -86,6 +86,13 @@ def test_hidden_object_that_nobody_saw_is_not_asked_for():
     assert result["false_per_frame"] == 1
 
 
+def test_an_object_that_nobody_saw_gets_what_is_left():
+    """The nearer prediction stands for the car that is seen, the other one for the hidden car 1.5 m beside it."""
+    truth = [box(CAR, 10, 1), box(CAR, 11, 2, seen=False)]
+    result = tracked([frame(0, truth, [box(CAR, 10.2, 3), box(CAR, 12.5, 4)])])
+    assert (result["visible_recall"], result["false_per_frame"]) == (100, 0)
+
+
 def test_range():
     """A true car at 41 m is not asked for; one on it or at 60 m is not wrong, a second one on it is."""
     result = tracked([frame(0, [box(CAR, 41, 1)], [box(CAR, 39.5, 1), box(CAR, 60, 2), box(CAR, 40, 3)])])

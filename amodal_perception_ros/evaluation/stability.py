@@ -42,7 +42,7 @@ class TemporalStability(Metric):
         amodal IoU        0.8   0.7    -    0.9   0.6         0.1 and 0.3                        AIoU_change 20
         hidden IoU        0.5   0.1    -    0.4   0.4         0.4 and 0                          OIoU_change 20
         predicted depth   21    19     -    20    23          errors +1 -1 and 0 +3: 2 and 3 m   depth_error_change 2.5
-        predicted level   1     1      -    1     2           unchanged, changed                 level_change 50
+        predicted level   1     1      -    1     3           unchanged, changed                 level_change 50
     """
 
     def __init__(self, classes: ClassList = AMODAL_SYNTH_DRIVE) -> None:
