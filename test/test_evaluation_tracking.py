@@ -166,9 +166,9 @@ def test_predictions_without_ids_have_no_identities():
     assert not {"id_switches", "id_switches_occlusion", "ghosts_per_minute", "MOTA"} & set(result)
 
 
-def test_programs_without_boxes_and_sets_without_odometry():
+def test_programs_and_sets_without_boxes_and_sets_without_odometry():
     one = frame(0, [box(CAR, 10, 1)], [box(CAR, 10, 7)])
-    assert tracked([replace(one, objects=None), replace(one, ego=None)]) == {}
+    assert tracked([replace(one, objects=None), replace(one, ego=None), replace(one, true_objects=[])]) == {}
     assert tracked([replace(one, objects=[])]) == {"visible_recall": 0, "visible_objects": 1, "false_per_frame": 0}
 
 
@@ -316,6 +316,16 @@ def test_example_of_masks():
 
 def test_instance_hidden_from_the_start_is_not_asked_for():
     assert tracked(passing()[1:2], MaskTracking()) == {}
+
+
+def test_stamps_that_stand_still():
+    """The car is fully hidden in the second frame although no time has passed since it was seen."""
+    frames = [replace(one, stamp_ns=0) for one in passing()]
+    assert tracked(frames, MaskTracking()) == tracked(passing(), MaskTracking())
+    frames = [replace(one, stamp_ns=0) for one in standing_still()]
+    result = tracked(frames)
+    assert (result["hidden_recall"], result["hidden_recall_1s"]) == (50, 50)
+    assert "ghosts_per_minute" not in result
 
 
 def test_an_object_is_seen_when_any_camera_sees_it():

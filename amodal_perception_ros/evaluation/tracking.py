@@ -153,12 +153,14 @@ class BoxTracking(_Tracking):
         super().__init__(classes, "", **{name: np.zeros(()) for name in names})
 
     def add(self, frame: FramePair) -> None:
-        """Add one frame, if the program gives boxes and the vehicle's place in odom is known.
+        """Add one frame, if truth and program give boxes and the vehicle's place in odom is known.
+
+        A frame without a single true box is left out: data sets without boxes look the same.
 
         Raises:
             EvaluationError: a track id twice in a frame, an unknown class, or a centre that is not finite.
         """
-        if frame.objects is None or frame.ego is None:
+        if frame.objects is None or frame.ego is None or not frame.true_objects:
             return
         if self._starts(frame):
             self._ghosts, self._stamp_ns = set(), frame.stamp_ns
@@ -270,17 +272,25 @@ class MaskTracking(_Tracking):
         seconds = {t: self._identities.seconds_unseen(t, frame.stamp_ns, t in seen) for t in everything - {0}}
         for camera, pair in frame.cameras.items():
             where = f"{frame.where}, camera '{camera}': predicted track id"
-            self._add_image(camera, pair, track_ids[camera], _track_ids(pair.predicted.instances, where), seconds)
+            ids = _track_ids(pair.predicted.instances, where)
+            self._add_image(camera, pair, track_ids[camera], ids, seen, seconds)
 
     def results(self) -> dict[str, float]:
         """Return recalls in per cent and counts; what has no data is absent."""
         return self._identity_results()
 
     def _add_image(
-        self, camera: str, pair: ScenePair, true_ids: np.ndarray, ids: np.ndarray, seconds: dict[int, float]
+        self,
+        camera: str,
+        pair: ScenePair,
+        true_ids: np.ndarray,
+        ids: np.ndarray,
+        seen: set[int],
+        seconds: dict[int, float],
     ) -> None:
+        is_seen = np.array([int(track_id) in seen for track_id in true_ids], bool)
         unseen = np.array([seconds.get(int(track_id), np.nan) for track_id in true_ids], np.float64)
-        asked = (unseen > 0) & (pair.truth.amodal_px > 0)
+        asked = ~is_seen & ~np.isnan(unseen) & (pair.truth.amodal_px > 0)
         free = np.ones(len(ids), bool)
         free[pair.match[pair.match >= 0]] = False
         allowed = (pair.amodal_iou > pair.rules.iou_gate) & asked[:, None] & free
@@ -290,7 +300,7 @@ class MaskTracking(_Tracking):
         self._add_hidden(pair.truth.class_index[asked], distances(pair.truth)[asked], unseen[asked], match[asked] >= 0)
         for i in np.flatnonzero(true_ids):
             found_as = int(ids[match[i]]) if match[i] >= 0 else 0
-            self.sums["ids"] += self._identities.note((camera, int(true_ids[i])), bool(unseen[i] == 0), found_as)
+            self.sums["ids"] += self._identities.note((camera, int(true_ids[i])), bool(is_seen[i]), found_as)
 
 
 class _Boxes:
