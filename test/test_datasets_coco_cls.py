@@ -28,7 +28,27 @@ COCOA_CLS = """{
   ]}"""
 """A person of 4 x 4 pixels hides two of the six columns of a toothbrush of 6 x 4."""
 
-D2SA = COCOA_CLS.replace("COCO_val2014_000000000005.jpg", "D2S_000201.jpg").replace("toothbrush", "avocado")
+D2SA = """{
+  "info": {}, "licenses": [],
+  "images": [{"id": 5300, "file_name": "D2S_005300.jpg", "width": 12, "height": 6}],
+  "categories": [{"id": 1, "name": "adelholzener", "supercategory": "bottle"},
+                 {"id": 19, "name": "avocado", "supercategory": "fruit"}],
+  "annotations": [
+    {"id": 115, "image_id": 5300, "category_id": 1, "iscrowd": false, "area": 16.0, "bbox": [0, 1, 4, 4],
+     "occlude_rate": 0.0, "occl_depth": 0,
+     "segmentation": {"size": [6, 12], "counts": "14200000_1"},
+     "visible_mask": {"size": [6, 12], "counts": "14200000_1"},
+     "amodal_region": {"name": "adelholzener_1", "area": 16.0, "isStuff": 0, "bbox": [0, 1, 4, 4], "order": 1},
+     "amodal_base": {"url": "", "image_id": 5300, "size": 2, "author": "MVTec", "depth_constraint": ""}},
+    {"id": 116, "image_id": 5300, "category_id": 19, "iscrowd": false, "area": 24.0, "bbox": [2, 1, 6, 4],
+     "occlude_rate": 0.333333, "occl_depth": 1,
+     "segmentation": {"size": [6, 12], "counts": "=42000000000g0"},
+     "visible_mask": {"size": [6, 12], "counts": "i04200000g0"},
+     "invisible_mask": {"size": [6, 12], "counts": "=420_1"},
+     "amodal_region": {"name": "avocado_1", "area": 24.0, "isStuff": 0, "bbox": [2, 1, 6, 4], "order": 2},
+     "amodal_base": {"url": "", "image_id": 5300, "size": 2, "author": "MVTec", "depth_constraint": ""}}
+  ]}"""
+"""The same masks in the keys of D2S amodal, which gives the visible mask of every object."""
 
 
 def write(tmp_path, text, change=None, name="annotations.json"):
@@ -69,6 +89,19 @@ def test_files_of_the_common_form_are_told_apart_by_the_names_of_their_images(tm
     assert (holds_cocoa_cls(d2sa), holds_d2sa(d2sa)) == (False, True)
     assert not any(holds(path) for holds in (holds_kins, holds_cocoa) for path in (cocoa, d2sa))
     assert read_d2sa(d2sa, None, ("truth",))[0].classes.name == "D2SA"
+
+
+def test_the_keys_of_d2sa_give_the_same_masks(tmp_path):
+    (sequence,) = read_d2sa(write(tmp_path, D2SA), None, ("truth",))
+    scene = scene_of(sequence)
+    assert [i.instance_id for i in scene.instances] == [1001, 19001]
+    assert [(i.visible_mask.box, i.amodal_mask.box) for i in scene.instances] == [
+        ((0, 1, 4, 5), (0, 1, 4, 5)),
+        ((4, 1, 8, 5), (2, 1, 8, 5)),
+    ]
+    assert len(scene.order) == 0
+    assert not sequence.repairs
+    decode(scene)
 
 
 def padded(content):

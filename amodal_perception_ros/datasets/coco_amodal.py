@@ -52,7 +52,7 @@ class CocoImage:
     height: int
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, slots=True)
 class Region:
     """One annotated or predicted object, its masks as in the file (see `coco_masks.decode_mask`).
 
