@@ -49,7 +49,7 @@ def simplicity(mask: np.ndarray) -> float:
 def convexity(mask: np.ndarray) -> float:
     """Return area / area of the convex hull of a (h, w) boolean mask (Zhu et al., section 3)."""
     outlines, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    corners = np.concatenate(outlines) + np.array([(0, 0), (1, 0), (0, 1), (1, 1)])
+    corners = cv2.convexHull(np.concatenate(outlines)) + np.array([(0, 0), (1, 0), (0, 1), (1, 1)])
     hull = cv2.convexHull(corners.reshape(-1, 1, 2).astype(np.float32))
     return float(np.count_nonzero(mask) / cv2.contourArea(hull))
 

@@ -131,6 +131,16 @@ def box_overlaps(boxes: np.ndarray, others: np.ndarray) -> tuple[np.ndarray, np.
     return np.concatenate((low, high), axis=2), (low < high).all(axis=2)
 
 
+def equal_runs(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the (r,) first flat indices and (r,) lengths of the runs of equal values, row by row, in an image.
+
+    Images of labels hold few runs, so that work per run is an order of magnitude faster than work per pixel.
+    """
+    flat = image.ravel()
+    starts = np.concatenate(([0], np.flatnonzero(flat[1:] != flat[:-1]) + 1))
+    return starts, np.diff(starts, append=flat.size)
+
+
 def visible_px_on(ground: np.ndarray, scene: DecodedScene) -> np.ndarray:
     """Return the (n,) int64 visible pixels of each object of a scene on a (H, W) bool ground."""
     pixels = np.zeros(len(scene.parts), np.int64)
@@ -186,11 +196,13 @@ def _class_image(scene: CameraScene, label: str) -> np.ndarray:
     for entry in classes.labels:
         table[entry.id * SEGMENT_FACTOR : (entry.id + 1) * SEGMENT_FACTOR] = entry.index
     table[0] = classes.void
-    class_image = table[scene.labels]
-    unknown = class_image == unknown_index
-    if unknown.any():
-        raise EvaluationError(f"{label}: the label image holds unknown segments {np.unique(scene.labels[unknown])[:5]}")
-    return class_image
+    starts, lengths = equal_runs(scene.labels)
+    segments = scene.labels.ravel()[starts]
+    values = table[segments]
+    if (values == unknown_index).any():
+        unknown = np.unique(segments[values == unknown_index])[:5]
+        raise EvaluationError(f"{label}: the label image holds unknown segments {unknown}")
+    return np.repeat(values, lengths).reshape(scene.labels.shape)
 
 
 def _check_instances(scene: CameraScene, label: str) -> None:

@@ -19,6 +19,7 @@ from amodal_perception_ros.evaluation.decoding import (
     EvaluationError,
     as_window,
     box_overlaps,
+    equal_runs,
     place_of,
     visible_px_on,
 )
@@ -264,7 +265,9 @@ def _ignored(
 
 def _confusion(truth: np.ndarray, predicted: np.ndarray, side: int) -> np.ndarray:
     joint = truth.astype(np.uint16) * np.uint16(side) + predicted
-    return np.bincount(joint.ravel(), minlength=side * side).reshape(side, side)
+    starts, lengths = equal_runs(joint)
+    pixels = np.bincount(joint.ravel()[starts], lengths, side * side)
+    return pixels.astype(np.int64).reshape(side, side)
 
 
 def _size(scene: CameraScene) -> str:
