@@ -318,6 +318,18 @@ def test_instance_hidden_from_the_start_is_not_asked_for():
     assert tracked(passing()[1:2], MaskTracking()) == {}
 
 
+def test_two_swapped_ids_of_masks_are_two_switches():
+    """Whatever the ids are called."""
+    places = Thing("car", 1, CAR_BOX, 20.0), Thing("car", 2, (10, 4, 14, 8), 20.0)
+    truth = following(street(*places), {1: 1, 2: 2})
+    for names in ((1, 2), (70, 7)):
+        frames = []
+        for k, (a, b) in enumerate([names] * 3 + [names[::-1]] * 3):
+            predicted = following(street(*places), {1: a, 2: b})
+            frames.append(frame(k, [], None, cameras={"front": image(truth, predicted)}))
+        assert tracked(frames, MaskTracking()) == {"mask_id_switches": 2, "mask_id_switches_occlusion": 0}
+
+
 def test_stamps_that_stand_still():
     """The car is fully hidden in the second frame although no time has passed since it was seen."""
     frames = [replace(one, stamp_ns=0) for one in passing()]
