@@ -113,7 +113,9 @@ def _bag(args: argparse.Namespace) -> int:
     if args.frame:
         write_bag([read_rig_frame(args.frame)], args.out, profile=args.profile)
     else:
-        write_bag(read_sequence(args.data, parts=("images", "lidar")), args.out, profile=args.profile)
+        sequence = read_sequence(args.data, parts=("images", "lidar"))
+        sequence.require("images", "calibration")
+        write_bag(sequence, args.out, profile=args.profile)
     print(f"wrote {args.out}")
     return 0
 

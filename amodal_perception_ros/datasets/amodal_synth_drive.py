@@ -73,7 +73,10 @@ def read_sequence(path: Path | str, rig: Rig | None = None, parts: Collection[st
 
 
 def readable_sequences(
-    paths: Iterable[Path | str], rig: Rig | None = None, parts: Collection[str] = PARTS
+    paths: Iterable[Path | str],
+    rig: Rig | None = None,
+    parts: Collection[str] = PARTS,
+    needs: Collection[str] = (),
 ) -> list[SequenceReader]:
     """Return the sequences of some data sets whose files of these parts are all there (see `SequenceReader.check`).
 
@@ -83,6 +86,7 @@ def readable_sequences(
         paths: data sets, see `read_sequences`.
         rig: calibration for those without one.
         parts: what the samples hold, any of `PARTS`.
+        needs: pieces (see `SequenceReader.missing`) that a sequence must not lack.
 
     Raises:
         DatasetError: there is no sequence at one of the paths, or none of all can be read.
@@ -90,7 +94,12 @@ def readable_sequences(
     errors: list[tuple[str, DatasetError]] = []
     readers = []
     for path in paths:
-        readers += read_sequences(path, rig, parts, lambda name, error: errors.append((name, error)))
+        for reader in read_sequences(path, rig, parts, lambda name, error: errors.append((name, error))):
+            try:
+                reader.require(*needs)
+                readers.append(reader)
+            except DatasetError as lack:
+                errors.append((reader.name, lack))
     return undamaged(readers, errors)
 
 
@@ -101,48 +110,50 @@ _PREDICTED_PARTS = ("truth", "boxes", "bev")
 class StoredSequences:
     """Predictions as sequences of this format: written by `SequenceWriter`, or published panoptic files alone.
 
-    A frame is found by sequence, camera and the number in the names of its files.
+    A frame is found by sequence, camera and the number in the names of its files; cameras that the truth lacks are not
+    read.
 
     Args:
         path: folder of the predictions, see `read_sequences`.
         truth: sequences of this format that they are for.
 
     Attributes:
-        repairs, unknown: see `annotated.PredictionReader`; `unknown` holds SEQUENCE/NUMBER.
+        repairs, unknown: see `annotated.PredictionReader`; `unknown` holds sequences, and frames of known ones.
 
     Raises:
-        DatasetError: there are no predictions, two of one name, or the truth has another format.
+        DatasetError: there are no predictions, or two of one sequence.
     """
 
     def __init__(self, path: Path | str, truth: Sequence[AnnotatedSequence]) -> None:
-        self._path, self.repairs, self.unknown = Path(path), CauseCount(), []
-        self._numbers: dict[str, list[int]] = {}
+        self._path, self.repairs, self.unknown = Path(path), CauseCount(), list[str]()
+        self._truth = {sequence.name: sequence for sequence in truth if isinstance(sequence, SequenceReader)}
         self._readers: dict[str, SequenceReader] = {}
-        known = {sequence.name: sequence for sequence in truth}
         for base, name in _find(self._path):
-            sequence = known.get(name)
-            if sequence is not None and not isinstance(sequence, SequenceReader):
-                raise DatasetError(f"{path}: predictions of AmodalSynthDrive for truth of {sequence.classes.name}")
-            rig = None if sequence is None else sequence.rig
-            reader = SequenceReader(base, name, rig, _PREDICTED_PARTS, predicted=True, repairs=self.repairs)
             if name in self._readers:
                 raise DatasetError(f"{path}: holds sequence '{name}' twice")
-            self._readers[name], self._numbers[name] = reader, [] if sequence is None else sequence.numbers
-            strange = sorted(set(reader.numbers) - set(self._numbers[name]))
-            self.unknown += [f"{name}/{number:04d}" for number in strange]
+            if name not in self._truth:
+                self.unknown.append(name)
+                continue
+            rig, numbers = self._truth[name].rig, set(self._truth[name].numbers)
+            reader = SequenceReader(base, name, rig, _PREDICTED_PARTS, predicted=True, repairs=self.repairs)
+            self._readers[name] = reader
+            self.unknown += [f"{name} frame {number:04d}" for number in reader.numbers if number not in numbers]
 
     def read(self, sample: Sample) -> Prediction:
         """Return the prediction for a frame (see `annotated.PredictionReader`)."""
-        reader = self._readers.get(sample.sequence)
-        if reader is None:
-            raise DatasetError(f"{self._path}: has no prediction for sequence '{sample.sequence}'")
-        number = self._numbers[sample.sequence][sample.index]
-        if number not in reader.numbers:
-            raise DatasetError(
-                f"{self._path}: has no prediction for frame {number} of sequence '{sample.sequence}'; "
-                f"expected CAMERA_full_{number:04d}_ampano.png and .json"
-            )
-        predicted = reader[reader.numbers.index(number)]
+        name, number = sample.sequence, self._truth[sample.sequence].numbers[sample.index]
+        reader = self._readers.get(name)
+        numbers = [] if reader is None else reader.numbers
+        if reader is None or number not in numbers:
+            camera = next(iter(sample.truth.cameras), "CAMERA")
+            base = self._path if reader is None else reader.base
+            file = Layout(base, name).labels(camera, number)
+            raise DatasetError(f"{self._path}: no prediction for frame {number:04d} of '{name}'; expected {file}")
+        predicted = reader[numbers.index(number)]
+        absent = [camera for camera in sample.truth.cameras if camera not in predicted.truth.cameras]
+        if absent:
+            file = Layout(reader.base, name).labels(absent[0], number)
+            raise DatasetError(f"{file}: no prediction of camera '{absent[0]}' for frame {number:04d} of '{name}'")
         boxes = None if "boxes" in reader.missing else predicted.objects
         return Prediction(predicted.truth.cameras, boxes, predicted.bev)
 

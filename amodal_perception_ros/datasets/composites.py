@@ -118,7 +118,7 @@ def make_composites(
         raise InputError(f"{out}: composites cannot be written into the data they are made of")
     if seed < 0:
         raise InputError(f"seed {seed}: expected 0 or more")
-    readers = readable_sequences(data, parts=("images", "truth", "lidar"))
+    readers = readable_sequences(data, parts=("images", "truth", "lidar"), needs=("images", "calibration"))
     names = [reader.name for reader in readers]
     doubles = sorted({name for name in names if names.count(name) > 1})
     if doubles:

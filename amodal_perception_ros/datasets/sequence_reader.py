@@ -62,6 +62,7 @@ _PIECES = (
     "gnss",
 )
 _CAMERA_ORDER = ("front", "right", "back", "left")
+_PUBLISHED_NAME = re.compile(r"\d{14}_(?P<weather>[A-Za-z]+)_(?P<layout>Town\w+)")
 _NOMINAL_PERIOD_NS = 100_000_000
 
 
@@ -90,6 +91,8 @@ class SequenceReader:
             10 Hz); `require` raises instead. Other readers may lack "segments" too, the segmentation of every pixel.
         repairs: what was corrected or dropped while reading, by cause.
         classes: AmodalSynthDrive's.
+        base: folder of the data set or split.
+        info: what is recorded of the making; of AmodalSynthDrive weather and town, which its names hold.
         rig: calibration of the sequence; uncalibrated cameras of the size of the label images where it has none.
         numbers: number of every frame in the names of its files.
 
@@ -112,7 +115,7 @@ class SequenceReader:
         self.name, self.classes, self._parts = name, AMODAL_SYNTH_DRIVE, frozenset(parts)
         self.repairs = CauseCount() if repairs is None else repairs
         self.info: dict[str, Any] = {}
-        self._layout, self._has_own_rig = Layout(base, name), rig is None
+        self.base, self._layout, self._has_own_rig = base, Layout(base, name), rig is None
         self._cameras = self._find_cameras()
         ours = is_file(self._layout.marker())
         if ours:
@@ -121,6 +124,8 @@ class SequenceReader:
             self.numbers = self._find_frames()
             self.rig = rig or self._uncalibrated_rig()
             pieces = self._find_pieces(predicted) | ({"calibration"} if rig else set())
+            if match := _PUBLISHED_NAME.fullmatch(name):
+                self.info = {"resolved": match.groupdict()}
         if any(is_folder(self._layout.image(camera, 0).parent) for camera in self._cameras):
             pieces.add("images")
         self.missing = tuple(piece for piece in _PIECES if piece not in pieces)
@@ -312,7 +317,7 @@ class SequenceReader:
 
     def _find_pieces(self, predicted: bool) -> set[str]:
         """Return the pieces of a public sequence, by the files of its first frame."""
-        camera, first, layout = self.rig.cameras[0].name, self.numbers[0], self._layout
+        camera, first, layout = self._cameras[0], self.numbers[0], self._layout
         present = {
             "depth": predicted and layout.depth(camera, first).is_file(),
             "levels": layout.levels(camera, first).is_file(),

@@ -27,6 +27,9 @@ from amodal_perception_ros.training.records import RECORD_FORMAT, SEED_STRIDES, 
 _PARTS = ("images", "truth", "lidar")
 """What training needs of a frame."""
 
+_NEEDS = ("images", "calibration")
+"""What training needs of a sequence."""
+
 
 class Batch(NamedTuple):
     """Input (see `AmodalNetwork.forward`) and targets of B images."""
@@ -54,8 +57,8 @@ def split_sequences(data: Sequence[Path], validation: Sequence[Path], holdout: i
     Raises:
         InputError: two sequences have one name, or none is left for training.
     """
-    train = sorted(readable_sequences(data, parts=_PARTS), key=lambda reader: reader.name)
-    held = readable_sequences(validation, parts=_PARTS)
+    train = sorted(readable_sequences(data, parts=_PARTS, needs=_NEEDS), key=lambda reader: reader.name)
+    held = readable_sequences(validation, parts=_PARTS, needs=_NEEDS)
     if not validation:
         count = min(holdout, len(train) - 1)
         train, held = train[: len(train) - count], train[len(train) - count :]
