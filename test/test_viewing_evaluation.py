@@ -198,6 +198,8 @@ def test_numbers_as_they_are_read():
     assert interval_text(-1.0, 2.5, 1) == "−1.0 to 2.5"
     assert interval_text(math.nan, 2.5, 1) == ""
     assert symbol("  APQ_T^V <x>") == "APQ<sub>T</sub><sup>V</sup> &lt;x&gt;"
+    assert symbol("mIoU_total") == "mIoU<sub>total</sub>"
+    assert symbol("hidden_cell_recall") == "hidden cell recall"
 
 
 def test_every_headline_figure_has_a_meaning():
@@ -347,6 +349,15 @@ def test_breakdowns_hold_every_bin_and_figure(tmp_path):
     assert len(own) == 2  # all figures of each run: objects, AIoU, OIoU
     assert "By weather" in text
     assert shown.row("fog")[1:] == ["11.5", "11.5"]
+
+
+def test_figures_of_no_other_table_are_shown_too(tmp_path):
+    mine = results("mine", 20.0, tracking={"visible_recall": 42.25, "visible_objects": 1977})
+    deep = results("deep", 20.0, adiw={"by_visibility": {">75%": {"raw": {"RMSE": 1.234}}}})
+    _, shown = page(tmp_path, [mine, deep])
+    assert shown.row("visible recall") == ["visible recall", "tracking", "42.2", "–"]
+    assert shown.row("visible objects") == ["visible objects", "tracking", "1,977", "–"]
+    assert shown.row("RMSE") == ["RMSE", "adiw by visibility >75% raw", "–", "1.23"]
 
 
 def test_every_run_has_a_reliability_curve_with_its_scores(tmp_path):

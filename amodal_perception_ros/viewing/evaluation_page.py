@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from amodal_perception_ros.viewing.definitions import DEFINITIONS
 from amodal_perception_ros.viewing.error_overlay import INVENTED_COLOR, MISSED_COLOR, WRONG_ORDER_COLOR, draw_errors
 from amodal_perception_ros.viewing.figures import (
     DASH,
+    digits_of,
     figure_text,
     interval_of,
     interval_text,
@@ -31,6 +32,11 @@ from amodal_perception_ros.viewing.page import data_uri, encode, render
 PICTURE_QUALITY = 80
 
 COLORS = {"missed": MISSED_COLOR, "invented": INVENTED_COLOR, "order": WRONG_ORDER_COLOR}
+
+_NO_FIGURES = frozenset(
+    {"name", "source", "frames", "images", "data", "rules", "excluded", "excluded_places", "intervals", "replicates"}
+)
+"""Keys of results below which no figure stands."""
 
 CHARTED = (
     "panoptic.strict.APQ",
@@ -78,6 +84,7 @@ def write_page(evaluation: Evaluation, path: Path | str) -> Path:
         charts=_interval_charts(methods, set(baselines)),
         reliability=_reliability(methods),
         breakdowns=breakdown_tables(runs, baselines),
+        others=_other_figures(methods),
         worst=[_worst(evaluation, run) for run in runs],
         colors={name: f"rgb{color}" for name, color in COLORS.items()},
         definitions=_definitions(methods),
@@ -98,6 +105,8 @@ def _facts(runs: Mapping[str, dict[str, Any]]) -> list[tuple[str, list[str]]]:
         data = {"frames": results.get("frames"), "images": results.get("images"), **results.get("data", {})}
         rules = ", ".join(f"{name.replace('_', ' ')} {value:g}" for name, value in results.get("rules", {}).items())
         told = {name.replace("_", " "): _fact(value) for name, value in data.items()}
+        if "source" in results:
+            told = {"source": _fact(results["source"]), **told}
         for name, text in {**told, "rules": rules or DASH, "intervals": _interval_fact(results)}.items():
             rows.setdefault(name, [DASH] * len(runs))[number] = text
     return list(rows.items())
@@ -127,15 +136,19 @@ def _level(runs: Mapping[str, dict[str, Any]]) -> Any:
 
 
 def _excluded(methods: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
-    """Return what was left out: rows (cause, counts of the methods, first places), and the causes that never occur."""
+    """Return what was left out: rows (cause, counts of the methods, first places), and the causes that never occur.
+
+    Places are those of the first method that has the cause.
+    """
     counts = {name: results.get("excluded", {}) for name, results in methods.items()}
     causes = dict.fromkeys(cause for count in counts.values() for cause in count)
     occurring = [cause for cause in causes if any(count.get(cause) for count in counts.values())]
     rows = []
     for cause in occurring:
-        places = dict.fromkeys(p for r in methods.values() for p in r.get("excluded_places", {}).get(cause, []))
+        found = next(name for name, count in counts.items() if count.get(cause))
+        places = methods[found].get("excluded_places", {}).get(cause, [])
         numbers = [figure_text(count.get(cause, 0), 0) for count in counts.values()]
-        rows.append((cause.replace("_", " "), numbers, list(places)))
+        rows.append((cause.replace("_", " "), numbers, places))
     never = [cause.replace("_", " ") for cause in causes if cause not in occurring]
     return {"methods": list(methods), "rows": rows, "never": never}
 
@@ -172,6 +185,37 @@ def _headline(methods: Mapping[str, dict[str, Any]], comparison: Comparison | No
             }
         )
     return rows
+
+
+def _other_figures(methods: Mapping[str, dict[str, Any]]) -> list[tuple[str, Markup, list[tuple[str, str]]]]:
+    """Return (group, name, cells of the methods) of all figures that are no headline and in no breakdown."""
+    headlines = {row.path for row in ROWS}
+    paths = dict.fromkeys(
+        path
+        for results in methods.values()
+        for path in _leaves(results, [key for key in results if key not in _NO_FIGURES and not key.startswith("per_")])
+    )
+    rows = []
+    for keys in paths:
+        path = ".".join(keys)
+        if path in headlines:
+            continue
+        values = [look_up(results, path) for results in methods.values()]
+        digits = max(digits_of(keys[-1], value) for value in values if value is not None)
+        texts = [figure_text(value, digits) for value in values]
+        spreads = [interval_text(*interval_of(results, path), digits) for results in methods.values()]
+        rows.append((" ".join(keys[:-1]).replace("_", " "), symbol(keys[-1]), list(zip(texts, spreads))))
+    return rows
+
+
+def _leaves(tree: Mapping[str, Any], keys: Iterable[str]) -> Iterator[tuple[str, ...]]:
+    """Yield the keys that lead to every number below some keys of a tree."""
+    for key in keys:
+        below = tree.get(key)
+        if isinstance(below, Mapping):
+            yield from ((key, *rest) for rest in _leaves(below, below))
+        elif isinstance(below, int | float):
+            yield (key,)
 
 
 def _unit(row: Row) -> str:

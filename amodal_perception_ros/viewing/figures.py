@@ -15,7 +15,8 @@ DASH = "–"
 
 _DIGITS = {row.path.rpartition(".")[2]: row.digits for row in ROWS}
 _SMALL = re.compile("ece|brier|nll|simplicity|convexity")
-_METRES = re.compile("RMSE|ADErr")
+_METRES = re.compile("RMSE|ADErr|MOTP|depth_error")
+_INDEXED = re.compile(r"\b([A-Za-z]*[A-Z][A-Za-z]*)_(\w+)")
 
 
 def is_known(value: Any) -> TypeGuard[float]:
@@ -62,6 +63,9 @@ def digits_of(name: str, value: Any) -> int:
 
 
 def symbol(title: str) -> Markup:
-    """Return the name of a figure with its indices set low and high: `APQ_T^V` as APQ with index T and exponent V."""
-    text = re.sub(r"_([A-Za-z0-9.]+)", r"<sub>\1</sub>", str(escape(title.strip())))
-    return Markup(re.sub(r"\^([A-Za-z0-9]+)", r"<sup>\1</sup>", text))
+    """Return the name of a figure as it is read.
+
+    Indices of abbreviations are set low and exponents high (`APQ_T^V`), words are set apart (`hidden_cell_recall`).
+    """
+    text = _INDEXED.sub(lambda found: f"{found[1]}<sub>{found[2]}</sub>", str(escape(title.strip())))
+    return Markup(re.sub(r"\^(\w+)", r"<sup>\1</sup>", text).replace("_", " "))
