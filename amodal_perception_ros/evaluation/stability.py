@@ -32,8 +32,9 @@ class TemporalStability(Metric):
       one counts as it.
     - `level_change`: share of the steps with an unchanged true occlusion level whose predicted level changes.
 
-    All figures depend on the frame rate: compare them between methods on the same data only. A method that finds nothing
-    is perfectly stable, and one without hidden parts has an `OIoU_change` of 0: read them next to recall and OIoU.
+    All figures depend on the frame rate: compare them between methods on the same data only. A method that finds
+    nothing is perfectly stable, and one without hidden parts has an `OIoU_change` of 0: read them next to recall and
+    OIoU.
 
     Example: a car, occluded in all frames, always on level 1 and 20 m away, in five frames of a camera::
 
