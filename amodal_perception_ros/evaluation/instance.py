@@ -79,6 +79,7 @@ class AveragePrecision(Metric):
         self._part_weights: list[np.ndarray] = []
         self._replicate: int | None = None
         self._sorted: dict[int, _Predictions] = {}
+        self._computed: tuple[np.ndarray, np.ndarray] | None = None
 
     def add(self, pair: ScenePair) -> None:
         """Add one image."""
@@ -91,7 +92,7 @@ class AveragePrecision(Metric):
             self.sums["positives"][_OCCLUDED_OBJECTS, c] += (pair.counted & pair.occluded)[rows].sum()
             if columns.size:
                 self._records.append(_records(pair, rows, columns, scores))
-        self._sorted = {}
+        self._sorted, self._computed = {}, None
 
     def merge(self, part: Metric, weights: np.ndarray | None = None) -> None:
         """Add another set's predictions; merge parts in a fixed order, which decides between equal scores."""
@@ -102,12 +103,12 @@ class AveragePrecision(Metric):
             records["part"] = len(self._part_weights)
             self._records.append(records)
         self._part_weights.append(np.zeros(0) if weights is None else weights)
-        self._sorted = {}
+        self._sorted, self._computed = {}, None
 
     def select(self, replicate: int | None) -> None:
         """Let `results` speak of a bootstrap replicate, or of the whole (None)."""
         super().select(replicate)
-        self._replicate = replicate
+        self._replicate, self._computed = replicate, None
 
     def results(self) -> dict[str, float]:
         """Return the mean over the classes with a true object in per cent; absent when there is none."""
@@ -136,6 +137,8 @@ class AveragePrecision(Metric):
 
     def _curves(self) -> tuple[np.ndarray, np.ndarray]:
         """Return the AP of every class and curve, and whether a class has true objects, per kind of object."""
+        if self._computed is not None:
+            return self._computed
         if self._records and not self._sorted:
             self._sorted = _sort(np.concatenate(self._records))
         positives = self.sums["positives"]
@@ -144,7 +147,8 @@ class AveragePrecision(Metric):
         for c, predictions in self._sorted.items():
             if positives[_ALL_OBJECTS, c]:
                 values[c] = predictions.average_precision(positives[:, c], weights)
-        return values, positives > 0
+        self._computed = values, positives > 0
+        return self._computed
 
 
 class _Predictions:
