@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from amodal_perception_ros.errors import CauseCount
+from amodal_perception_ros.evaluation.adiw import HiddenDepthQuality
 from amodal_perception_ros.evaluation.bins import KINDS
 from amodal_perception_ros.evaluation.bootstrap import LEVEL, interval
 from amodal_perception_ros.evaluation.decoding import decode
@@ -25,6 +26,7 @@ from amodal_perception_ros.evaluation.order import OrderAccuracy
 from amodal_perception_ros.evaluation.pairs import FramePair, Rules, ScenePair, pair_scenes
 from amodal_perception_ros.evaluation.panoptic import ReferenceQuality, StrictQuality
 from amodal_perception_ros.evaluation.semantic import SemanticIoU
+from amodal_perception_ros.evaluation.shape import ShapeRegularity
 from amodal_perception_ros.evaluation.stability import TemporalStability
 from amodal_perception_ros.evaluation.table import ROWS, look_up
 from amodal_perception_ros.evaluation.tracking import BoxTracking, MaskTracking
@@ -56,7 +58,9 @@ class Evaluator:
             ("masks", MaskOverlap(classes)),
             ("semantic", SemanticIoU(classes)),
             ("depth", DepthError(classes)),
+            ("adiw", HiddenDepthQuality()),
             ("order", OrderAccuracy()),
+            ("shape", ShapeRegularity()),
         )
         self.frames: tuple[tuple[str, Metric], ...] = (
             ("occupancy", HiddenOccupancy(classes)),
@@ -167,6 +171,8 @@ class Evaluator:
         for replicate in range(self._resamples):
             for metric in self._metrics():
                 metric.select(replicate)
+            if not self._size.sums["images"]:
+                continue  # No part was drawn, which happens where there are few; some figures would be 0, not unknown.
             for path, value in _leaves(self.figures()):
                 if path in column:
                     values[replicate, column[path]] = value
