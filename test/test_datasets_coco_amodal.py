@@ -11,7 +11,7 @@ from test_datasets_cocoa import COCOA
 from test_datasets_kins import FIRST_RELEASE, SECOND_RELEASE
 
 from amodal_perception_ros.datasets.coco_masks import MaskError, compact, decode_mask
-from amodal_perception_ros.datasets.coco_results import CocoPredictions, holds_results
+from amodal_perception_ros.datasets.coco_results import CocoPredictions
 from amodal_perception_ros.datasets.coco_scenes import CAMERA
 from amodal_perception_ros.datasets.cocoa import read_cocoa
 from amodal_perception_ros.datasets.files import DatasetError
@@ -147,8 +147,6 @@ def test_a_list_of_results_is_matched_by_image_id(tmp_path, key):
             {"image_id": 99, "category_id": 4, "segmentation": LEFT, "score": 0.5},
         ],
     )
-    assert holds_results(path)
-    assert not holds_results(tmp_path / "instances_val.json")
     predictions = CocoPredictions(path, truth)
     scene = predictions.read(truth[0][0]).cameras[CAMERA]
     assert [(i.instance_id, i.score) for i in scene.instances] == [(4001, 0.75), (4002, 0.25)]
@@ -167,6 +165,36 @@ def test_the_results_of_aistron_have_names_of_their_own(tmp_path):
     (instance,) = CocoPredictions(results(tmp_path, content), truth).read(truth[0][0]).cameras[CAMERA].instances
     assert instance.amodal_mask.box == (2, 1, 6, 5)
     assert instance.visible_mask.box == (4, 1, 6, 5)
+
+
+def write_pair(folder, amodal, visible):
+    folder.mkdir(exist_ok=True)
+    results(folder, amodal, "coco_instances_amodal_results.json")
+    results(folder, visible, "coco_instances_visible_results.json")
+
+
+def test_two_lists_of_amodal_and_visible_masks_are_joined_by_place(tmp_path):
+    truth, folder = kins(tmp_path), tmp_path / "inference"
+    first = {"image_id": 0, "category_id": 4, "bbox": [2, 1, 4, 4], "score": 0.5, "area": 0.5}
+    second = {**first, "score": 0.25}
+    amodal = [{**first, "segmentation": RIGHT}, {**second, "segmentation": LEFT}]
+    visible = [{**first, "segmentation": RIGHT_VISIBLE}, {**second, "segmentation": LEFT}]
+    write_pair(folder, amodal, visible)
+    predictions = CocoPredictions(folder, truth)
+    instances = predictions.read(truth[0][0]).cameras[CAMERA].instances
+    assert [(i.visible_mask.area, i.amodal_mask.area) for i in instances] == [(8, 16), (16, 16)]
+    assert dict(predictions.repairs) == {"images without results": 1}
+    write_pair(folder, amodal, visible[:1])
+    with pytest.raises(DatasetError, match=r"inference: coco_instances_amodal_results\.json has 2 results"):
+        CocoPredictions(folder, truth)
+    for other in (visible[::-1], [visible[0], 3]):
+        write_pair(folder, amodal, other)
+        with pytest.raises(
+            DatasetError, match=r"inference: result [01] of coco_instances_visible_results\.json is not"
+        ):
+            CocoPredictions(folder, truth)
+    with pytest.raises(DatasetError, match=r"coco_instances_amodal_results\.json: cannot be read"):
+        CocoPredictions(tmp_path, truth)
 
 
 def test_results_that_cannot_be_used_are_counted_with_their_place(tmp_path):

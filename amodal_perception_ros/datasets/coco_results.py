@@ -1,8 +1,9 @@
 """Other programs' results for KINS, COCOA, COCOA-cls and D2SA, matched to the truth by image id.
 
-A list of results as COCO's servers take it, `[{image_id, category_id, segmentation, score}, ...]`, or a file in a form
-of the truth whose annotations (or COCOA's regions) have a `score`. The amodal mask is under one of `AMODAL_KEYS`; a
-result without a visible or hidden mask claims to be wholly visible.
+A list of results as COCO's servers take it, `[{image_id, category_id, segmentation, score}, ...]`; a folder with two
+such lists, of amodal and of visible masks, as AISFormer, VRSP-Net and other codes on detectron2 write them; or a file
+in a form of the truth whose annotations (or COCOA's regions) have a `score`. The amodal mask is under one of
+`AMODAL_KEYS`; a result without a visible or hidden mask claims to be wholly visible.
 """
 
 from __future__ import annotations
@@ -14,23 +15,18 @@ from typing import Any
 
 from amodal_perception_ros.datasets.annotated import AnnotatedSequence, Prediction
 from amodal_perception_ros.datasets.coco_amodal import (
-    has_keys,
-    matches,
     read_annotations,
     read_content,
     require_key,
 )
 from amodal_perception_ros.datasets.coco_scenes import CAMERA, CocoSequence
 from amodal_perception_ros.datasets.cocoa import read_regions
-from amodal_perception_ros.datasets.files import DatasetError
+from amodal_perception_ros.datasets.files import DatasetError, is_folder
 from amodal_perception_ros.datasets.kins import add_cluster_order
 from amodal_perception_ros.errors import CauseCount
 from amodal_perception_ros.scene import Sample
 
-
-def holds_results(path: Path) -> bool:
-    """Return whether a path is a list of results (of any of the four data sets)."""
-    return has_keys(path, "image_id") and matches(path, r"\A\s*\[")
+_AMODAL_LIST, _VISIBLE_LIST = "coco_instances_amodal_results.json", "coco_instances_visible_results.json"
 
 
 class CocoPredictions:
@@ -39,7 +35,7 @@ class CocoPredictions:
     Where the truth has a single class (COCOA), every result is of that class, whatever its `category_id`.
 
     Args:
-        path: JSON file of the results.
+        path: JSON file of the results, or folder of the two lists.
         truth: the sequences of the data set's reader.
 
     Attributes:
@@ -60,7 +56,7 @@ class CocoPredictions:
             )
         self._images = {sequence.name: sequence.image for sequence in sequences}
         self._rules = sequences[0].rules
-        self._collect(read_content(path))
+        self._collect(_read_entries(path))
 
     def read(self, sample: Sample) -> Prediction:
         """Return the results for an image; raises DatasetError where the sample is of another data set."""
@@ -71,10 +67,7 @@ class CocoPredictions:
         self._was_read.add(image.name)
         return Prediction({CAMERA: self._rules.scene(image, self._contents[image.id], repairs)})
 
-    def _collect(self, content: Any) -> None:
-        entries = content.get("annotations") if isinstance(content, dict) else content
-        if not isinstance(entries, list):
-            raise DatasetError(f"{self._path}: neither a list of results nor a file with a list 'annotations'")
+    def _collect(self, entries: list[Any]) -> None:
         require_key(self._path, "results", entries, ("image_id",))
         images = {image.id: image for image in self._images.values()}
         known: dict[int, Any] = {}
@@ -110,3 +103,27 @@ class CocoPredictions:
                     self.repairs.note("results without a score, taken as 1", region.place)
                 if region.visible is None and region.hidden is None:
                     self.repairs.note("results without a visible mask, taken as wholly visible", region.place)
+
+
+def _read_entries(path: Path) -> list[Any]:
+    """Return the results or annotations of a file, or of the two lists in a folder."""
+    if is_folder(path):
+        return _paired(path, _read_entries(path / _AMODAL_LIST), _read_entries(path / _VISIBLE_LIST))
+    content = read_content(path)
+    entries = content.get("annotations") if isinstance(content, dict) else content
+    if not isinstance(entries, list):
+        raise DatasetError(f"{path}: neither a list of results nor a file with a list 'annotations'")
+    return entries
+
+
+def _paired(folder: Path, amodal: list[Any], visible: list[Any]) -> list[Any]:
+    """Join the results at equal places of two lists: the visible mask of the one comes to the other."""
+    if len(amodal) != len(visible):
+        raise DatasetError(f"{folder}: {_AMODAL_LIST} has {len(amodal)} results, {_VISIBLE_LIST} {len(visible)}")
+    pairs = []
+    for number, (whole, part) in enumerate(zip(amodal, visible)):
+        both = isinstance(whole, dict) and isinstance(part, dict)
+        if not both or any(str(whole.get(key)) != str(part.get(key)) for key in ("image_id", "category_id", "score")):
+            raise DatasetError(f"{folder}: result {number} of {_VISIBLE_LIST} is not of the object in {_AMODAL_LIST}")
+        pairs.append({**whole, "visible_mask": part.get("segmentation")})
+    return pairs
