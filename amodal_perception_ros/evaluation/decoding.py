@@ -158,8 +158,8 @@ def _decode_instance(instance: Instance, height: int, width: int) -> tuple[Windo
     window = (left, top, right - left, bottom - top)
     amodal = instance.amodal_mask.window(*window)
     visible = instance.visible_mask.window(*window)
-    part = np.where(amodal, np.uint8(AMODAL_BIT | HIDDEN_BIT), np.uint8(0))
-    part[visible & amodal] = AMODAL_BIT | VISIBLE_BIT
+    part = amodal.view(np.uint8) * np.uint8(AMODAL_BIT | HIDDEN_BIT)
+    part ^= (visible & amodal).view(np.uint8) * np.uint8(HIDDEN_BIT | VISIBLE_BIT)
     return (left, top, right, bottom), part
 
 
