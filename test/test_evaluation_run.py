@@ -233,6 +233,23 @@ def test_runs_that_differ_are_marked(villages):
     assert "+20.0" in line
 
 
+def test_baselines_are_compared_by_the_same_replicates(villages):
+    """A perfect run against the baseline that knows no hidden part: OIoU 100 and 0 in every replicate."""
+    evaluation = score(villages / "truth", resamples=20, perfect=villages / "truth")
+    row = next(x for x in compare(evaluation.runs | evaluation.baselines).rows if x.row.path == "masks.OIoU")
+    visible = row.cells[1]
+    assert (visible.value, visible.difference, visible.difference_interval) == (0.0, -100.0, [-100.0, -100.0])
+    assert not any("replicates" in results for results in evaluation.to_dict()["baselines"].values())
+
+
+def test_replicates_that_draw_nothing_are_left_out(tmp_path):
+    """Of two sequences every seventh replicate or so draws none; `reference` would count its classes as 0."""
+    root = write(tmp_path, sequences=("east", "west"))
+    results = score(root, resamples=60, perfect=root).runs["perfect"]
+    low, high = results["intervals"]["figures"]["panoptic"]["reference"]["APQ"]
+    assert low == high == pytest.approx(results["panoptic"]["reference"]["APQ"])
+
+
 def test_what_cannot_be_compared_is_named(villages, data):
     fair = score(villages / "truth", resamples=10, fair=villages / "fair").runs["fair"]
     for other, message in (

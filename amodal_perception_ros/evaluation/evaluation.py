@@ -37,7 +37,12 @@ class Evaluation:
     def to_dict(self) -> dict[str, Any]:
         """Return what `amodal evaluate --json` writes: the first run's figures, "baselines" and further "runs"."""
         first, *others = self.runs
-        content = {**self.runs[first], "baselines": self.baselines}
+        # Only runs are compared from files; the replicates of the baselines would be most of the file.
+        baselines = {
+            name: {key: value for key, value in results.items() if key != "replicates"}
+            for name, results in self.baselines.items()
+        }
+        content = {**self.runs[first], "baselines": baselines}
         return {**content, "runs": {name: self.runs[name] for name in others}} if others else content
 
     @classmethod

@@ -123,8 +123,8 @@ class _Total:
         evaluator = self._methods[name]
         evaluator.excluded.merge(self._repairs.renamed("truth_"))
         results = {"name": name, **evaluator.results(), **evaluator.intervals()}
-        for key in () if name in self._runs else ("replicates", "worst"):
-            results.pop(key, None)
+        if name not in self._runs:
+            results.pop("worst", None)
         conditions = dict[str, dict[str, Any]]()
         for (run, kind, value), part in sorted(self._conditions.items()):
             if run == name:
