@@ -158,6 +158,33 @@ def test_hidden_depth_by_bins():
     }
 
 
+def test_objects_without_a_label_image():
+    """Depth of data sets that annotate objects only: level 0 is the unoccluded objects, not the ground."""
+    truth = street(HIDDEN_CAR, FRONT_TRUCK)
+    truth.labels[:] = 0
+    result = depth_of(truth, street(HIDDEN_CAR, FRONT_TRUCK._replace(depth=12.0)))
+    assert (result["RMSE_0"], result["RMSE_1"], result["RMSE_hidden"]) == (2, 0, 0)
+    assert result["ADErr_weighted"] == pytest.approx(2 * 112 / (112 + 100))
+    assert result["RMSE_vis"] == pytest.approx(sqrt(112 * 2**2 / PIXELS))
+
+
+def test_any_float_depth_and_masks_that_leave_the_image():
+    """A pole one pixel wide and a car half outside, in float64: the same figures as in float32."""
+    pole, car = Thing("truck", 2, (4, 0, 5, 24), 10.0), Thing("car", 1, (0, 2, 12, 12), 20.0)
+    truth, predicted = street(car, pole), street(car._replace(depth=21.0), pole._replace(depth=11.0))
+    for scene in (truth, predicted):
+        mask = np.ones((10, 20), bool)
+        scene.instances[0].amodal_mask = RoiMask.from_array(mask, -8, 2)
+        scene.instances[0].depth = np.full((10, 20), scene.instances[0].amodal_depth, np.float32)
+    expected = depth_of(truth, predicted)
+    assert (expected["hidden_px"], expected["RMSE_hidden"], expected["RMSE_1"]) == (10, 1, 1)
+    for scene in (truth, predicted):
+        scene.depth = scene.depth.astype(np.float64)
+        for instance in scene.instances:
+            instance.depth = instance.depth.astype(np.float64)
+    assert depth_of(truth, predicted) == expected
+
+
 @given(st.floats(0, 20), st.floats(0, 20))
 def test_more_depth_error_is_never_better(error, more):
     truth = street(HIDDEN_CAR, FRONT_TRUCK)

@@ -101,6 +101,7 @@ def object_errors(
     Raises:
         ValueError: the shapes differ, or a prediction is unknown on a scored pixel and there is no limit.
     """
+    predicted, truth = np.asarray(predicted), np.asarray(truth)
     shapes = {np.shape(array) for array in (predicted, truth, visible, hidden)}
     if len(shapes) > 1:
         raise ValueError(f"predicted, truth, visible and hidden must have one shape, got {sorted(shapes)}")
@@ -133,13 +134,14 @@ def alignment(predicted: np.ndarray, truth: np.ndarray) -> Alignment:
         The fit; no known pair gives scale 1 and shift 0.
     """
     known = ~np.isnan(predicted)
-    x, y = predicted[known].astype(np.float64), truth[known].astype(np.float64)
-    if not x.size:
+    if not known.all():
+        predicted, truth = predicted[known], truth[known]
+    if not predicted.size:
         return Alignment(is_shift_only=True)
-    mean, goal = float(x.mean()), float(y.mean())
-    if np.ptp(x) > 0 and np.ptp(y) > 0:
-        x -= mean
-        scale = float(np.einsum("i,i", x, y - goal) / np.einsum("i,i", x, x))
+    mean, goal = float(predicted.mean(dtype=np.float64)), float(truth.mean(dtype=np.float64))
+    if predicted.min() < predicted.max() and truth.min() < truth.max():
+        x = predicted.astype(np.float64) - mean
+        scale = float(np.einsum("i,i", x, truth.astype(np.float64)) / np.einsum("i,i", x, x))
         if scale > 0:
             return Alignment(scale, goal - scale * mean)
     return Alignment(1.0, goal - mean, is_shift_only=True)
@@ -222,15 +224,14 @@ class HiddenDepthQuality(Metric):
 
 
 def _errors(predicted: np.ndarray, truth: np.ndarray, fit: Alignment, limit: float) -> ObjectErrors:
-    goal = truth.astype(np.float64)
-    estimate = bounded(fit.scale * predicted.astype(np.float64) + fit.shift, limit)
-    difference = estimate - goal
-    ratio = np.abs(np.log((estimate + EPSILON) / (goal + EPSILON)))
+    estimate = bounded(fit.scale * predicted + fit.shift, limit)
+    difference = (estimate - truth).astype(np.float64)
+    ratio = np.abs(np.log((estimate + EPSILON) / (truth + EPSILON)))
     return ObjectErrors(
-        rmse=float(np.sqrt(np.einsum("i,i", difference, difference) / goal.size)),
-        delta=float(np.count_nonzero(ratio < np.log(RATIO)) / goal.size),
-        log10=float(ratio.mean() / np.log(10.0)),
-        pixels=goal.size,
+        rmse=float(np.sqrt(np.einsum("i,i", difference, difference) / truth.size)),
+        delta=float(np.count_nonzero(ratio < np.log(RATIO)) / truth.size),
+        log10=float(ratio.mean(dtype=np.float64) / np.log(10.0)),
+        pixels=truth.size,
     )
 
 
