@@ -79,7 +79,7 @@ class AveragePrecision(Metric):
         self._part_weights: list[np.ndarray] = []
         self._replicate: int | None = None
         self._sorted: dict[int, _Predictions] = {}
-        self._computed: tuple[np.ndarray, np.ndarray] | None = None
+        self._values: np.ndarray | None = None
 
     def add(self, pair: ScenePair) -> None:
         """Add one image."""
@@ -92,7 +92,7 @@ class AveragePrecision(Metric):
             self.sums["positives"][_OCCLUDED_OBJECTS, c] += (pair.counted & pair.occluded)[rows].sum()
             if columns.size:
                 self._records.append(_records(pair, rows, columns, scores))
-        self._sorted, self._computed = {}, None
+        self._sorted, self._values = {}, None
 
     def merge(self, part: Metric, weights: np.ndarray | None = None) -> None:
         """Add another set's predictions; merge parts in a fixed order, which decides between equal scores."""
@@ -103,12 +103,12 @@ class AveragePrecision(Metric):
             records["part"] = len(self._part_weights)
             self._records.append(records)
         self._part_weights.append(np.zeros(0) if weights is None else weights)
-        self._sorted, self._computed = {}, None
+        self._sorted, self._values = {}, None
 
     def select(self, replicate: int | None) -> None:
         """Let `results` speak of a bootstrap replicate, or of the whole (None)."""
         super().select(replicate)
-        self._replicate, self._computed = replicate, None
+        self._replicate, self._values = replicate, None
 
     def results(self) -> dict[str, float]:
         """Return the mean over the classes with a true object in per cent; absent when there is none."""
@@ -136,19 +136,18 @@ class AveragePrecision(Metric):
         }
 
     def _curves(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return the AP of every class and curve, and whether a class has true objects, per kind of object."""
-        if self._computed is not None:
-            return self._computed
-        if self._records and not self._sorted:
-            self._sorted = _sort(np.concatenate(self._records))
+        """Return the (c, 61) AP of every class and curve, and (2, c) bool, whether the class has such true objects."""
         positives = self.sums["positives"]
-        values = np.zeros((len(self.classes), _CURVES))
-        weights = None if self._replicate is None else np.array([w[self._replicate] for w in self._part_weights])
-        for c, predictions in self._sorted.items():
-            if positives[_ALL_OBJECTS, c]:
-                values[c] = predictions.average_precision(positives[:, c], weights)
-        self._computed = values, positives > 0
-        return self._computed
+        if self._values is None:
+            if self._records and not self._sorted:
+                self._sorted = _sort(np.concatenate(self._records))
+            chosen = self._replicate
+            weights = None if chosen is None else np.array([weights[chosen] for weights in self._part_weights])
+            self._values = np.zeros((len(self.classes), _CURVES))
+            for c, predictions in self._sorted.items():
+                if positives[_ALL_OBJECTS, c]:
+                    self._values[c] = predictions.average_precision(positives[:, c], weights)
+        return self._values, positives > 0
 
 
 class _Predictions:

@@ -1,0 +1,161 @@
+"""Parts of a set add up, replicates are weighted sums of parts, and intervals follow from the replicates."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from evaluation_scenes import Thing, street, with_instance, without
+
+from amodal_perception_ros.evaluation.bootstrap import interval, weights
+from amodal_perception_ros.evaluation.evaluator import Evaluator
+from amodal_perception_ros.evaluation.metric import Metric
+
+CAR, TRUCK = Thing("car", 1, (2, 2, 14, 14), 20.0), Thing("truck", 2, (10, 0, 20, 16), 10.0)
+PERSON = Thing("person", 3, (22, 4, 26, 16), 6.0)
+TRUTH = street(CAR, TRUCK, PERSON)
+SMALL_CAR = Thing("car", 1, (2, 4, 14, 14), 21.0)
+
+
+SCORES = iter(np.linspace(0.9, 0.1, 100))
+
+
+def scored(scene):
+    """The scene with scores of its own: equal ones would make AP depend on the order of the parts."""
+    return replace(scene, instances=[replace(instance, score=float(next(SCORES))) for instance in scene.instances])
+
+
+def part(*predictions):
+    """An evaluator of a sequence whose images hold a car behind a truck, and a person."""
+    evaluator = Evaluator()
+    for predicted in predictions:
+        evaluator.add(TRUTH, predicted)
+    return evaluator
+
+
+PREDICTIONS = {
+    "a": [without(TRUTH, CAR.id), TRUTH],
+    "b": [street(SMALL_CAR, TRUCK, PERSON), with_instance(TRUTH, Thing("car", 9, (24, 18, 30, 22), 5.0))],
+    "c": [without(TRUTH, PERSON.id), street(SMALL_CAR, TRUCK)],
+}
+PREDICTIONS = {name: [scored(scene) for scene in scenes] for name, scenes in PREDICTIONS.items()}
+PARTS = {name: part(*scenes) for name, scenes in PREDICTIONS.items()}
+
+
+def merged(names, resamples):
+    evaluator = Evaluator()
+    for name in names:
+        evaluator.merge(PARTS[name], name, weights(name, resamples))
+    return evaluator
+
+
+def flat(tree, above=""):
+    for key, value in tree.items():
+        yield from flat(value, f"{above}{key}.") if isinstance(value, dict) else [(above + key, value)]
+
+
+class Mean(Metric):
+    """Mean of numbers."""
+
+    def __init__(self, numbers=()):
+        super().__init__(total=np.array(sum(numbers)), count=np.array(len(numbers)))
+
+    def results(self):
+        return {"mean": float(self.sums["total"] / self.sums["count"])}
+
+
+# Weights and intervals ---------------------------------------------------------------------------------------------
+
+
+def test_weights_follow_from_the_name_and_are_poisson():
+    drawn = weights("town", 20000)
+    assert (drawn == weights("town", 20000)).all()
+    assert (drawn != weights("village", 20000)).any()
+    assert drawn.mean() == pytest.approx(1, abs=0.03)
+    assert drawn.var() == pytest.approx(1, abs=0.05)
+    assert (drawn == 0).mean() == pytest.approx(np.exp(-1), abs=0.02)
+
+
+def test_interval_of_the_docstring():
+    assert interval(np.array([3, 1, np.nan, 5, 2, 4])) == pytest.approx([1.1, 4.9])
+
+
+def test_interval_of_a_mean_is_that_of_normal_theory():
+    numbers = np.random.default_rng(7).normal(10, 2, 400)
+    metric = Mean()
+    for k, number in enumerate(numbers):
+        metric.merge(Mean([number]), weights(f"part{k}", 1000))
+    replicates = []
+    for replicate in range(1000):
+        metric.select(replicate)
+        replicates.append(metric.results()["mean"])
+    low, high = interval(np.array(replicates))
+    half = 1.96 * numbers.std() / np.sqrt(numbers.size)
+    assert (low + high) / 2 == pytest.approx(numbers.mean(), abs=half / 5)
+    assert (high - low) / 2 == pytest.approx(half, rel=0.15)
+
+
+# Parts -------------------------------------------------------------------------------------------------------------
+
+
+def test_parts_add_up_to_the_whole():
+    together = part(*PREDICTIONS["a"], *PREDICTIONS["b"])
+    whole = merged("ab", 2)
+    assert dict(flat(whole.figures())) == pytest.approx(dict(flat(together.figures())))
+    assert whole.results()["images"] == together.results()["images"] == 4
+    assert whole.excluded == together.excluded
+
+
+def test_a_replicate_is_the_set_with_parts_repeated():
+    """For every figure of every metric: drawing part a twice and c once is scoring them that often."""
+    resamples = 12
+    evaluator = merged("abc", resamples)
+    for replicate in range(resamples):
+        for metric in evaluator._metrics():
+            metric.select(replicate)
+        figures = dict(flat(evaluator.figures()))
+        repeated = Evaluator()
+        for name in PARTS:
+            for _ in range(int(weights(name, resamples)[replicate])):
+                repeated.merge(PARTS[name])
+        assert figures == pytest.approx(dict(flat(repeated.figures())))
+    assert len({tuple(weights(name, resamples)) for name in PARTS}) == 3
+
+
+def test_intervals_of_two_parts():
+    """Part a finds 5 of 6 objects, part c 4 of 6."""
+    evaluator = merged("ac", 40)
+    found = evaluator.intervals()
+    a, c = weights("a", 40), weights("c", 40)
+    with np.errstate(invalid="ignore"):
+        expected = 100 * (5 * a + 4 * c) / (6 * a + 6 * c)
+    assert np.isnan(expected).any(), "some replicates draw nothing"
+    recall = [np.nan if value is None else value for value in found["replicates"]["masks.recall"]]
+    assert recall == pytest.approx(expected.tolist(), nan_ok=True)
+    assert found["intervals"]["figures"]["masks"]["recall"] == pytest.approx(interval(expected))
+    assert interval(expected) == pytest.approx([400 / 6, 500 / 6])
+    head = {key: value for key, value in found["intervals"].items() if key != "figures"}
+    assert head == {"level": 95, "resamples": 40, "unit": "sequence", "units": 2}
+
+
+def test_every_figure_that_is_no_count_has_an_interval_around_it():
+    evaluator = merged("abc", 100)
+    figures, spread = dict(flat(evaluator.figures())), dict(flat(evaluator.intervals()["intervals"]["figures"]))
+    assert spread.keys() == {path for path, value in figures.items() if isinstance(value, float)}
+    assert all(low <= high for low, high in spread.values())
+    low, high = spread["panoptic.strict.APQ"]
+    assert low < figures["panoptic.strict.APQ"] < high
+    assert dict(flat(evaluator.figures())) == figures, "the whole set is selected again"
+
+
+def test_no_intervals_without_two_parts_or_replicates():
+    assert merged("a", 10).intervals() == {}
+    evaluator = Evaluator()
+    for name in "ab":
+        evaluator.merge(PARTS[name])
+    assert evaluator.intervals() == {}
+
+
+def test_fingerprint_tells_truth_and_rules_apart_but_not_the_order_of_parts():
+    assert merged("ab", 2).results()["data"] == merged("ba", 2).results()["data"]
+    prints = {merged(names, 2).results()["data"]["fingerprint"] for names in ("ab", "ac", "abc")}
+    assert len(prints) == 3
