@@ -11,18 +11,18 @@ from hypothesis import strategies as st
 from panoptic_files import CAR, ENTRIES, HIDDEN, PERSON, PIXELS, changed, painted, write, write_png
 from pycocotools import mask as coco_mask
 
-from amodal_perception_ros.datasets.amodal_segments import SegmentReader
+from amodal_perception_ros.datasets.amodal_segments import SegmentReader, visible_order
 from amodal_perception_ros.datasets.amodal_synth_drive import read_sequence
 from amodal_perception_ros.datasets.files import DatasetError
 from amodal_perception_ros.errors import CauseCount
 from amodal_perception_ros.labels import AMODAL_SYNTH_DRIVE
 
 
-def read(root, image="a", mistaken=None, predicted=False):
+def read(root, image="a", mistaken=None, predicted=False, shape=(4, 6)):
     repairs = CauseCount()
     reader = SegmentReader(AMODAL_SYNTH_DRIVE, repairs, predicted=predicted)
     files = (root / f"{image}_ampano.png", root / f"{image}_ampano.json")
-    return reader.read(*files, (4, 6), mistaken), repairs
+    return reader.read(*files, shape, mistaken), repairs
 
 
 def rows(mask):
@@ -38,8 +38,8 @@ def test_labels_in_the_published_form(tmp_path):
     assert rows(car.visible) == ["......", ".##.#.", ".##.#.", "......"]
     assert rows(car.amodal) == ["......", ".####.", ".####.", "......"]
     assert rows(person.visible) == rows(person.amodal) == ["......", "...#..", "...#..", "...#.."]
-    assert (car.instance(None).track_id, car.instance(None).occlusion_level) == (4, 1)
-    assert (person.instance(None).score, person.instance(None).occlusion_level) == (1.0, 0)
+    assert (car.instance(3).track_id, car.instance(3).occlusion_level) == (4, 3)
+    assert (person.instance(0).score, person.instance(0).occlusion_level) == (1.0, 0)
     assert not repairs
 
 
@@ -174,6 +174,43 @@ def test_a_class_that_is_known_to_be_wrong_is_corrected_wherever_it_stands(tmp_p
     assert repairs == {"things that the published file gives a known wrong class, corrected": 1}
 
 
+def test_the_order_is_what_the_labels_show(tmp_path):
+    """
+    visible  P T C .    the truck T hides 1 px of the car C, the person P 1 px of the truck and 1 px of the car
+    T whole  # # . .    order P > T, P > C, T > C; levels P 0, T 1, C 2
+    C whole  # # # .
+    """
+    entries = {
+        "24001": {"amodal_mask": {"size": [1, 4], "counts": [0, 1, 3]}},
+        "27001": {"amodal_mask": {"size": [1, 4], "counts": [0, 2, 2]}},
+        "26001": {"amodal_mask": {"size": [1, 4], "counts": [0, 3, 1]}},
+    }
+    write(tmp_path, "a", [[24001, 27001, 26001, 7]], entries)
+    order, levels = visible_order(read(tmp_path, shape=(1, 4))[0])
+    edges = set(zip(order.occluder_ids.tolist(), order.occludee_ids.tolist(), order.overlap_px.tolist()))
+    assert edges == {(24001, 27001, 1), (24001, 26001, 1), (27001, 26001, 2)}
+    assert levels == {24001: 0, 27001: 1, 26001: 2}
+
+
+def test_things_behind_each_other_are_ordered_by_their_pixels(tmp_path):
+    """A car and a truck in which each hides a part of the other: the car more. Three in a ring have no order."""
+    row = {"size": [1, 6], "counts": [0, 6]}
+    write(
+        tmp_path, "a", [[26001, 26001, 27001, 7, 7, 7]], {"26001": {"amodal_mask": row}, "27001": {"amodal_mask": row}}
+    )
+    order, levels = visible_order(read(tmp_path, shape=(1, 6))[0])
+    assert (order.occluder_ids.tolist(), order.occludee_ids.tolist()) == ([26001], [27001])
+    ring = {
+        "24001": {"amodal_mask": {"size": [1, 6], "counts": [0, 3, 3]}},
+        "26001": {"amodal_mask": {"size": [1, 6], "counts": [2, 3, 1]}},
+        "27001": {"amodal_mask": {"size": [1, 6], "counts": [0, 1, 3, 2]}},
+    }
+    write(tmp_path, "b", [[24001, 24001, 26001, 26001, 27001, 27001]], ring)
+    order, levels = visible_order(read(tmp_path, "b", shape=(1, 6))[0])
+    assert len(order) == 0
+    assert levels == {24001: 0, 26001: 0, 27001: 0}
+
+
 def test_an_image_that_is_read_twice_is_counted_once(tmp_path):
     write(tmp_path, "a", entries=changed(_24001={"occluded": True}))
     repairs = CauseCount()
@@ -199,7 +236,7 @@ def test_predictions_may_lack_occlusion_masks_and_pixels(tmp_path):
         (24001, 3, 3),
         (26007, 0, 2),
     ]
-    assert image.segments[0].instance(None).score == 0.75
+    assert image.segments[0].instance(0).score == 0.75
     assert image.labels[0, 0] == 27003
     assert repairs == {
         "segments of the JSON without a pixel in the PNG, taken as fully hidden": 1,

@@ -51,6 +51,7 @@ def test_the_published_data_set_needs_no_calibration(published):
     assert sample.frame.images["back"].shape == (4, 6, 3)
     scene = sample.truth.cameras["back"]
     assert [(i.instance_id, i.occlusion_level, i.track_id) for i in scene.instances] == [(26001, 1, 4), (24001, 0, 9)]
+    assert (scene.order.occluder_ids.tolist(), scene.order.occludee_ids.tolist()) == ([24001], [26001])
     assert np.isnan(scene.depth).all()
     assert not sequence.repairs
     with pytest.raises(DatasetError, match="has no calibration, depth; give the calibration as `rig`"):
@@ -263,7 +264,8 @@ def test_whole_sets_are_scored(tmp_path, format_):
     given = None if format_ == "amodal-synth-drive" else format_
     perfect = scores(tmp_path / "data", tmp_path / "data", given)
     assert perfect["masks"]["AIoU"] == perfect["masks"]["OIoU"] == 100.0
-    assert perfect["semantic"]["mIoU"] == 100.0
+    assert perfect["semantic"]["mIoU"] == perfect["order"]["accuracy"] == 100.0
+    assert perfect["invariants"]["violations"] == 0
     blind = scores(tmp_path / "data", tmp_path / "blind", given)
     assert blind["masks"]["VIoU"] == 100.0
     assert blind["masks"]["OIoU"] == 0.0

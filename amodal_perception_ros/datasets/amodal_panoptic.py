@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from amodal_perception_ros.datasets import codecs
-from amodal_perception_ros.datasets.amodal_segments import SegmentReader, read_levels
+from amodal_perception_ros.datasets.amodal_segments import SegmentReader, read_levels, visible_order
 from amodal_perception_ros.datasets.annotated import AnnotatedSequence, Prediction
 from amodal_perception_ros.datasets.files import DatasetError, is_file, is_folder, read_json
 from amodal_perception_ros.errors import CauseCount
@@ -173,19 +173,20 @@ class PanopticPredictions:
 
 
 def read_image(reader: SegmentReader, root: Path, image: str, camera: Camera, stamp_ns: int) -> CameraScene:
-    """Return the scene of one image: no depth, no order, levels where there is a `_rel.json`.
+    """Return the scene of one image: no depth, the order that the labels show, levels by it or by a `_rel.json`.
 
     Raises:
         DatasetError: a file is missing, damaged or of another size than the camera's; the message names it.
     """
     shape = (camera.height, camera.width)
     content = reader.read(_file(root, image, _PNG), _file(root, image, _JSON), shape)
+    order, levels = visible_order(content)
     relations = _file(root, image, _LEVELS)
-    levels = read_levels(relations) if is_file(relations) else {}
-    levels = {content.renamed.get(segment, segment): level for segment, level in levels.items()}
-    instances = [segment.instance(levels.get(segment.id)) for segment in content.segments]
+    if is_file(relations):
+        levels |= {content.renamed.get(s, s): level for s, level in read_levels(relations).items()}
+    instances = [segment.instance(levels[segment.id]) for segment in content.segments]
     depth = np.full(shape, np.nan, np.float32)
-    return CameraScene(camera, stamp_ns, content.labels, depth, instances, classes=reader.classes)
+    return CameraScene(camera, stamp_ns, content.labels, depth, instances, order, reader.classes)
 
 
 def read_drives(path: Path, images: Path | None, parts: Collection[str], classes: ClassList) -> list[PanopticSequence]:

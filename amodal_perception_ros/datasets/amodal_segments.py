@@ -19,7 +19,8 @@ from amodal_perception_ros.datasets.files import DatasetError, from_number, read
 from amodal_perception_ros.errors import CauseCount
 from amodal_perception_ros.labels import MAX_INSTANCE_NUMBER, SEGMENT_FACTOR, ClassList
 from amodal_perception_ros.masks import RoiMask
-from amodal_perception_ros.scene import OCCLUSION_LEVELS, Instance
+from amodal_perception_ros.occlusion import break_cycles, occlusion_levels
+from amodal_perception_ros.scene import OCCLUSION_LEVELS, Instance, OcclusionOrder
 
 _REACH = 10
 """An amodal mask may leave the image by this many times its longer side."""
@@ -40,16 +41,15 @@ class Segment:
     amodal: RoiMask
     entry: dict[str, Any]
 
-    def instance(self, level: int | None) -> Instance:
-        """Return the thing without depth; of an unknown level are unoccluded things 0 and occluded ones 1."""
-        occluded = self.visible.area < self.amodal.area
+    def instance(self, level: int) -> Instance:
+        """Return the thing, on an occlusion level, without depth."""
         return Instance(
             instance_id=self.id,
             class_id=self.id // SEGMENT_FACTOR,
             score=float(self.entry.get("score", 1.0)),
             visible_mask=self.visible,
             amodal_mask=self.amodal,
-            occlusion_level=int(occluded) if level is None else level,
+            occlusion_level=level,
             visible_depth=from_number(self.entry.get("visible_depth")),
             amodal_depth=from_number(self.entry.get("amodal_depth")),
             amodal_depth_stddev=from_number(self.entry.get("amodal_depth_stddev")),
@@ -125,7 +125,7 @@ class SegmentReader:
             except (KeyError, TypeError, AttributeError, ValueError) as error:
                 raise DatasetError(f"{masks}: segment '{segment}' is not an amodal segment ({error!r})") from error
         if places is not None:
-            labels = self._without_strays(png, labels, set(places), {segment.id for segment in segments})
+            labels = self._without_strays(png, labels, set(places) - {segment.id for segment in segments}, set(entries))
         if png not in self._counted:
             self._counted.add(png)
             self.repairs.merge(self._found)
@@ -239,11 +239,11 @@ class SegmentReader:
             note("occluded flags that contradict the masks, corrected", place)
         return visible, amodal
 
-    def _without_strays(self, png: Path, labels: np.ndarray, present: set[int], known: set[int]) -> np.ndarray:
-        """Count visible things without an amodal mask; the truth of their pixels is unknown."""
-        strays = [s for s in sorted(present - known) if self._is_thing(s // SEGMENT_FACTOR)]
-        for stray in strays:
-            outcome = "keep their class only" if self.predicted else "read as unlabelled"
+    def _without_strays(self, png: Path, labels: np.ndarray, segments: set[int], known: set[int]) -> np.ndarray:
+        """Forget the pixels of things without an amodal mask, whose truth is unknown; count those without an entry."""
+        strays = [s for s in sorted(segments) if self._is_thing(s // SEGMENT_FACTOR)]
+        outcome = "keep their class only" if self.predicted else "read as unlabelled"
+        for stray in set(strays) - known:
             self._found.note(f"visible things without an amodal mask, {outcome}", f"{png}: segment {stray}")
         return labels if self.predicted or not strays else np.where(np.isin(labels, strays), np.uint16(0), labels)
 
@@ -273,6 +273,38 @@ def read_levels(path: Path) -> dict[int, int]:
     if not set(levels.values()) <= set(range(OCCLUSION_LEVELS)):
         raise DatasetError(f"{path}: holds level {max(levels.values())}, known are 0..{OCCLUSION_LEVELS - 1}")
     return levels
+
+
+def visible_order(image: SegmentedImage) -> tuple[OcclusionOrder, dict[int, int]]:
+    """Return the occlusion order that an image shows by itself, and segment id -> occlusion level by that order.
+
+    A thing is behind another one that is visible where it is hidden; of two that are behind each other, more pixels
+    decide. What is hidden behind something hidden is not known, and edges that form a cycle are left out.
+    """
+    segments, labels = image.segments, image.labels
+    place = {segment.id: k for k, segment in enumerate(segments)}
+    covers = np.zeros((len(place), len(place)), np.int64)
+    for k, segment in enumerate(segments):
+        left, top, right, bottom = segment.amodal.box
+        left, top, right, bottom = max(0, left), max(0, top), min(right, labels.shape[1]), min(bottom, labels.shape[0])
+        if left < right and top < bottom:
+            seen = labels[top:bottom, left:right][segment.amodal.window(left, top, right - left, bottom - top)]
+            for other, pixels in zip(*np.unique(seen, return_counts=True)):
+                if other != segment.id and int(other) in place:
+                    covers[place[int(other)], k] = pixels
+    acyclic, in_cycle = break_cycles(covers > covers.T, np.zeros(len(place)))
+    occludes = acyclic & ~in_cycle
+    front, behind = np.nonzero(occludes)
+    ids = np.array([segment.id for segment in segments], np.uint32)
+    overlap = [segments[i].amodal.intersection_area(segments[k].amodal) for i, k in zip(front, behind)]
+    order = OcclusionOrder(
+        occluder_ids=ids[front],
+        occludee_ids=ids[behind],
+        probability=np.ones(len(front), np.float32),
+        overlap_px=np.array(overlap, np.uint32),
+        in_cycle=np.zeros(len(front), bool),
+    )
+    return order, dict(zip(place, occlusion_levels(occludes).tolist()))
 
 
 def _boxes(labels: np.ndarray) -> dict[int, tuple[slice, slice]]:

@@ -9,7 +9,13 @@ from typing import Any
 import numpy as np
 
 from amodal_perception_ros.datasets import codecs
-from amodal_perception_ros.datasets.amodal_segments import SegmentedImage, SegmentReader, read_entries, read_levels
+from amodal_perception_ros.datasets.amodal_segments import (
+    SegmentedImage,
+    SegmentReader,
+    read_entries,
+    read_levels,
+    visible_order,
+)
 from amodal_perception_ros.datasets.files import DatasetError, to_number, write_json
 from amodal_perception_ros.datasets.sequence_layout import Layout
 from amodal_perception_ros.errors import CauseCount
@@ -141,16 +147,17 @@ class SceneReader:
     Args:
         layout: where its files are.
         has_depth, has_levels: whether the sequence holds these pieces.
-        trusted: written by `write_scene` and not changed since.
+        ours: written by `write_scene`, with the occlusion order; of no program's making also without contradiction.
         predicted: a program made them.
         repairs: counts what is corrected or dropped, by cause.
     """
 
     def __init__(
-        self, layout: Layout, has_depth: bool, has_levels: bool, trusted: bool, predicted: bool, repairs: CauseCount
+        self, layout: Layout, has_depth: bool, has_levels: bool, ours: bool, predicted: bool, repairs: CauseCount
     ) -> None:
         self._layout, self._has_depth, self._has_levels = layout, has_depth, has_levels
-        self._segments = SegmentReader(AMODAL_SYNTH_DRIVE, repairs, trusted and not predicted, predicted)
+        self._has_order = ours
+        self._segments = SegmentReader(AMODAL_SYNTH_DRIVE, repairs, ours and not predicted, predicted)
 
     def read(self, number: int, camera: Camera, stamp_ns: int, with_depth: bool = True) -> CameraScene:
         """Return the annotations of one image; its depths are NaN when there are none or they are not asked for."""
@@ -158,8 +165,10 @@ class SceneReader:
         path = layout.masks(camera.name, number)
         mistaken = {} if self._segments.predicted else _known_errors(layout.sequence, camera.name, number)
         image = self._segments.read(layout.labels(camera.name, number), path, shape, mistaken)
-        levels = read_levels(layout.levels(camera.name, number)) if self._has_levels else {}
-        levels = {image.renamed.get(segment, segment): level for segment, level in levels.items()}
+        order, levels = self._order(path, image)
+        if self._has_levels:
+            stated = read_levels(layout.levels(camera.name, number))
+            levels |= {image.renamed.get(segment, segment): level for segment, level in stated.items()}
         with_depth = with_depth and self._has_depth
         depths = {0: np.full(shape, np.nan, np.float32)}
         if with_depth:
@@ -167,7 +176,7 @@ class SceneReader:
         instances = []
         for segment in image.segments:
             try:
-                instance = segment.instance(levels.get(segment.id))
+                instance = segment.instance(levels[segment.id])
                 if with_depth:
                     self._add_depth(instance, segment.entry, camera.name, number, depths)
             except DatasetError:
@@ -175,7 +184,6 @@ class SceneReader:
             except (TypeError, ValueError) as error:
                 raise DatasetError(f"{path}: segment '{segment.id}' is not an amodal segment ({error!r})") from error
             instances.append(instance)
-        order = self._order(path, image)
         return CameraScene(camera, stamp_ns, image.labels, depths[0], instances, order)
 
     def files(self, number: int, camera: str) -> Iterator[Path]:
@@ -211,8 +219,15 @@ class SceneReader:
             raise DatasetError(f"{path}: segment {instance.instance_id} leaves the image but has no depth of its own")
         instance.depth = np.where(mask.roi(), shared, np.float32(np.nan))
 
-    def _order(self, path: Path, image: SegmentedImage) -> OcclusionOrder:
-        """Return the occlusion order of the segments, without those that were dropped."""
+    def _order(self, path: Path, image: SegmentedImage) -> tuple[OcclusionOrder, dict[int, int]]:
+        """Return the occlusion order and the levels by it: as stated, else as the labels show them."""
+        if self._has_order or any("occluders" in segment.entry for segment in image.segments):
+            occluded = {s.id: int(s.visible.area < s.amodal.area) for s in image.segments}
+            return self._stated_order(path, image), occluded
+        return visible_order(image)
+
+    def _stated_order(self, path: Path, image: SegmentedImage) -> OcclusionOrder:
+        """Return the order that the JSON states, without segments that were dropped."""
         known = {segment.id for segment in image.segments}
         edges = []
         try:

@@ -133,7 +133,7 @@ class SequenceReader:
             self._layout,
             has_depth="depth" not in self.missing,
             has_levels="levels" not in self.missing,
-            trusted=ours,
+            ours=ours,
             predicted=predicted,
             repairs=self.repairs,
         )
