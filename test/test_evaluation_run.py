@@ -14,7 +14,7 @@ from amodal_perception_ros.evaluation import BASELINES, EvaluationError, Rules
 from amodal_perception_ros.evaluation.comparison import compare, format_comparison, read_runs
 from amodal_perception_ros.evaluation.evaluation import Evaluation
 from amodal_perception_ros.evaluation.run import evaluate
-from amodal_perception_ros.evaluation.sources import DataSet, StoredPredictions
+from amodal_perception_ros.evaluation.sources import DataSet, Model, StoredPredictions
 from amodal_perception_ros.labels import BY_NAME
 from amodal_perception_ros.network import AmodalNetwork, NetworkConfig, save_weights
 from amodal_perception_ros.scene import BevOccupancy, Rig, Sample, SurroundFrame, SurroundScene
@@ -111,6 +111,13 @@ def test_truth_scored_against_itself(data):
     assert visible["masks"]["OIoU"] == 0
     assert visible["depth"]["RMSE_hidden"] == pytest.approx(10, abs=0.01)
     assert visible["depth"]["hidden_px"] == ours["depth"]["hidden_px"]
+
+
+def test_results_say_what_was_scored_against_what(data):
+    results = score(data, mine=data).runs["mine"]
+    assert results["source"] == f"predictions {data}"
+    assert results["data"]["paths"] == [str(data)]
+    assert str(Model(engine="onnxruntime")) == "weights of the package, onnxruntime"
 
 
 def test_rules_reach_every_method(data):

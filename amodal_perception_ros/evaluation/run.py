@@ -96,6 +96,8 @@ class _Total:
     def __init__(self, job: Job, scorer: Scorer, resamples: int) -> None:
         self._scorer, self._resamples, self._rules = scorer, resamples, job.rules
         self._runs = tuple(job.sources)
+        self._told = {name: {"source": str(source)} for name, source in job.sources.items()}
+        self._paths = [str(path) for path in job.data.paths]
         self._methods = {name: self._evaluator() for name in (*job.sources, *BASELINES)}
         self._conditions: dict[tuple[str, str, str], Evaluator] = {}
         self._repairs = scorer.found[""]
@@ -122,7 +124,8 @@ class _Total:
         """Return the figures of a run or baseline, in the form of the JSON file."""
         evaluator = self._methods[name]
         evaluator.excluded.merge(self._repairs.renamed("truth_"))
-        results = {"name": name, **evaluator.results(), **evaluator.intervals()}
+        results = {"name": name, **self._told.get(name, {}), **evaluator.results(), **evaluator.intervals()}
+        results["data"]["paths"] = self._paths
         if name not in self._runs:
             results.pop("worst", None)
         conditions = dict[str, dict[str, Any]]()

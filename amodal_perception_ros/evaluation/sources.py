@@ -81,6 +81,9 @@ class StoredPredictions:
     format: str | None = None
     needs_images: bool = False
 
+    def __str__(self) -> str:
+        return f"predictions {self.path}"
+
     def open(self, truth: Sequence[AnnotatedSequence]) -> PredictionReader:
         """Return the reader of the files; raises DatasetError where there are none."""
         return open_predictions(self.path, truth, self.format)
@@ -98,6 +101,9 @@ class Model:
     weights: Path | None = None
     engine: str = "torch"
     needs_images: bool = True
+
+    def __str__(self) -> str:
+        return f"weights {self.weights or 'of the package'}, {self.engine}"
 
     def open(self, truth: Sequence[AnnotatedSequence]) -> PredictionReader:
         """Load the network.
