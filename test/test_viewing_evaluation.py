@@ -316,7 +316,8 @@ def test_what_was_left_out_is_counted_with_its_places_for_every_run(tmp_path):
 
 
 def test_the_head_says_what_was_scored_and_what_the_intervals_rest_on(tmp_path):
-    _, shown = page(tmp_path, [results("mine", 20.0)])
+    _, shown = page(tmp_path, [results("mine", 20.0, source="weights <mine>"), results("other", 24.0)])
+    assert shown.row("source")[1:] == ["weights <mine>", "–"]
     assert shown.row("frames")[1] == "4"
     assert shown.row("classes")[1] == "AmodalSynthDrive"
     assert shown.row("rules")[1] == "min visible px 1, iou gate 0.5"
