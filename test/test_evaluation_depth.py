@@ -201,9 +201,9 @@ def test_more_depth_error_is_never_better(error, more):
 
 @given(st.integers(0, 2**31))
 def test_depth_errors_are_those_of_whole_maps(seed):
-    """Bands, windows and masks against the definition: whole maps D_n of random depth with holes, in float64."""
+    """Tiles, windows and masks against the definition: whole maps D_n of random depth with holes, in float64."""
     rng = np.random.default_rng(seed)
-    truth, predicted = (random_street(rng, height=150) for _ in range(2))
+    truth, predicted = (random_street(rng, width=500, height=150) for _ in range(2))
     pair = pair_scenes(decode(truth), decode(predicted), Rules(max_depth=60.0))
     metric = DepthError()
     metric.add(pair)
@@ -221,13 +221,15 @@ def test_depth_errors_are_those_of_whole_maps(seed):
             assert f"RMSE_{number}" not in result
 
 
-def random_street(rng, height):
+def random_street(rng, width, height):
     """Overlapping objects without order edges, on random levels, with noisy depth of which a tenth is unknown."""
     names = ("car", "truck", "person")
-    corners = rng.integers(0, (24, height - 10), (6, 2))
-    ends = corners + rng.integers(2, (10, 60), (6, 2))
+    corners = rng.integers(0, (width - 10, height - 10), (6, 2))
+    ends = corners + rng.integers(2, (200, 60), (6, 2))
     boxes = np.concatenate((corners, ends), 1).tolist()
-    scene = street(*(Thing(names[n % 3], n + 1, box, 5.0 + 12 * n) for n, box in enumerate(boxes)), height=height)
+    scene = street(
+        *(Thing(names[n % 3], n + 1, box, 5.0 + 12 * n) for n, box in enumerate(boxes)), width=width, height=height
+    )
     scene.order = order([])
     for instance in scene.instances:
         instance.occlusion_level = int(rng.integers(0, 3))

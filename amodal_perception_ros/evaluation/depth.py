@@ -8,6 +8,7 @@ Source: AmodalSynthDrive, section 3.3.1, equations 2 and 3. Left open there and 
   all methods are scored on exactly the same pixels.
 - Range. Predictions are clipped to 0..`Rules.max_depth`.
 - Pooling. Squared errors are summed over the pixels of the whole set, so that large objects weigh more.
+- Level 0 holds the stuff and the objects nothing hides; where a data set annotates objects only, it holds those alone.
 - Levels. `DecodedScene.levels`: chains through fully hidden objects do not count. The geometric mean runs over the
   levels that occur in the truth, and its root is their number: an empty level has no RMSE, and the paper's N = 8
   would leave the mean undefined. An RMSE below 1 mm counts as 1 mm, so that one perfect level does not make the
@@ -105,19 +106,24 @@ class DepthError(Metric):
         return {name: {"RMSE_hidden": (t / n) ** 0.5, "hidden_px": int(n)} for name, (t, n) in rows if n}
 
     def _add_tile(self, pair: ScenePair, tile: Window) -> None:
-        limit, pixels = pair.rules.max_depth, np.s_[tile[1] : tile[3], tile[0] : tile[2]]
-        truth = pair.truth.scene.depth[pixels]
+        limit, (left, top, right, bottom) = pair.rules.max_depth, tile
+        truth = pair.truth.scene.depth[top:bottom, left:right]
         scored = is_scored(truth, limit)
-        modal, unknown = _bounded(pair.predicted.scene.depth[pixels], limit)
+        modal, unknown = _bounded(pair.predicted.scene.depth[top:bottom, left:right], limit)
         self.sums["visible"] += _squared_error(truth, modal, scored)
         self.sums["unknown"][0] += np.count_nonzero(unknown & scored)
+        self._add_levels(pair, tile, modal, scored)
+
+    def _add_levels(self, pair: ScenePair, tile: Window, modal: np.ndarray, scored: np.ndarray) -> None:
+        limit, (left, top, right, bottom) = pair.rules.max_depth, tile
         true_objects = _in_window(pair.truth, pair.counted, tile)
         objects = _in_window(pair.predicted, ~pair.ignored, tile)
         true_levels, levels = pair.truth.levels[true_objects], pair.predicted.levels[objects]
         has_front = (true_levels == 0).any() or (levels == 0).any()
         if pair.truth.is_segmented and not has_front:
-            stuff = _is_stuff(pair.truth.scene.labels[pixels])
-            self.sums["levels"][0] += _squared_error(truth, modal, scored & stuff)
+            stuff = _is_stuff(pair.truth.scene.labels[top:bottom, left:right])
+            surface = pair.truth.scene.depth[top:bottom, left:right]
+            self.sums["levels"][0] += _squared_error(surface, modal, scored & stuff)
         for number in ([0] if has_front else []) + sorted(set(true_levels.tolist()) - {0}):
             true_map = _level_map(pair.truth, true_objects[true_levels == number], number, tile)
             estimate = _level_map(pair.predicted, objects[levels == number], number, tile)
@@ -131,7 +137,7 @@ class DepthError(Metric):
         bins = dict(object_bins(truth))
         for i in np.flatnonzero(pair.counted & (truth.hidden_px > 0)).tolist():
             true_depth = truth.depth(i, truth.box(i))
-            scored = (truth.parts[i] >= HIDDEN_BIT) & is_scored(true_depth, limit)
+            scored = (truth.parts[i] & HIDDEN_BIT > 0) & is_scored(true_depth, limit)
             estimate, unknown = _bounded(object_estimate(pair, i), limit)
             error = _squared_error(true_depth, estimate, scored)
             self.sums["hidden"] += error
