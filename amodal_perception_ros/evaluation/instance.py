@@ -151,13 +151,21 @@ class AveragePrecision(Metric):
 
 
 class _Predictions:
-    """The predictions of one class by falling score: which are right and which count, per curve."""
+    """The predictions of one class by falling score.
+
+    Attributes:
+        part: (n,) number of the part of the set that each belongs to.
+        right: for each curve, the indices of the predictions that are right.
+        counted: (u, n) bool, which predictions count: the different rows of all curves.
+        row: (61,) row of each curve.
+    """
 
     def __init__(self, records: np.ndarray) -> None:
         self.part = records["part"]
-        self.right, self.counted = (
-            np.ascontiguousarray(np.unpackbits(records[name], axis=1, count=_CURVES).T) for name in ("right", "counted")
-        )
+        right, counted = (np.unpackbits(records[name], axis=1, count=_CURVES).T for name in ("right", "counted"))
+        self.right = [np.flatnonzero(flags) for flags in right]
+        self.counted, row = np.unique(counted, axis=0, return_inverse=True)
+        self.row = row.ravel()
 
     def average_precision(self, positives: np.ndarray, part_weights: np.ndarray | None) -> np.ndarray:
         """Return the (61,) AP of each curve in 0..1.
@@ -167,15 +175,17 @@ class _Predictions:
             part_weights: (parts,) how often each part of the set counts, or None for once.
         """
         weight = np.ones(self.part.size) if part_weights is None else part_weights[self.part]
-        drawn = np.flatnonzero(weight)
-        hits, shown = (np.cumsum(flags[:, drawn] * weight[drawn], axis=1) for flags in (self.right, self.counted))
-        precision = hits / np.maximum(shown, 1.0)
-        envelope = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
+        shown = np.cumsum(self.counted * weight, axis=1)
         values = np.zeros(_CURVES)
         for curve, total in enumerate(positives[_SUBSET]):
-            if total:
-                at = np.searchsorted(hits[curve] / total, _RECALLS, side="left")
-                values[curve] = envelope[curve, at[at < hits.shape[1]]].sum() / _RECALLS.size
+            right = self.right[curve]
+            if total and right.size:
+                hits = np.cumsum(weight.take(right))
+                # Precision only falls between two right predictions, so that theirs make up the envelope.
+                precision = hits / np.maximum(shown[self.row[curve]].take(right), 1.0)
+                envelope = np.maximum.accumulate(precision[::-1])[::-1]
+                at = np.searchsorted(hits / total, _RECALLS, side="left")
+                values[curve] = envelope[at[at < right.size]].sum() / _RECALLS.size
         return values
 
 
