@@ -230,7 +230,9 @@ class SegmentReader:
         if not visible.is_subset_of(amodal):
             note("amodal masks without part of the visible mask, joined", place)
             amodal = amodal | visible
-        rest = (amodal - visible).clipped(*shape)
+        rest = amodal - visible
+        if entry.get("full_mask"):
+            rest = rest.clipped(*shape)
         if hidden.intersection_area(visible):
             note("occlusion masks that reach into the visible part, cut", place)
         elif hidden != rest and not (self.predicted and hidden.area == 0):

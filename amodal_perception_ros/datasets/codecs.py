@@ -45,7 +45,7 @@ MAX_PIXELS = 2**26
 
 _FLOW_SCALE = 65535.0 / (FLOW_MAX - FLOW_MIN)
 _ROAD, _ROAD_LINE = 7, 34
-_VOID = frozenset({255})
+_VOID = frozenset({0, 255})
 _UNLABELLED = {AMODAL_SYNTH_DRIVE.name: _VOID | {35, 36}}
 _BEV_UNKNOWN = 255
 _TAIL = 64
@@ -118,14 +118,13 @@ def labels_of(values: np.ndarray, classes: ClassList) -> tuple[np.ndarray, dict[
     Those are 0, unlabelled. Not counted are 0 and 255 and, in AmodalSynthDrive, "other" (35) and water (36), which are
     unlabelled by definition; its road lines (34) are road.
     """
-    labels = _from_disk(classes)[values]
-    lost = np.bincount(values[(labels == 0) & (values > 0)], minlength=1)
-    counts: dict[int, int] = {}
-    for value in np.flatnonzero(lost).tolist():
+    table, pixels = _from_disk(classes), np.bincount(values.ravel(), minlength=65536)
+    lost: dict[int, int] = {}
+    for value in np.flatnonzero((pixels > 0) & (table == 0)).tolist():
         class_id = value // SEGMENT_FACTOR or value
         if value not in _UNLABELLED.get(classes.name, _VOID):
-            counts[class_id] = counts.get(class_id, 0) + int(lost[value])
-    return labels, counts
+            lost[class_id] = lost.get(class_id, 0) + int(pixels[value])
+    return table[values], lost
 
 
 def write_classes(path: Path, classes: np.ndarray) -> None:
