@@ -12,7 +12,8 @@ Where the rule here differs from that script:
   `object_errors` takes either.
 - An image holds many objects: the mean is over objects, where ADIW has one object per image.
 - Every method is scored on the hidden pixels of every true object, found or not: where no matched prediction has a
-  depth, the predicted visible depth answers (`depth.object_estimate`). ADIW's methods are told the true amodal mask.
+  depth, the predicted visible depth answers (`depth.object_estimate`), for the fit as well. ADIW's methods are told the
+  true amodal mask.
 - Depths are clipped to 0..`Rules.max_depth`, after alignment. The script keeps negative depths, for which both ratios
   are negative and therefore below 1.25, and log10 is NaN, which drops the image from that mean.
 - A fit that says nothing about scale, because the visible depths have fewer than two distinct values in truth or
