@@ -4,12 +4,14 @@ import json
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pycocotools import mask as coco_mask
+from test_datasets_coco_cls import D2SA
 from test_datasets_cocoa import COCOA
-from test_datasets_kins import FIRST_RELEASE, SECOND_RELEASE
+from test_datasets_kins import FIRST_RELEASE, SECOND_RELEASE, scene_of
 
+from amodal_perception_ros.datasets.coco_cls import read_d2sa
 from amodal_perception_ros.datasets.coco_masks import MaskError, compact, decode_mask
 from amodal_perception_ros.datasets.coco_results import CocoPredictions
 from amodal_perception_ros.datasets.coco_scenes import CAMERA
@@ -297,3 +299,56 @@ def test_results_need_a_truth_with_image_ids(tmp_path):
     sample.sequence = "elsewhere"
     with pytest.raises(DatasetError, match="has no image 'elsewhere'"):
         predictions.read(sample)
+
+
+def paths_into(value, path=()):
+    """Yield the keys that lead to every value of some JSON content."""
+    yield path
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, inner in items:
+        yield from paths_into(inner, (*path, key))
+
+
+def replaced(value, path, new):
+    if not path:
+        return new
+    copy = value.copy()
+    copy[path[0]] = replaced(value[path[0]], path[1:], new)
+    return copy
+
+
+FORMS = {text: (json.loads(text), read) for text, read in
+         ((FIRST_RELEASE, read_kins), (SECOND_RELEASE, read_kins), (COCOA, read_cocoa), (D2SA, read_d2sa))}  # fmt: skip
+PLACES = [(text, path) for text, (content, _) in FORMS.items() for path in paths_into(content)]
+VALUES = JUNK | st.sampled_from(
+    [0, -1, 2**31, 10**400, 1e300, float("nan"), float("inf"), "\0", "7", [[]], [{}], [[1e9] * 6]]
+)
+
+
+def scenes_of(path, read, truth):
+    """Decode every scene of a file, as truth and as predictions for a truth; returns the messages of errors."""
+    messages = []
+    try:
+        for sequence in read(path, None, ("truth",)):
+            decode(scene_of(sequence))
+    except DatasetError as error:
+        messages.append(str(error))
+    try:
+        predictions = CocoPredictions(path, truth)
+        for sequence in truth:
+            decode(predictions.read(sequence[0]).cameras[CAMERA])
+    except DatasetError as error:
+        messages.append(str(error))
+    return messages
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.sampled_from(PLACES), VALUES)
+def test_one_wrong_value_anywhere_gives_a_scene_or_a_named_error(tmp_path, place, value):
+    text, path = place
+    content, read = FORMS[text]
+    truth = read(results(tmp_path, content, "truth.json"), None, ("truth",))
+    changed = results(tmp_path, replaced(content, path, value), "changed.json")
+    for message in scenes_of(changed, read, truth):
+        assert "changed.json" in message
+        assert "\n" not in message

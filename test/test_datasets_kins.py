@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from pycocotools.coco import COCO
 
 from amodal_perception_ros.datasets.coco_cls import holds_cocoa_cls, holds_d2sa
 from amodal_perception_ros.datasets.coco_scenes import CAMERA
@@ -128,6 +129,15 @@ def test_objects_of_other_clusters_give_no_edge(tmp_path):
     (sequence,) = read(tmp_path, SECOND_RELEASE, lambda content: content["annotations"][2].update(oco_id=5))
     order = scene_of(sequence).order
     assert list(zip(order.occluder_ids, order.occludee_ids)) == [(2001, 4001)]
+
+
+def test_masks_are_those_of_the_coco_api(tmp_path):
+    (sequence,) = read(tmp_path, SECOND_RELEASE)
+    api = COCO(str(tmp_path / "kins.json"))
+    for instance, annotation in zip(scene_of(sequence).instances, api.loadAnns([10, 11, 12, 13])):
+        for key, mask in (("a_segm", instance.amodal_mask), ("i_segm", instance.visible_mask)):
+            expected = api.annToMask({**annotation, "segmentation": annotation[key]})
+            np.testing.assert_array_equal(mask.to_array(6, 12), expected)
 
 
 @pytest.mark.parametrize(
