@@ -304,6 +304,30 @@ def test_a_wrong_file_is_named(tmp_path, name):
     assert str(tmp_path / "a_ampano.") in str(caught.value)
 
 
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | st.sampled_from([CAR, [], {}]),
+    lambda values: (
+        st.lists(values, max_size=3) | st.dictionaries(st.sampled_from(["size", "counts", "offset"]), values)
+    ),
+    max_leaves=6,
+)
+KEYS = ["amodal_mask", "occlusion_mask", "full_mask", "category_id", "track_id", "score", "visible_depth", "occluded"]
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.dictionaries(st.sampled_from(KEYS), ANYTHING), st.booleans())
+def test_any_content_is_read_or_named(tmp_path_factory, entry, predicted):
+    root = tmp_path_factory.getbasetemp()
+    write(root, "any", entries={**ENTRIES, "26001": entry})
+    problem = ""
+    try:
+        for segment in read(root, "any", predicted=predicted)[0].segments:
+            segment.instance(0)
+    except DatasetError as error:
+        problem = str(error)
+    assert not problem or "any_ampano.json: " in problem
+
+
 @settings(max_examples=60, deadline=None)
 @given(
     st.lists(st.sampled_from([0, 7, 23, 34, 26001, 26002, 24001, 21001]), min_size=24, max_size=24),

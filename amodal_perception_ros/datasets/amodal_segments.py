@@ -34,27 +34,35 @@ class Segment:
         id: segment id `class id * 1000 + number`.
         visible, amodal: masks; visible is a subset of amodal.
         entry: what the JSON says of it.
+        numbers: score, visible_depth, amodal_depth and amodal_depth_stddev of `scene.Instance`.
+        track_id: 0 when untracked.
     """
 
     id: int
     visible: RoiMask
     amodal: RoiMask
     entry: dict[str, Any]
+    numbers: dict[str, float]
+    track_id: int
+
+    @classmethod
+    def of(cls, id_: int, visible: RoiMask, amodal: RoiMask, entry: dict[str, Any]) -> Segment:
+        """Return the segment of an entry; raises TypeError, ValueError or OverflowError for what are no numbers."""
+        numbers = {key: from_number(entry.get(key)) for key in ("visible_depth", "amodal_depth", "amodal_depth_stddev")}
+        numbers["score"] = float(entry.get("score", 1.0))
+        return cls(id_, visible, amodal, entry, numbers, int(entry.get("track_id") or 0))
 
     def instance(self, level: int) -> Instance:
         """Return the thing, on an occlusion level, without depth."""
         return Instance(
             instance_id=self.id,
             class_id=self.id // SEGMENT_FACTOR,
-            score=float(self.entry.get("score", 1.0)),
             visible_mask=self.visible,
             amodal_mask=self.amodal,
             occlusion_level=level,
-            visible_depth=from_number(self.entry.get("visible_depth")),
-            amodal_depth=from_number(self.entry.get("amodal_depth")),
-            amodal_depth_stddev=from_number(self.entry.get("amodal_depth_stddev")),
             depth=np.full((self.amodal.height, self.amodal.width), np.nan, np.float32),
-            track_id=int(self.entry.get("track_id") or 0),
+            track_id=self.track_id,
+            **self.numbers,
         )
 
 
@@ -119,10 +127,10 @@ class SegmentReader:
             try:
                 masks_of = self._masks(masks, segment, entry, labels, places)
                 if masks_of is not None:
-                    segments.append(Segment(segment, *masks_of, entry))
+                    segments.append(Segment.of(segment, *masks_of, entry))
             except DatasetError:
                 raise
-            except (KeyError, TypeError, AttributeError, ValueError) as error:
+            except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as error:
                 raise DatasetError(f"{masks}: segment '{segment}' is not an amodal segment ({error!r})") from error
         if places is not None:
             labels = self._without_strays(png, labels, set(places) - {segment.id for segment in segments}, set(entries))
@@ -270,7 +278,7 @@ def read_levels(path: Path) -> dict[int, int]:
     content = read_json(path)
     try:
         levels = {int(segment): int(level) for level, ids in content.items() for segment in ids}
-    except (AttributeError, TypeError, ValueError) as error:
+    except (AttributeError, TypeError, ValueError, OverflowError) as error:
         raise DatasetError(f"{path}: not a map of level to segment ids ({error!r})") from error
     if not set(levels.values()) <= set(range(OCCLUSION_LEVELS)):
         raise DatasetError(f"{path}: holds level {max(levels.values())}, known are 0..{OCCLUSION_LEVELS - 1}")

@@ -181,7 +181,7 @@ class SceneReader:
                     self._add_depth(instance, segment.entry, camera.name, number, depths)
             except DatasetError:
                 raise
-            except (TypeError, ValueError) as error:
+            except ValueError as error:
                 raise DatasetError(f"{path}: segment '{segment.id}' is not an amodal segment ({error!r})") from error
             instances.append(instance)
         return CameraScene(camera, stamp_ns, image.labels, depths[0], instances, order)
