@@ -206,6 +206,14 @@ def test_every_headline_figure_has_a_meaning():
     assert set(DEFINITIONS) == {row.path for row in ROWS}
 
 
+def test_meanings_are_given_for_what_is_shown(tmp_path):
+    text, shown = page(tmp_path, [results("mine", 20.0, shape={"simplicity": 0.8, "simplicity_truth": 0.7})])
+    words = " ".join(" ".join(shown.text).split())
+    assert "simplicity: of the truth" in words
+    assert DEFINITIONS["panoptic.strict.APQ"] in words
+    assert DEFINITIONS["depth.ADErr"] not in text
+
+
 class Page(HTMLParser):
     """Cells of all tables of a page as text, its pictures, and whether its tags are balanced."""
 

@@ -28,7 +28,7 @@ DEFINITIONS: dict[str, str] = {
     "masks.occluded_precision": "Share of all pixels predicted as hidden that are hidden parts of the matched object.",
     "masks.recall": "Share of the scored objects that have a matched prediction.",
     "semantic.mIoU": "Mean IoU over classes of the visible surface.",
-    "semantic.mIoU_total": "Mean IoU over classes, the surfaces behind objects included.",
+    "semantic.mIoU_total": "Mean IoU over classes of the visible surface and the hidden parts of things together.",
     "order.accuracy": "Share of the true pairs 'A hides B' with both objects matched that are predicted so.",
     "order.recall": "Share of all true pairs 'A hides B' that are predicted so; a pair with a missed object counts 0.",
     "order.pairs": "Number of true pairs whose two objects are matched.",
@@ -38,21 +38,26 @@ DEFINITIONS: dict[str, str] = {
     "depth.RMSE_vis": "Root mean square depth error of visible surfaces.",
     "depth.RMSE_hidden": "Root mean square depth error of the hidden parts of objects; where an object is missed, the "
     "predicted visible surface answers.",
-    "adiw.raw.RMSE": "Root mean square depth error of hidden parts, per object (Amodal Depth in the Wild).",
-    "adiw.raw.delta_1.25": "Share of hidden pixels whose depth is right within a factor of 1.25.",
-    "adiw.aligned.RMSE": "The same RMSE after scale and shift of every object are fitted on its visible part.",
-    "shape.simplicity": "Mean simplicity of the predicted amodal masks: 1 is a disc, less is more wrinkled.",
-    "shape.simplicity_truth": "Mean simplicity of the true amodal masks.",
-    "shape.convexity": "Mean area of the predicted amodal masks by that of their convex hulls.",
-    "shape.convexity_truth": "The same of the true amodal masks.",
+    "adiw.raw.RMSE": "Root mean square depth error of an object's hidden part, mean over objects (as Amodal Depth In the "
+    "Wild does, here in metres).",
+    "adiw.raw.delta_1.25": "Share of an object's hidden pixels whose depth is right within a factor of 1.25, mean over "
+    "objects.",
+    "adiw.aligned.RMSE": "The same RMSE after scale and shift are fitted to the true depth of the object's visible part.",
+    "shape.simplicity": "Mean sqrt(4 pi area) / perimeter of the predicted amodal masks of matched objects: 1 is a disc, "
+    "less is more ragged; best where it equals the truth's.",
+    "shape.simplicity_truth": "The same of the true masks of these objects.",
+    "shape.convexity": "Mean area of the predicted amodal masks of matched objects over that of their convex hulls; best "
+    "where it equals the truth's.",
+    "shape.convexity_truth": "The same of the true masks of these objects.",
     "occupancy.hidden_recall": "Share of the hidden cells under things that are predicted occupied; unknown counts as "
     "missed.",
     "occupancy.hidden_precision": "Share of the hidden cells predicted occupied that are occupied.",
     "occupancy.hidden_ece": "Expected calibration error of hidden cells: mean distance of the curve below from the "
     "diagonal, weighted by cells.",
     "occupancy.hidden_brier": "Mean square of predicted probability minus occupancy (0 or 1) over hidden cells.",
-    "tracking.hidden_recall": "Share of the fully hidden objects that are still known where they are.",
-    "tracking.id_switches": "How often a tracked object gets another number.",
+    "tracking.hidden_recall": "Share of the objects that no camera sees any more for which a box is still kept within 2 m, "
+    "frame by frame.",
+    "tracking.id_switches": "How often an object is found under another identity than the last time.",
     "invariants.violations": "Contradictions within the predictions, such as a visible part outside its amodal mask.",
 }
 """Path in `Evaluator.results()` (`table.ROWS`) -> meaning."""

@@ -308,12 +308,13 @@ def _caption(errors: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _definitions(methods: Mapping[str, dict[str, Any]]) -> list[tuple[Markup, str, str, str]]:
-    """Return (title, unit, better, meaning) of the figures shown."""
-    present = [row for row in _present(methods) if row.path in DEFINITIONS]
-    return [(_full_title(row), _unit(row), row.better, DEFINITIONS[row.path]) for row in present]
-
-
-def _full_title(row: Row) -> Markup:
-    """Return the title of a figure; a part's together with what it is a part of, where that is not clear."""
-    kind = row.path.split(".")[1] if row.path.startswith("panoptic.") and row.title.startswith(" ") else ""
-    return symbol(row.title) + (f" ({kind})" if kind else "")
+    """Return (title, unit, better, meaning) of the figures shown; the title of a part names the whole before it."""
+    shown = set(_present(methods))
+    whole, found = "", []
+    for row in ROWS:
+        is_part = row.title.startswith(" ")
+        whole = whole if is_part else row.title
+        if row in shown:
+            title = symbol(f"{whole}: {row.title.strip()}" if is_part else row.title)
+            found.append((title, _unit(row), row.better, DEFINITIONS[row.path]))
+    return found
