@@ -205,7 +205,7 @@ def test_an_error_in_a_process_is_the_same_as_without(villages, tmp_path):
     short = write(tmp_path / "short", sequences=["village0", "village1"])
     messages = []
     for workers in (1, 2):
-        with pytest.raises(ValueError, match="no prediction for sequence 'village2'") as caught:
+        with pytest.raises(ValueError, match="no prediction for frame 0000 of 'village2'") as caught:
             score(villages / "truth", workers=workers, ours=short)
         messages.append(str(caught.value))
     assert messages[0] == messages[1]

@@ -43,6 +43,7 @@ class CheckedSequence(Protocol):
     """A sequence that can look at its files without decoding them."""
 
     name: str
+    repairs: CauseCount
 
     def check(self) -> None:
         """Raise DatasetError naming the file that is missing, truncated or wrong."""
@@ -53,7 +54,9 @@ S = TypeVar("S", bound=CheckedSequence)
 
 
 def undamaged(sequences: Iterable[S], errors: Iterable[tuple[str, DatasetError]] = ()) -> list[S]:
-    """Return the sequences whose files are all there; the others are named and counted on standard error.
+    """Return the sequences whose files are all there.
+
+    The others are named on standard error and counted in the `repairs` of the first sequence that is whole.
 
     Args:
         sequences: those that could be opened.
@@ -72,6 +75,8 @@ def undamaged(sequences: Iterable[S], errors: Iterable[tuple[str, DatasetError]]
     total = len(whole) + len(damaged)
     for number, (name, cause) in enumerate(damaged, 1):
         print(f"skipped {number} of {total} sequences: {name}: {cause}", file=sys.stderr, flush=True)
+    for name, cause in damaged if whole else ():
+        whole[0].repairs.note("sequences that cannot be read, left out", f"{name}: {cause}")
     if damaged and not whole:
         raise DatasetError(f"none of {total} sequences can be read; the last one is {damaged[-1][0]}: {damaged[-1][1]}")
     return whole
