@@ -9,8 +9,8 @@ DEFINITIONS: dict[str, str] = {
     "panoptic.strict.APQ_T": "APQ of the thing classes alone, visible and hidden parts together.",
     "panoptic.strict.APQ_T_V": "Quality of the visible parts of things.",
     "panoptic.strict.APQ_T_O": "Quality of the hidden (occluded) parts of things.",
-    "panoptic.strict.APC": "Amodal parsing coverage: IoU of the best prediction of every true segment, weighted by its "
-    "area, mean over classes.",
+    "panoptic.strict.APC": "Amodal parsing coverage: IoU of the best prediction of every true segment, weighted by "
+    "its area, mean over classes.",
     "panoptic.reference.APQ": "APQ as the public AmodalSynthDrive script computes it, which misses many errors; only "
     "for comparison with published figures.",
     "panoptic.reference.APQ_T_O": "Quality of hidden parts as that script computes it.",
@@ -38,16 +38,17 @@ DEFINITIONS: dict[str, str] = {
     "depth.RMSE_vis": "Root mean square depth error of visible surfaces.",
     "depth.RMSE_hidden": "Root mean square depth error of the hidden parts of objects; where an object is missed, the "
     "predicted visible surface answers.",
-    "adiw.raw.RMSE": "Root mean square depth error of an object's hidden part, mean over objects (as Amodal Depth In the "
-    "Wild does, here in metres).",
-    "adiw.raw.delta_1.25": "Share of an object's hidden pixels whose depth is right within a factor of 1.25, mean over "
-    "objects.",
-    "adiw.aligned.RMSE": "The same RMSE after scale and shift are fitted to the true depth of the object's visible part.",
-    "shape.simplicity": "Mean sqrt(4 pi area) / perimeter of the predicted amodal masks of matched objects: 1 is a disc, "
-    "less is more ragged; best where it equals the truth's.",
+    "adiw.raw.RMSE": "Root mean square depth error of an object's hidden part, mean over objects (as Amodal Depth In "
+    "the Wild does, here in metres).",
+    "adiw.raw.delta_1.25": "Share of an object's hidden pixels whose depth is right within a factor of 1.25, mean "
+    "over objects.",
+    "adiw.aligned.RMSE": "The same RMSE after scale and shift are fitted to the true depth of the object's visible "
+    "part.",
+    "shape.simplicity": "Mean sqrt(4 pi area) / perimeter of the predicted amodal masks of matched objects: 1 is a "
+    "disc, less is more ragged; best where it equals the truth's.",
     "shape.simplicity_truth": "The same of the true masks of these objects.",
-    "shape.convexity": "Mean area of the predicted amodal masks of matched objects over that of their convex hulls; best "
-    "where it equals the truth's.",
+    "shape.convexity": "Mean area of the predicted amodal masks of matched objects over that of their convex hulls; "
+    "best where it equals the truth's.",
     "shape.convexity_truth": "The same of the true masks of these objects.",
     "occupancy.hidden_recall": "Share of the hidden cells under things that are predicted occupied; unknown counts as "
     "missed.",
@@ -55,8 +56,8 @@ DEFINITIONS: dict[str, str] = {
     "occupancy.hidden_ece": "Expected calibration error of hidden cells: mean distance of the curve below from the "
     "diagonal, weighted by cells.",
     "occupancy.hidden_brier": "Mean square of predicted probability minus occupancy (0 or 1) over hidden cells.",
-    "tracking.hidden_recall": "Share of the objects that no camera sees any more for which a box is still kept within 2 m, "
-    "frame by frame.",
+    "tracking.hidden_recall": "Share of the objects that no camera sees any more for which a box is still kept within "
+    "2 m, frame by frame.",
     "tracking.id_switches": "How often an object is found under another identity than the last time.",
     "invariants.violations": "Contradictions within the predictions, such as a visible part outside its amodal mask.",
 }
