@@ -1,6 +1,8 @@
 """Folders of amodal panoptic labels: KITTI-360-APS, BDD100K-APS, own classes, and predictions for them."""
 
+import errno
 import json
+import os
 
 import numpy as np
 import pytest
@@ -100,6 +102,19 @@ def test_labels_of_unknown_classes_ask_for_a_format(kitti):
         open_sequences(kitti)
     with pytest.raises(DatasetError, match=r"classes\.json: no such file"):
         open_sequences(kitti, "amodal-panoptic")
+
+
+def test_a_folder_that_may_not_be_read_is_named(kitti, monkeypatch):
+    scandir, closed = os.scandir, str(kitti / "train/drive_0002_sync")
+
+    def refuse(path):
+        if str(path) == closed:
+            raise PermissionError(errno.EACCES, "Permission denied", closed)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(DatasetError, match=r"drive_0002_sync: cannot be read \(Permission denied\)"):
+        open_sequences(kitti, "kitti-360-aps")
 
 
 def test_levels_come_from_their_file(tmp_path):

@@ -91,7 +91,7 @@ def test_predictions_in_the_published_form(published, tmp_path):
     write_published(tmp_path / "p", frames=(3, 9), cameras=("front", "back", "left"), entries=entries, images=False)
     write_published(tmp_path / "p", sequence="other", entries=entries, images=False)
     predictions = open_predictions(tmp_path / "p", [truth])
-    assert predictions.unknown == [f"{SEQUENCE} frame 0009", "other"]
+    assert predictions.unknown == [f"{SEQUENCE} camera left", f"{SEQUENCE} frame 0009", "other"]
     prediction = predictions.read(truth[0])
     assert set(prediction.cameras) == {"front", "back"}
     assert (prediction.objects, prediction.bev) == (None, None)

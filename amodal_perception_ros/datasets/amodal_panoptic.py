@@ -267,10 +267,14 @@ def _names(content: Mapping[str, str]) -> dict[int, str]:
 
 def _label_files(path: Path) -> Iterator[Path]:
     """Yield the names of the images below a folder that have a PNG or JSON of labels, once or twice."""
-    for folder, _, files in os.walk(path):
+    for folder, _, files in os.walk(path, onerror=_refuse):
         for file in files:
             if file.endswith((_PNG, _JSON)):
                 yield Path(folder, file[: -len(_PNG)] if file.endswith(_PNG) else file[: -len(_JSON)]).relative_to(path)
+
+
+def _refuse(error: OSError) -> None:
+    raise DatasetError(f"{error.filename}: cannot be read ({error.strerror})") from error
 
 
 def _file(root: Path, image: str, suffix: str) -> Path:

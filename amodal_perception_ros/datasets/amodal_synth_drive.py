@@ -110,15 +110,15 @@ _PREDICTED_PARTS = ("truth", "boxes", "bev")
 class StoredSequences:
     """Predictions as sequences of this format: written by `SequenceWriter`, or published panoptic files alone.
 
-    A frame is found by sequence, camera and the number in the names of its files; cameras that the truth lacks are not
-    read.
+    A frame is found by sequence, camera and the number in the names of its files.
 
     Args:
         path: folder of the predictions, see `read_sequences`.
         truth: sequences of this format that they are for.
 
     Attributes:
-        repairs, unknown: see `annotated.PredictionReader`; `unknown` holds sequences, and frames of known ones.
+        repairs, unknown: see `annotated.PredictionReader`; `unknown` holds sequences, and cameras and frames of
+            known ones.
 
     Raises:
         DatasetError: there are no predictions, or two of one sequence.
@@ -137,6 +137,8 @@ class StoredSequences:
             rig, numbers = self._truth[name].rig, set(self._truth[name].numbers)
             reader = SequenceReader(base, name, rig, _PREDICTED_PARTS, predicted=True, repairs=self.repairs)
             self._readers[name] = reader
+            known = {camera.name for camera in rig.cameras}
+            self.unknown += [f"{name} camera {camera}" for camera in reader.cameras if camera not in known]
             self.unknown += [f"{name} frame {number:04d}" for number in reader.numbers if number not in numbers]
 
     def read(self, sample: Sample) -> Prediction:

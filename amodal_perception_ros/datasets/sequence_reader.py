@@ -95,6 +95,7 @@ class SequenceReader:
         info: what is recorded of the making; of AmodalSynthDrive weather and town, which its names hold.
         rig: calibration of the sequence; uncalibrated cameras of the size of the label images where it has none.
         numbers: number of every frame in the names of its files.
+        cameras: names of the cameras that have pictures or labels; `rig` may lack some.
 
     Raises:
         DatasetError: the description of the sequence cannot be read.
@@ -116,7 +117,7 @@ class SequenceReader:
         self.repairs = CauseCount() if repairs is None else repairs
         self.info: dict[str, Any] = {}
         self.base, self._layout, self._has_own_rig = base, Layout(base, name), rig is None
-        self._cameras = self._find_cameras()
+        self.cameras = self._find_cameras()
         ours = is_file(self._layout.marker())
         if ours:
             pieces = self._read_marker(self._layout.marker(), rig)
@@ -126,7 +127,7 @@ class SequenceReader:
             pieces = self._find_pieces(predicted) | ({"calibration"} if rig else set())
             if match := _PUBLISHED_NAME.fullmatch(name):
                 self.info = {"resolved": match.groupdict()}
-        if any(is_folder(self._layout.image(camera, 0).parent) for camera in self._cameras):
+        if any(is_folder(self._layout.image(camera, 0).parent) for camera in self.cameras):
             pieces.add("images")
         self.missing = tuple(piece for piece in _PIECES if piece not in pieces)
         self._scenes = SceneReader(
@@ -213,9 +214,10 @@ class SequenceReader:
         if "boxes" in self.missing:
             return []
         path = self._layout.boxes(self.numbers[self._checked(index)])
+        content = read_json(path)
         try:
-            return [object_from_json(item) for item in read_json(path)]
-        except (KeyError, TypeError) as error:
+            return [object_from_json(item) for item in content]
+        except (KeyError, TypeError, ValueError) as error:
             raise DatasetError(f"{path}: not a list of 3-D boxes ({error!r})") from error
 
     def size_bytes(self) -> int:
@@ -298,7 +300,7 @@ class SequenceReader:
         """Return the numbers of the frames of a public sequence, of whichever camera and kind of file."""
         pattern = re.compile(r"_full_(\d+)_(?:rgb\.jpg|ampano\.png|ampano\.json)$")
         folders = [
-            path(camera, 0).parent for camera in self._cameras for path in (self._layout.image, self._layout.masks)
+            path(camera, 0).parent for camera in self.cameras for path in (self._layout.image, self._layout.masks)
         ]
         files = [path for folder in folders if is_folder(folder) for path in entries(folder)]
         numbers = {int(match.group(1)) for path in files if (match := pattern.search(path.name))}
@@ -312,12 +314,12 @@ class SequenceReader:
     def _uncalibrated_rig(self) -> Rig:
         """Return cameras of the size of the first label images."""
         first = self.numbers[0]
-        sizes = {camera: codecs.png_size(self._layout.labels(camera, first)) for camera in self._cameras}
+        sizes = {camera: codecs.png_size(self._layout.labels(camera, first)) for camera in self.cameras}
         return Rig(tuple(Camera.uncalibrated(camera, width, height) for camera, (height, width) in sizes.items()))
 
     def _find_pieces(self, predicted: bool) -> set[str]:
         """Return the pieces of a public sequence, by the files of its first frame."""
-        camera, first, layout = self._cameras[0], self.numbers[0], self._layout
+        camera, first, layout = self.cameras[0], self.numbers[0], self._layout
         present = {
             "depth": predicted and layout.depth(camera, first).is_file(),
             "levels": layout.levels(camera, first).is_file(),
@@ -336,8 +338,8 @@ class SequenceReader:
             content = frame_from_json(path, read_json(path))
         else:
             number = self.numbers[index]
-            content = unknown_frame(self._cameras, index * _NOMINAL_PERIOD_NS, "images" not in self.missing)
-            content["flow"] = [name for name in self._cameras if self._layout.flow(name, number).is_file()]
+            content = unknown_frame(self.cameras, index * _NOMINAL_PERIOD_NS, "images" not in self.missing)
+            content["flow"] = [name for name in self.cameras if self._layout.flow(name, number).is_file()]
             content["bev_image"] = self._layout.image(BEV_CAMERA, number).is_file()
         return content | self._of_rig(path, content, self.rig)
 
