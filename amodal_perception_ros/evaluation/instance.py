@@ -7,6 +7,8 @@ mean over ten IoU thresholds and over the classes with a true object.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from amodal_perception_ros.evaluation.metric import Metric
@@ -35,10 +37,38 @@ _CURVES = 61
 _SUBSET = np.repeat((_ALL_OBJECTS, _OCCLUDED_OBJECTS), (30, 31))
 """Which true objects each of the curves runs over."""
 
+_MATCHINGS = np.repeat(np.arange(7), (10, 10, 10, 10, 10, 10, 1))
+"""Of which of the seven ways to compare masks each of the curves is, in the order of `_ROWS`."""
+
+_CURVE_THRESHOLDS = np.concatenate((np.tile(THRESHOLDS, 6), THRESHOLDS[:1]))
+
 _RECORD = np.dtype(
     [("class_index", "u2"), ("part", "i4"), ("score", "f8"), ("right", "u1", 8), ("counted", "u1", 8)],
 )
 """What is kept of a prediction: for each curve a bit, whether it is right and whether it counts at all."""
+
+
+@dataclass(eq=False)
+class Overlaps:
+    """What average precision asks of an image with n true and m predicted objects.
+
+    Attributes:
+        true_class, predicted_class: (n,), (m,) int64 class indices.
+        scores: (m,) float64 confidences.
+        iou: (3, n, m) float64 IoUs of the amodal, visible and hidden masks.
+        counted: (n,) bool, the true objects that are scored.
+        occluded: (n,) bool, those of them that have a hidden part.
+        seen, hiding: (m,) bool, the predictions with a visible part, and with a hidden one.
+    """
+
+    true_class: np.ndarray
+    predicted_class: np.ndarray
+    scores: np.ndarray
+    iou: np.ndarray
+    counted: np.ndarray
+    occluded: np.ndarray
+    seen: np.ndarray
+    hiding: np.ndarray
 
 
 class AveragePrecision(Metric):
@@ -83,15 +113,27 @@ class AveragePrecision(Metric):
 
     def add(self, pair: ScenePair) -> None:
         """Add one image."""
-        scores = np.array([instance.score for instance in pair.predicted.instances])
-        for c in np.union1d(pair.truth.class_index[pair.counted], pair.predicted.class_index):
-            rows = np.flatnonzero(pair.truth.class_index == c)
-            columns = np.flatnonzero(pair.predicted.class_index == c)
-            columns = columns[np.argsort(-scores[columns], kind="stable")]
-            self.sums["positives"][_ALL_OBJECTS, c] += pair.counted[rows].sum()
-            self.sums["positives"][_OCCLUDED_OBJECTS, c] += (pair.counted & pair.occluded)[rows].sum()
+        self.add_overlaps(
+            Overlaps(
+                pair.truth.class_index,
+                pair.predicted.class_index,
+                np.array([instance.score for instance in pair.predicted.instances]),
+                np.array((pair.amodal_iou, pair.visible_iou, pair.hidden_iou)),
+                pair.counted,
+                pair.counted & pair.occluded,
+                pair.predicted.visible_px > 0,
+                pair.predicted_occluded,
+            )
+        )
+
+    def add_overlaps(self, image: Overlaps) -> None:
+        """Add one image of which only the overlaps are known."""
+        for c in np.union1d(image.true_class[image.counted], image.predicted_class):
+            rows, columns = np.flatnonzero(image.true_class == c), np.flatnonzero(image.predicted_class == c)
+            self.sums["positives"][:, c] += image.counted[rows].sum(), image.occluded[rows].sum()
             if columns.size:
-                self._records.append(_records(pair, rows, columns, scores))
+                columns = columns[np.argsort(-image.scores[columns], kind="stable")]
+                self._records.append(_records(image, rows, columns))
         self._sorted, self._values = {}, None
 
     def merge(self, part: Metric, weights: np.ndarray | None = None) -> None:
@@ -194,78 +236,55 @@ def _sort(records: np.ndarray) -> dict[int, _Predictions]:
     return {int(c): _Predictions(records[records["class_index"] == c]) for c in np.unique(records["class_index"])}
 
 
-def _records(pair: ScenePair, rows: np.ndarray, columns: np.ndarray, scores: np.ndarray) -> np.ndarray:
+def _records(image: Overlaps, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
     """Return a record for each prediction of one class, which are sorted by falling score."""
-    seen, hiding = pair.predicted.visible_px[columns] > 0, pair.predicted_occluded[columns]
-    amodal, visible, hidden = (
-        iou[np.ix_(rows, columns)] for iou in (pair.amodal_iou, pair.visible_iou, pair.hidden_iou)
-    )
-    wanted = pair.counted[rows]
-    occluded = wanted & pair.occluded[rows]
-    on_unwanted = (amodal[~occluded] >= THRESHOLDS[0]).any(axis=0)
-    everyone, nobody = np.ones_like(seen), np.zeros_like(seen)
+    amodal, visible, hidden = image.iou[:, rows[:, None], columns]
     both = np.minimum(amodal, visible)
-    curves = [
-        _matched(amodal, wanted, everyone, nobody),
-        _matched(visible, wanted, seen, nobody),
-        _matched(both, wanted, seen, nobody),
-        _matched(amodal, occluded, everyone, nobody),
-        _matched(visible, occluded, seen, on_unwanted),
-        _matched(both, occluded, seen, nobody),
-        _matched(hidden, occluded, hiding, on_unwanted, THRESHOLDS[:1]),
-    ]
+    counted, occluded = image.counted[rows], image.occluded[rows]
+    seen, hiding = image.seen[columns], image.hiding[columns]
+    everyone, nobody = np.ones_like(seen), np.zeros_like(seen)
+    on_unwanted = (amodal[~occluded] >= THRESHOLDS[0]).any(axis=0)
+    taking_part = np.array((everyone, seen, seen, everyone, seen, seen, hiding))
+    taking_part &= np.cumsum(taking_part, axis=1) <= _MAX_PREDICTIONS
+    found, on_other = _greedy(
+        np.array((amodal, visible, both, amodal, visible, both, hidden)),
+        np.array((counted, counted, counted, occluded, occluded, occluded, occluded)),
+        taking_part,
+    )
+    ignored = np.array((nobody, nobody, nobody, nobody, on_unwanted, nobody, on_unwanted))
+    right = found & ~on_other
     records = np.zeros(columns.size, _RECORD)
-    records["class_index"], records["score"] = pair.predicted.class_index[columns[0]], scores[columns]
-    for name, flags in zip(("right", "counted"), zip(*curves)):
-        records[name] = np.packbits(np.concatenate(flags, axis=1), axis=1)
+    records["class_index"], records["score"] = image.predicted_class[columns[0]], image.scores[columns]
+    records["right"] = np.packbits(right, axis=1)
+    wrong = taking_part[_MATCHINGS].T & ~on_other & ~ignored[_MATCHINGS].T
+    records["counted"] = np.packbits(right | wrong, axis=1)
     return records
 
 
-def _matched(
-    iou: np.ndarray,
-    wanted: np.ndarray,
-    taking_part: np.ndarray,
-    ignored: np.ndarray,
-    thresholds: np.ndarray = THRESHOLDS,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Match the predictions of one class in one image to the true objects.
-
-    Args:
-        iou: (n, m), the predictions sorted by falling score.
-        wanted: (n,) bool; a prediction that matches one of the other true objects does not count.
-        taking_part: (m,) bool, the predictions that are looked at; the first 100 of them.
-        ignored: (m,) bool, the predictions that do not count unless they are right.
-        thresholds: (t,) IoUs.
-
-    Returns:
-        (m, t) bool, the prediction is right; (m, t) bool, it is right or wrong.
-    """
-    chosen = np.flatnonzero(taking_part)[:_MAX_PREDICTIONS]
-    right, counted = (np.zeros((iou.shape[1], thresholds.size), bool) for _ in range(2))
-    found, on_other = _greedy(iou[:, chosen], wanted, thresholds)
-    right[chosen] = found & ~on_other
-    counted[chosen] = right[chosen] | ~(on_other | ignored[chosen, None])
-    return right, counted
-
-
-def _greedy(iou: np.ndarray, wanted: np.ndarray, thresholds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _greedy(iou: np.ndarray, wanted: np.ndarray, taking_part: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Match as COCO does: by falling score the free true object of largest IoU, a wanted one if there is any.
 
+    Args:
+        iou: (7, n, m) float64, the predictions sorted by falling score.
+        wanted: (7, n) bool; the other true objects are matched when no wanted one is left.
+        taking_part: (7, m) bool, the predictions that are matched.
+
     Returns:
-        (m, t) bool, the prediction has a match; (m, t) bool, that match is not a wanted object.
+        (m, 61) bool, the prediction has a match on a curve; (m, 61) bool, that match is not a wanted object.
     """
-    true_count, predicted_count = iou.shape
-    found, on_other = (np.zeros((predicted_count, thresholds.size), bool) for _ in range(2))
-    if true_count == 0:
-        return found, on_other
-    free = np.ones((true_count, thresholds.size), bool)
-    level = np.arange(thresholds.size)
-    for j in range(predicted_count):
-        usable = free & (iou[:, j, None] >= thresholds)
-        has_wanted = (usable & wanted[:, None]).any(axis=0)
-        usable &= wanted[:, None] | ~has_wanted
-        best = true_count - 1 - np.where(usable, iou[:, j, None], -1.0)[::-1].argmax(axis=0)
-        found[j] = usable.any(axis=0)
-        free[best[found[j]], level[found[j]]] = False
-        on_other[j] = found[j] & ~wanted[best]
+    _, true_count, predicted_count = iou.shape
+    found, on_other = (np.zeros((predicted_count, _CURVES), bool) for _ in range(2))
+    # Of equal values the last object is chosen, as in pycocotools: hence the turned order.
+    rank = np.where(wanted[:, :, None], iou, iou - 2.0)[_MATCHINGS, ::-1].transpose(2, 1, 0)
+    reached = iou[_MATCHINGS, ::-1] >= _CURVE_THRESHOLDS[:, None, None]
+    usable = (reached & taking_part[_MATCHINGS, None, :]).transpose(2, 1, 0)
+    free = np.ones((true_count, _CURVES), bool)
+    curve = np.arange(_CURVES)
+    for j in np.flatnonzero(usable.any(axis=(1, 2))):
+        value = np.where(usable[j] & free, rank[j], -np.inf)
+        best = value.argmax(axis=0)
+        value = value[best, curve]
+        found[j] = value > -np.inf
+        free[best[found[j]], curve[found[j]]] = False
+        on_other[j] = found[j] & (value < 0)
     return found, on_other
