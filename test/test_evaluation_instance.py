@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from pycocotools.cocoeval import COCOeval
 from amodal_perception_ros.evaluation import Rules
 from amodal_perception_ros.evaluation.bins import distance_bin, occlusion_bin, visible_px_bin
 from amodal_perception_ros.evaluation.decoding import decode
-from amodal_perception_ros.evaluation.instance import AveragePrecision
+from amodal_perception_ros.evaluation.instance import AveragePrecision, average_precision
 from amodal_perception_ros.evaluation.mask_overlap import MaskOverlap
 from amodal_perception_ros.evaluation.pairs import pair_scenes
 from amodal_perception_ros.evaluation.shape import ShapeRegularity
@@ -36,7 +37,7 @@ def scored(metric, *pairs, **rules):
     return metric
 
 
-def average_precision(*pairs, **rules):
+def precision_of(*pairs, **rules):
     return scored(AveragePrecision(), *pairs, **rules).results()
 
 
@@ -121,7 +122,7 @@ def scene_pairs(draw):
 @quick
 @given(st.lists(scene_pairs(), min_size=1, max_size=4), st.sampled_from((1, 12)))
 def test_ap_equals_pycocotools(pairs, min_visible_px):
-    ours = average_precision(*pairs, min_visible_px=min_visible_px)
+    ours = precision_of(*pairs, min_visible_px=min_visible_px)
     for kind, name in (("amodal_mask", "AP_A"), ("visible_mask", "AP_V")):
         theirs = coco_scores(pairs, kind, min_visible_px)
         if theirs is None:
@@ -138,7 +139,7 @@ def test_ap_equals_pycocotools_with_more_than_a_hundred_predictions():
     guesses = [car(n, boxes[rng.integers(len(boxes))]) for n in range(1, 131)]
     predicted = street(*guesses)
     with_scores(predicted, *np.round(rng.random(130), 1).tolist())
-    ours = average_precision((true, predicted))
+    ours = precision_of((true, predicted))
     assert 0 < ours["AP_A"] < 100
     assert ours["AP_A"] == pytest.approx(coco_scores([(true, predicted)], "amodal_mask")[0], abs=1e-6)
     assert ours["AP_V"] == pytest.approx(coco_scores([(true, predicted)], "visible_mask")[0], abs=1e-6)
@@ -157,7 +158,7 @@ def test_classes_without_truth_or_predictions():
 
 
 def test_nothing_at_all_has_no_figures():
-    assert average_precision() == average_precision((street(), street())) == {}
+    assert precision_of() == precision_of((street(), street())) == {}
 
 
 # Worked out by hand --------------------------------------------------------------------------------------------------
@@ -230,6 +231,17 @@ def test_predictions_without_a_visible_or_hidden_part_take_no_part():
     assert result["AP_A"] == pytest.approx(100 / 3)
     assert result["AP_V"] == pytest.approx(50)  # without the first one
     assert result["AP_IV50"] == pytest.approx(50)  # without the second one
+
+
+@quick
+@given(st.lists(scene_pairs(), max_size=3), st.sampled_from((1, 12)), st.sampled_from((1, 5)))
+def test_ap_from_run_lengths_is_that_of_the_decoded_masks(pairs, visible, hidden):
+    rules = {"min_visible_px": visible, "min_hidden_px": hidden}
+    for _, predicted in pairs:
+        for instance in predicted.instances[:1]:
+            instance.amodal_mask = replace(instance.amodal_mask, x_offset=instance.amodal_mask.x_offset - 4)
+            instance.visible_mask = replace(instance.visible_mask, x_offset=instance.visible_mask.x_offset - 4)
+    assert average_precision(pairs, Rules(**rules)) == pytest.approx(precision_of(*pairs, **rules))
 
 
 # Parts and replicates ------------------------------------------------------------------------------------------------

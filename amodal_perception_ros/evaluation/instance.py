@@ -7,13 +7,16 @@ mean over ten IoU thresholds and over the classes with a true object.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 
 from amodal_perception_ros.evaluation.metric import Metric
-from amodal_perception_ros.evaluation.pairs import ScenePair
+from amodal_perception_ros.evaluation.pairs import Rules, ScenePair
 from amodal_perception_ros.labels import AMODAL_SYNTH_DRIVE, ClassList
+from amodal_perception_ros.masks import RoiMask, pairwise_intersections
+from amodal_perception_ros.scene import CameraScene
 
 THRESHOLDS = np.linspace(0.5, 0.95, 10)
 """IoU thresholds of the mean; a prediction matches from the threshold on, as in pycocotools."""
@@ -190,6 +193,51 @@ class AveragePrecision(Metric):
                 if positives[_ALL_OBJECTS, c]:
                     self._values[c] = predictions.average_precision(positives[:, c], weights)
         return self._values, positives > 0
+
+
+def average_precision(pairs: Iterable[tuple[CameraScene, CameraScene]], rules: Rules | None = None) -> dict[str, float]:
+    """Return AP alone of (truth, prediction) pairs of one class list: no mask is decoded, but nothing is checked."""
+    metric: AveragePrecision | None = None
+    for truth, predicted in pairs:
+        metric = metric or AveragePrecision(truth.classes)
+        metric.add_overlaps(_overlaps(truth, predicted, rules or Rules()))
+    return metric.results() if metric else {}
+
+
+def _overlaps(truth: CameraScene, predicted: CameraScene, rules: Rules) -> Overlaps:
+    true_masks, predicted_masks = _masks_inside(truth), _masks_inside(predicted)
+    shared = pairwise_intersections(true_masks, predicted_masks)
+    n, m = len(truth.instances), len(predicted.instances)
+    amodal, visible = shared[:n, :m], shared[n:, m:]
+    hidden = amodal - shared[:n, m:] - shared[n:, :m] + visible
+    areas, other_areas = (
+        np.array([mask.area for mask in masks], np.int64).reshape(2, -1) for masks in (true_masks, predicted_masks)
+    )
+    areas, other_areas = (np.vstack((pixels, pixels[0] - pixels[1])) for pixels in (areas, other_areas))
+    overlap = np.array((amodal, visible, hidden))
+    counted = areas[1] >= rules.min_visible_px
+    return Overlaps(
+        np.array([truth.classes.by_id[i.class_id].index for i in truth.instances], np.int64),
+        np.array([predicted.classes.by_id[i.class_id].index for i in predicted.instances], np.int64),
+        np.array([instance.score for instance in predicted.instances]),
+        overlap / np.maximum(areas[:, :, None] + other_areas[:, None, :] - overlap, 1),
+        counted,
+        counted & (areas[2] >= rules.min_hidden_px),
+        other_areas[1] > 0,
+        other_areas[2] >= rules.min_hidden_px,
+    )
+
+
+def _masks_inside(scene: CameraScene) -> list[RoiMask]:
+    """Return the amodal masks, then the visible ones, cut to the image."""
+    height, width = scene.labels.shape
+    masks = [i.amodal_mask for i in scene.instances] + [i.visible_mask for i in scene.instances]
+    return [
+        mask
+        if mask.x_offset >= 0 and mask.y_offset >= 0 and mask.box[2] <= width and mask.box[3] <= height
+        else mask.clipped(height, width)
+        for mask in masks
+    ]
 
 
 class _Predictions:
