@@ -293,6 +293,22 @@ def test_command_prints_the_table_and_writes_json(data, tmp_path, capsys):
     assert set(result["baselines"]) == set(BASELINES)
 
 
+def test_command_writes_the_page_with_the_worst_images(villages, tmp_path, capsys):
+    """`fair` misses the car in both frames of two villages: four images with an error, each drawn twice."""
+    path = tmp_path / "page.html"
+    words = ("--data", villages / "truth", "--predictions", villages / "fair", "--workers", 1, "--resamples", 20)
+    assert command(*words, "--html", path, "--json", tmp_path / "fair.json") == 0
+    assert f"wrote {path}" in capsys.readouterr().out
+    page = path.read_text()
+    assert page.count("data:image/jpeg") == 8
+    assert "village0, frame 1, front: 1 missed, 0 invented, 0 in the wrong order" in page
+    (tmp_path / "again.json").write_bytes((tmp_path / "fair.json").read_bytes())
+    assert command("--compare", tmp_path / "fair.json", tmp_path / "again.json", "--html", path) == 0
+    compared = path.read_text()
+    assert compared.count("village0, frame 1, front: 1 missed") == 2  # of each run; the files hold no images
+    assert "data:image" not in compared
+
+
 def test_command_compares_files_of_earlier_runs(villages, tmp_path, capsys):
     paths = [tmp_path / "poor.json", tmp_path / "fair.json"]
     for path in paths:
