@@ -97,7 +97,9 @@ def test_orders_in_a_cycle_are_left_out(tmp_path):
     scene = scene_of(sequence)
     assert len(scene.order) == 0
     assert dict(sequence.repairs) == {"occlusion orders that form a cycle, left out": 3}
-    assert sequence.repairs.places["occlusion orders that form a cycle, left out"][0] == "image 42, regions 1 and 2"
+    assert sequence.repairs.places["occlusion orders that form a cycle, left out"][0] == (
+        "COCO_amodal_val2014.json, image 42, region 1, in front of region 2"
+    )
     assert [i.occlusion_level for i in scene.instances] == [0, 0, 0]
 
 

@@ -240,4 +240,7 @@ def test_equal_file_names_get_different_sequence_names(tmp_path):
     def change(content):
         content["images"].append({"id": 8, "file_name": "other/000007.png", "width": 12.0, "height": 6})
 
-    assert [sequence.name for sequence in read(tmp_path, SECOND_RELEASE, change)] == ["000007", "000007-8"]
+        content["images"].append({"id": 9, "file_name": "000007-8.png", "width": 12, "height": 6})
+
+    names = [sequence.name for sequence in read(tmp_path, SECOND_RELEASE, change)]
+    assert names == ["000007", "000007-8", "000007-8-9"]

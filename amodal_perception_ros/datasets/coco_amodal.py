@@ -116,7 +116,8 @@ def read_images(path: Path, entries: Sequence[Any], repairs: CauseCount) -> dict
             repairs.note(cause, place)
             continue
         name = Path(entry["file_name"]).stem
-        name = f"{name}-{entry['id']}" if name in names else name
+        while name in names:
+            name += f"-{entry['id']}"
         names.add(name)
         images[entry["id"]] = CocoImage(
             entry["id"], name, entry["file_name"], _side(entry["width"]), _side(entry["height"])
@@ -174,16 +175,18 @@ def read_annotations(
     required = [("image_id",), ("category_id",), AMODAL_KEYS] + [VISIBLE_KEYS] * visible_required
     require_key(path, "annotations", list(entries.values()), *required)
     contents: dict[int | str, ImageContent] = {id_: ImageContent() for id_ in images}
-    known: set[Any] = set()
+    known: set[str] = set()
     for number, entry in entries.items():
         place = f"{path.name}, annotation {_id_of(entry, number)}"
-        cause = _annotation_problem(entry, images, classes, known)
+        cause = _annotation_problem(entry, images, classes)
+        if not cause and _id_of(entry, number) in known:
+            cause = "annotations with the id of another one, left out"
         if not cause and visible_required and not _first(entry, VISIBLE_KEYS):
             cause = "annotations without a visible mask, left out"
         if cause:
             repairs.note(cause, place)
             continue
-        known.add(entry.get("id", place))
+        known.add(_id_of(entry, number))
         contents[entry["image_id"]].regions.append(to_region(entry, number, place, entry["category_id"]))
     return contents
 
@@ -221,8 +224,11 @@ def matches(path: Path, *patterns: str) -> bool:
     """Return whether a path is a file in which all of these regular expressions are found."""
     if not is_file(path) or not path.stat().st_size:
         return False
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        return all(re.search(pattern.encode(), content) for pattern in patterns)
+    try:
+        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            return all(re.search(pattern.encode(), content) for pattern in patterns)
+    except OSError as error:
+        raise DatasetError(f"{path}: cannot be read ({error.strerror})") from error
 
 
 def _compacted(entry: dict[str, Any]) -> dict[str, Any]:
@@ -235,7 +241,7 @@ def _compacted(entry: dict[str, Any]) -> dict[str, Any]:
 def _id_of(entry: Any, position: int) -> str:
     """Return how messages name an entry: by its id, or by its place in the list."""
     id_ = entry.get("id") if isinstance(entry, dict) else None
-    return str(id_) if type(id_) in (int, str) else f"at position {position}"
+    return ascii(id_) if type(id_) in (int, str) else f"at position {position}"
 
 
 def _image_problem(entry: Any, images: Mapping[Any, CocoImage]) -> str:
@@ -244,7 +250,7 @@ def _image_problem(entry: Any, images: Mapping[Any, CocoImage]) -> str:
     if entry["id"] in images:
         return "images with the id of another one, left out"
     name = entry.get("file_name")
-    if not isinstance(name, str) or not Path(name).stem or "\0" in name:
+    if not isinstance(name, str) or not name.isprintable() or not Path(name).stem:
         return "images without a file name, left out"
     if not 0 < _side(entry.get("width")) * _side(entry.get("height")) <= MAX_PIXELS:
         return f"images without a size up to {MAX_PIXELS} pixels, left out"
@@ -264,14 +270,12 @@ def _first(entry: Mapping[str, Any], keys: Sequence[str]) -> str:
     return next((key for key in keys if entry.get(key) is not None), "")
 
 
-def _annotation_problem(entry: Any, images: Mapping[int | str, CocoImage], classes: ClassList, known: set[Any]) -> str:
+def _annotation_problem(entry: Any, images: Mapping[int | str, CocoImage], classes: ClassList) -> str:
     cause = mask_problem(entry)
     if cause:
         return cause
     if not is_key(entry.get("image_id"), images):
         return "annotations of images that the file does not list, left out"
-    if type(entry.get("id", 0)) not in (int, str) or entry.get("id") in known:
-        return "annotations with the id of another one, left out"
     if not is_key(entry.get("category_id"), classes.by_id):
         return "annotations with an unknown category, left out"
     return "crowd regions, left out" if entry.get("iscrowd") else ""

@@ -5,7 +5,6 @@ Compressed run lengths are expanded here and not by pycocotools, whose C code tr
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -62,7 +61,7 @@ def decode_mask(value: Any, height: int, width: int, padded: bool = False) -> Ro
     raise MaskError(f"{type(value).__name__} instead of polygons or run lengths")
 
 
-def _from_polygons(parts: Sequence[Any], height: int, width: int) -> RoiMask:
+def _from_polygons(parts: Any, height: int, width: int) -> RoiMask:
     polygons = [_polygon(part, _REACH * max(height, width)) for part in parts]
     areas = [polygon for polygon in polygons if polygon.size >= 2 * _POINTS]
     if not areas:

@@ -76,7 +76,7 @@ class CocoPredictions:
             image_id = entry.get("image_id") if isinstance(entry, dict) else None
             is_unknown = type(image_id) in (int, str) and image_id not in images
             (unknown if is_unknown else known)[number] = entry
-        self.unknown = [f"image {id_}" for id_ in dict.fromkeys(entry["image_id"] for entry in unknown.values())]
+        self.unknown = [f"image {id_!a}" for id_ in dict.fromkeys(entry["image_id"] for entry in unknown.values())]
         if any("regions" in entry for entry in known.values() if isinstance(entry, dict)):
             self._contents = read_regions(self._path, known, images, self.repairs)
             has_order = any(content.in_front for content in self._contents.values())
@@ -97,7 +97,7 @@ class CocoPredictions:
     def _count_gaps(self) -> None:
         for id_, content in self._contents.items():
             if not content.regions:
-                self.repairs.note("images without results", f"{self._path.name}, image {id_}")
+                self.repairs.note("images without results", f"{self._path.name}, image {id_!a}")
             for region in content.regions:
                 if region.score is None:
                     self.repairs.note("results without a score, taken as 1", region.place)

@@ -67,7 +67,7 @@ class SceneRules:
             numbers[region.class_id] += 1
             instances[region.number] = _instance(region, numbers[region.class_id], *masks, image)
         if self.has_order:
-            order = _order(instances, content.in_front, image, repairs)
+            order = _order(instances, content, repairs)
             _set_levels(instances, order)
         else:
             order = OcclusionOrder()
@@ -194,21 +194,18 @@ def _instance(region: Region, number: int, visible: RoiMask, amodal: RoiMask, im
     )
 
 
-def _order(
-    instances: Mapping[int, Instance], in_front: list[tuple[int, int]], image: CocoImage, repairs: CauseCount
-) -> OcclusionOrder:
+def _order(instances: Mapping[int, Instance], content: ImageContent, repairs: CauseCount) -> OcclusionOrder:
     """Return the edges between overlapping objects; those of a cycle are left out and counted."""
     edges = {}
-    for front, back in in_front:
+    for front, back in content.in_front:
         if front in instances and back in instances and (front, back) not in edges:
             overlap = instances[front].amodal_mask.intersection_area(instances[back].amodal_mask)
             if overlap:
                 edges[front, back] = overlap
-    for edge in _in_cycles(list(edges)):
-        repairs.note(
-            "occlusion orders that form a cycle, left out", f"image {image.id}, regions {edge[0]} and {edge[1]}"
-        )
-        del edges[edge]
+    places = {region.number: region.place for region in content.regions}
+    for front, back in _in_cycles(list(edges)):
+        repairs.note("occlusion orders that form a cycle, left out", f"{places[front]}, in front of region {back}")
+        del edges[front, back]
     return OcclusionOrder(
         occluder_ids=np.array([instances[front].instance_id for front, _ in edges], np.uint32),
         occludee_ids=np.array([instances[back].instance_id for _, back in edges], np.uint32),

@@ -75,9 +75,11 @@ def read_regions(
     require_key(path, "annotations", list(entries.values()), ("image_id",), ("regions",))
     contents: dict[int | str, ImageContent] = {}
     for position, entry in entries.items():
-        image_id = entry.get("image_id") if isinstance(entry, dict) else None
+        image_id: Any = entry.get("image_id") if isinstance(entry, dict) else None
         place = (
-            f"{path.name}, annotation at position {position}" if image_id is None else f"{path.name}, image {image_id}"
+            f"{path.name}, annotation at position {position}"
+            if image_id is None
+            else f"{path.name}, image {image_id!a}"
         )
         if not is_key(image_id, images):
             repairs.note("annotations of images that the file does not list, left out", place)
@@ -116,5 +118,5 @@ def _constraints(text: Any, count: int, place: str, repairs: CauseCount) -> list
         if known and int(front) != int(back):
             pairs.append((int(front), int(back)))
         else:
-            repairs.note("occlusion orders of unknown regions, left out", f"{place}: '{item}'")
+            repairs.note("occlusion orders of unknown regions, left out", f"{place}: {item!a}")
     return pairs
