@@ -7,6 +7,8 @@ import signal
 import numpy as np
 import pytest
 from evaluation_scenes import HEIGHT, WIDTH, Thing, street, without
+from test_datasets_cocoa import COCOA
+from test_datasets_kins import FIRST_RELEASE, SECOND_RELEASE
 
 from amodal_perception_ros.cli import main
 from amodal_perception_ros.datasets.amodal_synth_drive import SequenceWriter
@@ -209,6 +211,26 @@ def test_an_error_in_a_process_is_the_same_as_without(villages, tmp_path):
             score(villages / "truth", workers=workers, ours=short)
         messages.append(str(caught.value))
     assert messages[0] == messages[1]
+
+
+# Other formats -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("text", [FIRST_RELEASE, SECOND_RELEASE, COCOA])
+def test_published_annotations_are_scored_against_themselves(text, tmp_path, capsys):
+    """Data sets of objects alone have no stuff, depth, boxes or grids; the first release of KINS has no levels."""
+    path, results = tmp_path / "annotations.json", tmp_path / "results.json"
+    path.write_text(text)
+    assert command("--data", path, "--predictions", path, "--workers", 1, "--json", results) == 0
+    found = json.loads(results.read_text())
+    assert found["data"]["classes"] in ("KINS", "COCOA")
+    assert {found["panoptic"]["strict"][name] for name in ("APQ", "APQ_T", "APC")} == {100}
+    assert found["masks"]["AIoU"] == found["instance"]["AP_A"] == 100
+    assert not {"semantic", "occupancy", "tracking", "per_condition"} & set(found)
+    assert not {"ADErr", "RMSE_vis", "RMSE_hidden"} & set(found.get("depth", {}))
+    assert ("level_accuracy" in found["order"]) == (text is not FIRST_RELEASE)
+    head = capsys.readouterr().out.split("APQ (strict)")[0]
+    assert "results without a score, taken as 1" in head
 
 
 # Comparison --------------------------------------------------------------------------------------------------------

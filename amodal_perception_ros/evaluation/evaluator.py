@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import asdict
 from typing import Any
 
@@ -32,7 +32,13 @@ from amodal_perception_ros.evaluation.table import ROWS, look_up
 from amodal_perception_ros.evaluation.tracking import BoxTracking, MaskTracking
 from amodal_perception_ros.evaluation.worst import ImageErrors, image_errors, keep_worst
 from amodal_perception_ros.labels import AMODAL_SYNTH_DRIVE, ClassList
-from amodal_perception_ros.scene import CameraScene
+from amodal_perception_ros.scene import OCCLUSION_LEVELS, CameraScene
+
+_OF_LEVELS = frozenset(
+    {("order", "level_accuracy"), ("stability", "level_change"), ("depth", "ADErr"), ("depth", "ADErr_weighted")}
+    | {("depth", f"RMSE_{level}") for level in range(OCCLUSION_LEVELS)}
+)
+"""Figures that need true occlusion levels: place of the metric, key."""
 
 
 class Evaluator:
@@ -41,6 +47,7 @@ class Evaluator:
     Args:
         classes: classes of truth and predictions.
         rules: what is scored; the same for every method that is to be compared.
+        missing: what the truth lacks, see `AnnotatedSequence.missing`. Without "levels" there are no figures of them.
 
     Attributes:
         images: the metrics of the images, each with its place in the results (keys joined by dots).
@@ -49,8 +56,11 @@ class Evaluator:
         worst: the images with the most errors, the worst first.
     """
 
-    def __init__(self, classes: ClassList = AMODAL_SYNTH_DRIVE, rules: Rules | None = None) -> None:
+    def __init__(
+        self, classes: ClassList = AMODAL_SYNTH_DRIVE, rules: Rules | None = None, missing: Collection[str] = ()
+    ) -> None:
         self.classes, self.rules = classes, rules or Rules()
+        self._unknown = _OF_LEVELS if "levels" in missing else frozenset()
         self.images: tuple[tuple[str, Metric], ...] = (
             ("panoptic.strict", StrictQuality(classes)),
             ("panoptic.reference", ReferenceQuality(classes)),
@@ -148,7 +158,7 @@ class Evaluator:
             node = tree
             for name in path.split("."):
                 node = node.setdefault(name, {})
-            node.update(metric.results())
+            node.update((key, value) for key, value in metric.results().items() if (path, key) not in self._unknown)
         for kind in KINDS:
             table = tree[f"per_{kind}"] = dict[str, dict[str, Any]]()
             for _, metric in (*self.images, *self.frames):

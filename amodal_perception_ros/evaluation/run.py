@@ -75,7 +75,7 @@ def report(evaluation: Evaluation) -> str:
         lines += _left_out(name, results)
     if "intervals" in first:
         made = first["intervals"]
-        lines.append(f"± half the {made['level']} % interval of {made['resamples']} resamples of the sequences")
+        lines.append(f"± half the {made['level']} % interval, from {made['resamples']} resamples of the sequences")
     elif size["sequences"] < 2:
         lines.append("no confidence intervals: they need at least two sequences")
     return "\n".join([*lines, "", format_table(evaluation.runs | evaluation.baselines)])
@@ -136,7 +136,9 @@ class _Total:
         return results | ({"per_condition": conditions} if conditions else {})
 
     def _evaluator(self) -> Evaluator:
-        return Evaluator(self._scorer.sequences[0].classes, self._rules)
+        sequences = self._scorer.sequences
+        missing = {piece for sequence in sequences for piece in sequence.missing}
+        return Evaluator(sequences[0].classes, self._rules, missing)
 
 
 def _default_workers(sources: Mapping[str, Source]) -> int:
