@@ -122,7 +122,7 @@ def test_exchanging_all_classes_lowers_the_quality(things):
 @settings(quick, max_examples=80)
 @given(pairs, named_boxes, boxes)
 def test_adding_a_false_positive(pair, row, window):
-    """It never raises a strict quality, an AP or a precision, and changes nothing about the found objects."""
+    """It never raises a strict quality or a precision, nor an AP if no part of it resembles an object's."""
     truth, predicted = pair
     visible = np.zeros(truth.labels.shape, bool)
     visible[window[1] : window[3], window[0] : window[2]] = True
@@ -134,7 +134,8 @@ def test_adding_a_false_positive(pair, row, window):
     if not guess.ignored[-1] and class_quality(after, guess.predicted.class_index[-1]) > 0:
         assert after.results()["APQ"] < before.results()["APQ"]
     one, two = (evaluate_pairs([(truth, scene)]) for scene in (predicted, more))
-    assert all(value <= one["instance"][name] + 1e-9 for name, value in two.get("instance", {}).items())
+    if max(iou[:, -1].max() for iou in (guess.amodal_iou, guess.visible_iou, guess.hidden_iou)) < 0.5:
+        assert all(value <= one["instance"][name] + 1e-9 for name, value in two.get("instance", {}).items())
     for name in ("AIoU", "VIoU", "OIoU", "recall", "occluded_recall"):
         assert two["masks"].get(name) == one["masks"].get(name)
     assert two["masks"].get("occluded_precision", 0) <= one["masks"].get("occluded_precision", 100) + 1e-9
