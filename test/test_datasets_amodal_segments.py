@@ -277,6 +277,7 @@ WRONG = {
     "list": (lambda _, masks: masks.write_text("[]"), "not a map of segment id"),
     "key": (lambda _, masks: masks.write_text('{"car": {}}'), "segment 'car' is not"),
     "twice": (lambda _, masks: masks.write_text('{"26001": {}, "026001": {}}'), "segment 26001 appears twice"),
+    "twice the same": (lambda _, m: m.write_text('{"26001": {}, "26001": {}}'), "key '26001' appears twice"),
     "category": (lambda _, m: m.write_text('{"26001": {"category_id": [26]}}'), "segment 26001 .*'category_id'"),
     "mask size": (
         lambda _, m: m.write_text(json.dumps({"26001": {"amodal_mask": {"size": [6, 4], "counts": [24]}}})),

@@ -134,7 +134,7 @@ class SegmentReader:
                 raise DatasetError(f"{masks}: segment '{segment}' is not an amodal segment ({error!r})") from error
         if places is not None:
             labels = self._without_strays(png, labels, set(places) - {segment.id for segment in segments}, set(entries))
-        if png not in self._counted:
+        if self._found and png not in self._counted:
             self._counted.add(png)
             self.repairs.merge(self._found)
         return SegmentedImage(labels, segments, renamed)
@@ -260,7 +260,7 @@ class SegmentReader:
 
 def read_entries(path: Path) -> dict[int, dict[str, Any]]:
     """Return segment id -> amodal segment of an `_ampano.json`."""
-    content = read_json(path)
+    content = read_json(path, unique_keys=True)
     if not isinstance(content, dict):
         raise DatasetError(f"{path}: not a map of segment id to amodal segment")
     entries: dict[int, dict[str, Any]] = {}

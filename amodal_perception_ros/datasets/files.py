@@ -23,14 +23,29 @@ class DatasetError(InputError):
     """A file of a data set is missing or wrong; the message names the path and what is expected there."""
 
 
-def read_json(path: Path, object_hook: Callable[[dict[str, Any]], Any] | None = None) -> Any:
-    """Return the content of a JSON file; `object_hook` replaces every object while it is parsed (see `json.loads`)."""
+def read_json(path: Path, object_hook: Callable[[dict[str, Any]], Any] | None = None, unique_keys: bool = False) -> Any:
+    """Return the content of a JSON file.
+
+    Args:
+        path: the file.
+        object_hook: replaces every object while it is parsed (see `json.loads`).
+        unique_keys: whether a key that an object has twice is an error; else the last one counts.
+    """
+    pairs_hook = _without_repeats if unique_keys else None
     try:
-        return json.loads(path.read_text(encoding="utf-8"), object_hook=object_hook)
+        return json.loads(path.read_text(encoding="utf-8"), object_hook=object_hook, object_pairs_hook=pairs_hook)
     except OSError as error:
         raise DatasetError(f"{path}: cannot be read ({error.strerror})") from error
     except (ValueError, RecursionError) as error:
         raise DatasetError(f"{path}: not valid JSON ({error})") from error
+
+
+def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    content = dict(pairs)
+    if len(content) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise ValueError(f"key '{next(key for key in keys if keys.count(key) > 1)}' appears twice")
+    return content
 
 
 def write_json(path: Path, content: Any) -> None:
