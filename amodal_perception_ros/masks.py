@@ -146,17 +146,21 @@ def run_lengths(mask: np.ndarray) -> np.ndarray:
     return np.concatenate(([0], runs)) if flat[0] else runs
 
 
-def pairwise_intersections(masks: Sequence[RoiMask], others: Sequence[RoiMask]) -> np.ndarray:
+def pairwise_intersections(
+    masks: Sequence[RoiMask], others: Sequence[RoiMask], wanted: np.ndarray | None = None
+) -> np.ndarray:
     """Return the (n, m) int64 numbers of pixels that n masks share with m others, from their run lengths.
 
     A mask becomes intervals of rows, one per column; a column with k runs is spread over k layers. Only columns that
-    the boxes of two masks share are compared, those of all pairs at once.
+    the boxes of two masks share are compared, those of all pairs at once. Of pairs that are not `wanted`, (n, m) bool,
+    the number is 0.
     """
     everyone, split = [*masks, *others], len(masks)
     boxes = np.array([mask.box for mask in everyone], np.int64).reshape(-1, 4)
     left, top = (np.maximum.outer(edge[:split], edge[split:]) for edge in boxes[:, :2].T)
     right, bottom = (np.minimum.outer(edge[:split], edge[split:]) for edge in boxes[:, 2:].T)
-    rows, columns = np.nonzero((left < right) & (top < bottom))
+    touching = (left < right) & (top < bottom)
+    rows, columns = np.nonzero(touching if wanted is None else touching & wanted)
     result = np.zeros(left.shape, np.int64)
     if rows.size:
         intervals = _ColumnIntervals(everyone, boxes)
@@ -201,7 +205,7 @@ class _ColumnIntervals:
             self._right.append(np.zeros(len(masks), np.int64))
             np.minimum.at(self._left[-1], owner, column - self._first_column[owner])
             np.maximum.at(self._right[-1], owner, column - self._first_column[owner] + 1)
-        self._intervals = np.concatenate(layers)
+        self._intervals = np.concatenate(layers) if len(layers) > 1 else layers[0]
 
     def _layer(self, column: np.ndarray, interval: np.ndarray) -> np.ndarray:
         layer = np.zeros(self._columns, np.int64)
@@ -246,13 +250,16 @@ def _column_runs(masks: Sequence[RoiMask], boxes: np.ndarray, begin: np.ndarray)
         value to look up, and the lesser of two such pairs are those of their intersection.
     """
     pieces = [mask.counts[: mask.counts.size & ~1] for mask in masks]
-    counts, runs = np.concatenate(pieces, dtype=np.float64), np.array([piece.size // 2 for piece in pieces])
+    pixels = ((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])).sum()
+    # Quotients and sums of whole numbers below 2**23 are exact in 32 bits, which is faster.
+    number = np.float32 if max(pixels, np.abs(boxes).max()) < 2**23 else np.float64
+    counts, runs = np.concatenate(pieces, dtype=number), np.array([piece.size // 2 for piece in pieces])
     length = counts[1::2]
     stop = np.cumsum(counts[0::2] + length)
-    before = np.concatenate(([0.0], stop))[np.cumsum(runs) - runs]
+    before = np.concatenate((np.zeros(1, number), stop))[np.cumsum(runs) - runs]
     heights = np.maximum(boxes[:, 3] - boxes[:, 1], 1)
     before, tall, top, offset = (
-        np.repeat(values.astype(np.float64), runs) for values in (before, heights, boxes[:, 1], begin)
+        np.repeat(values.astype(number), runs) for values in (before, heights, boxes[:, 1], begin)
     )
     stop -= before
     start = stop - length

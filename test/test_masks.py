@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -132,3 +134,15 @@ def test_areas_and_ious_agree_with_pycocotools(arrays_a, arrays_b):
     assert (shared / np.maximum(union, 1) == theirs).all()
     one_by_one = [[a.iou(b) if a.area or b.area else 0.0 for b in others] for a in masks]
     assert (np.array(one_by_one) == theirs).all()
+
+
+@given(mask_lists, mask_lists)
+def test_pairwise_intersections_do_not_depend_on_the_place_of_all_masks(masks, others):
+    """Beyond 2**23 the numbers are kept in 64 bits."""
+    far = [[replace(m, x_offset=m.x_offset + 2**24, y_offset=m.y_offset - 2**24) for m in s] for s in (masks, others)]
+    assert pairwise_intersections(*far).tolist() == pairwise_intersections(masks, others).tolist()
+
+
+def test_pairwise_intersections_of_wanted_pairs_only():
+    masks = [RoiMask(0, 0, 2, 2, np.array([0, 4])), RoiMask(1, 0, 2, 2, np.array([0, 4]))]
+    assert pairwise_intersections(masks, masks, np.array([[True, False], [True, True]])).tolist() == [[4, 0], [2, 4]]

@@ -206,8 +206,14 @@ def average_precision(pairs: Iterable[tuple[CameraScene, CameraScene]], rules: R
 
 def _overlaps(truth: CameraScene, predicted: CameraScene, rules: Rules) -> Overlaps:
     true_masks, predicted_masks = _masks_inside(truth), _masks_inside(predicted)
-    shared = pairwise_intersections(true_masks, predicted_masks)
     n, m = len(truth.instances), len(predicted.instances)
+    true_class, predicted_class = (
+        np.array([scene.classes.by_id[i.class_id].index for i in scene.instances], np.int64)
+        for scene in (truth, predicted)
+    )
+    shared = pairwise_intersections(
+        true_masks, predicted_masks, np.tile(true_class[:, None] == predicted_class, (2, 2))
+    )
     amodal, visible = shared[:n, :m], shared[n:, m:]
     hidden = amodal - shared[:n, m:] - shared[n:, :m] + visible
     areas, other_areas = (
@@ -217,8 +223,8 @@ def _overlaps(truth: CameraScene, predicted: CameraScene, rules: Rules) -> Overl
     overlap = np.array((amodal, visible, hidden))
     counted = areas[1] >= rules.min_visible_px
     return Overlaps(
-        np.array([truth.classes.by_id[i.class_id].index for i in truth.instances], np.int64),
-        np.array([predicted.classes.by_id[i.class_id].index for i in predicted.instances], np.int64),
+        true_class,
+        predicted_class,
         np.array([instance.score for instance in predicted.instances]),
         overlap / np.maximum(areas[:, :, None] + other_areas[:, None, :] - overlap, 1),
         counted,
