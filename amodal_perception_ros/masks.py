@@ -202,7 +202,7 @@ class _ColumnIntervals:
             layers.append(self._layer(column, interval))
             self._layers[owner] = len(layers)
             self._left.append(np.full(len(masks), np.iinfo(np.int64).max))
-            self._right.append(np.zeros(len(masks), np.int64))
+            self._right.append(np.full(len(masks), np.iinfo(np.int64).min))
             np.minimum.at(self._left[-1], owner, column - self._first_column[owner])
             np.maximum.at(self._right[-1], owner, column - self._first_column[owner] + 1)
         self._intervals = np.concatenate(layers) if len(layers) > 1 else layers[0]

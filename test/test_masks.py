@@ -143,6 +143,11 @@ def test_pairwise_intersections_do_not_depend_on_the_place_of_all_masks(masks, o
     assert pairwise_intersections(*far).tolist() == pairwise_intersections(masks, others).tolist()
 
 
+def test_pairwise_intersections_of_two_runs_in_a_column_left_of_the_image():
+    row, dotted = np.ones((1, 2), bool), np.array([[1], [0], [1]], bool)
+    assert pairwise_intersections([RoiMask.from_array(row, -2)], [RoiMask.from_array(dotted, -2)]).tolist() == [[1]]
+
+
 def test_pairwise_intersections_of_wanted_pairs_only():
     masks = [RoiMask(0, 0, 2, 2, np.array([0, 4])), RoiMask(1, 0, 2, 2, np.array([0, 4]))]
     assert pairwise_intersections(masks, masks, np.array([[True, False], [True, True]])).tolist() == [[4, 0], [2, 4]]
