@@ -167,6 +167,14 @@ def test_results_are_the_same_for_any_number_of_processes(villages):
     assert set(one.runs) == {"a", "b"}
 
 
+def test_a_network_scores_the_same_in_any_number_of_processes(villages, tmp_path):
+    weights = tmp_path / "weights.safetensors"
+    save_weights(weights, AmodalNetwork(NetworkConfig(tokens=8)), {"model_id": "untrained"})
+    source = {"ours": Model(weights)}
+    one, two = (evaluate(DataSet((villages / "truth",)), source, workers=n, resamples=0) for n in (1, 2))
+    assert one.to_dict() == two.to_dict()
+
+
 def test_conditions_are_scored_on_their_own(villages):
     """Both sequences without the car are among the three in the rain."""
     conditions = score(villages / "truth", ours=villages / "fair").runs["ours"]["per_condition"]

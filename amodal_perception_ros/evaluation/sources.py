@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from multiprocessing import parent_process
 from pathlib import Path
 from typing import Protocol
+
+import torch
 
 from amodal_perception_ros.datasets.annotated import AnnotatedSequence, Prediction, PredictionReader
 from amodal_perception_ros.datasets.formats import open_predictions, open_sequences
@@ -124,19 +125,20 @@ class Model:
     @property
     def uses_gpu(self) -> bool:
         """Whether the network runs on a graphics card, of which processes would want a copy each."""
-        import torch
-
         return self.engine == "torch" and torch.cuda.is_available()
 
 
 class _Inference:
+    """A network as a reader. On the processor it runs in one thread: others would round differently."""
+
     def __init__(self, perception: Perception) -> None:
         self.repairs, self.unknown = CauseCount(), list[str]()
         self._perception = perception
-        if parent_process() is not None:  # The cores are shared out among processes.
-            import torch
-
-            torch.set_num_threads(1)
 
     def read(self, sample: Sample) -> Prediction:
-        return Prediction(self._perception.perceive(sample.frame).cameras)
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            return Prediction(self._perception.perceive(sample.frame).cameras)
+        finally:
+            torch.set_num_threads(threads)
