@@ -216,7 +216,7 @@ def test_wrong_words_are_refused(data, tmp_path, capsys):
     assert "cannot be called" in said(capsys, "--data", data, "--predictions", data, "--name", "amodal := visible")
     assert f"{tmp_path / 'none.json'}: cannot be read" in said(capsys, "--compare", run, tmp_path / "none.json")
     other = tmp_path / "other.json"
-    for content in ("{", "[]", json.dumps({"name": "x"})):
+    for content in ("{", "[]", json.dumps({"name": "x"}), json.dumps({"name": "x", "baselines": {}})):
         other.write_text(content)
         assert f"{other}: not written by 'amodal evaluate --json'" in said(capsys, "--compare", run, other)
 

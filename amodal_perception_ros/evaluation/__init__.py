@@ -1,7 +1,8 @@
 """Metrics of amodal perception: definitions and rules are in docs/metrics.md.
 
 `evaluate_pairs` scores pairs of true and predicted camera scenes, `Evaluator` does so one by one, `format_table`
-compares methods, and `run.evaluate` reads data sets and scores a predictor next to the trivial baselines.
+compares methods, `run.evaluate` reads data sets and scores runs next to the trivial baselines, in processes, and
+`comparison.compare` tells by how much runs differ.
 """
 
 from amodal_perception_ros.evaluation.baselines import (

@@ -55,7 +55,11 @@ class Evaluation:
         try:
             content = json.loads(path.read_text())
             baselines, others = content.pop("baselines"), content.pop("runs", {})
-            return cls({content["name"]: content, **others}, baselines)
+            runs = {content["name"]: content, **others}
+            lacking = {key for results in runs.values() for key in ("data", "rules") if key not in results}
+            if lacking:
+                raise KeyError(*sorted(lacking))
+            return cls(runs, baselines)
         except OSError as error:
             raise EvaluationError(f"{path}: cannot be read ({error.strerror})") from error
         except (ValueError, KeyError, TypeError, AttributeError) as error:

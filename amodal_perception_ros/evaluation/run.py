@@ -150,7 +150,8 @@ def _left_out(name: str, results: dict[str, Any]) -> list[str]:
     if not excluded:
         return [f"{name}: nothing was left out or corrected"]
     lines = [f"{name}: left out or corrected"]
-    return lines + [f"  {cause} {count}: {'; '.join(places[cause][:2])}" for cause, count in excluded.items()]
+    width = len(str(max(excluded.values())))
+    return lines + [f"  {n:{width}} {cause}: {'; '.join(places[cause][:2])}" for cause, n in excluded.items()]
 
 
 def _with_progress(scored: Iterator[list[ScoredSequence]], frames: list[int]) -> Iterator[ScoredSequence]:

@@ -16,7 +16,7 @@ from amodal_perception_ros.evaluation.evaluator import Evaluator
 from amodal_perception_ros.evaluation.pairs import FramePair, Rules, pair_scenes
 from amodal_perception_ros.evaluation.sources import DataSet, Source
 from amodal_perception_ros.evaluation.worst import ImageErrors, WorstImage
-from amodal_perception_ros.fusion import BevMapper
+from amodal_perception_ros.fusion import BevMapper, FusionError
 from amodal_perception_ros.labels import ClassList
 from amodal_perception_ros.scene import AmodalObject, BevOccupancy, CameraScene, Sample, SurroundScene
 
@@ -132,7 +132,7 @@ class _Method:
         cameras = {camera: self._change(prediction.cameras[camera]) for camera in truth}
         rules = self.evaluator.rules
         pairs = {camera: pair_scenes(truth[camera], decode(scene, where), rules) for camera, scene in cameras.items()}
-        objects, bev = self._space(sample, prediction, cameras)
+        objects, bev = self._space(sample, prediction, cameras, where)
         pose = sample.frame.odom_from_base
         self.evaluator.add_frame(
             FramePair(
@@ -150,14 +150,17 @@ class _Method:
         )
 
     def _space(
-        self, sample: Sample, prediction: Prediction, cameras: dict[str, CameraScene]
+        self, sample: Sample, prediction: Prediction, cameras: dict[str, CameraScene], where: str
     ) -> tuple[list[AmodalObject] | None, BevOccupancy | None]:
         """Return the objects and the occupancy that the prediction holds, else those that fusion makes of it."""
         objects, bev = prediction.objects, prediction.bev
         lacking = (objects is None and bool(sample.objects)) or (bev is None and sample.bev is not None)
         placed = all(scene.camera.is_calibrated for scene in cameras.values())
         if lacking and placed and sample.frame.odom_from_base is not None:
-            fused = self._mapper.update(sample.frame, SurroundScene(sample.frame.stamp_ns, cameras))
+            try:
+                fused = self._mapper.update(sample.frame, SurroundScene(sample.frame.stamp_ns, cameras))
+            except FusionError as error:
+                raise EvaluationError(f"{where}: {error}") from error
             bev = fused if bev is None else bev
             objects = self._mapper.objects if objects is None else objects
         return objects, bev
