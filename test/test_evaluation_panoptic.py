@@ -160,10 +160,13 @@ def test_defect_a_wrong_class_costs_no_false_positive():
 
 
 def test_defect_the_hidden_part_of_a_leftover_is_read_off_another_object():
-    """The invented car D has a hidden part, the found car C has none."""
+    """The invented car D has a hidden part, the found car C has none; then the other way round, with E invented."""
     strict, reference = class_results(drawn("C.."), drawn("C.D", D=" h"), "car")
     assert strict == (1, 1, 0, 0, 1, 0, pytest.approx(100 / 3))
     assert reference == (1, 1, 0, 0, 0, 0, 50)
+    strict, reference = class_results(drawn("CCDD.", D=" h"), drawn("CCDDE", D=" h"), "car")
+    assert strict == (2, 1, 0, 1, 0, 0, 75)
+    assert reference == (2, 1, 0, 1, 1, 0, 60)
 
 
 def test_defect_results_depend_on_ids():
@@ -192,6 +195,8 @@ def test_defect_riders_are_not_scored():
     strict, reference = (quality.results() for quality in qualities((truth, truth)))
     assert (strict["APQ"], strict["APQ_T"]) == (100, 100)
     assert (reference["APQ"], reference["APQ_T"]) == (pytest.approx(100 / 17), 0)
+    strict, reference = class_results(truth, drawn(".."), "road")
+    assert (strict[-1], reference[-1]) == (50, 100)
 
 
 def test_defect_absent_classes_count_as_zero():

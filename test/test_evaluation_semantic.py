@@ -70,6 +70,12 @@ def test_what_only_left_out_objects_hide_is_not_judged():
         assert semantic((truth, predicted)).results() == {"mIoU": 100, "mIoU_total": 100}
 
 
+def test_ignored_predictions_hide_nothing():
+    """The second car stands on unlabelled ground; what it is said to hide behind the truck is not judged either."""
+    truth, predicted = drawn("C.TT  "), drawn("C.TTDD", "T>D", D="  hh")
+    assert semantic((truth, predicted)).results() == {"mIoU": 100, "mIoU_total": 100}
+
+
 def test_annotated_objects_without_surface_have_no_semantics():
     truth = drawn("CCTTTT..", "T>C", C="  hh")
     truth.labels[:] = 0
