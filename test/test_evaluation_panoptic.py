@@ -1,13 +1,10 @@
-"""Panoptic, mask, order and instance metrics on scenes small enough to work out by hand."""
+"""Panoptic quality, and masks and average precision next to it, on scenes small enough to work out by hand."""
 
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from evaluation_scenes import Thing, drawn, street, with_instance, without
-from pycocotools import mask as coco_mask
-from pycocotools.coco import COCO
-from pycocotools.cocoeval import COCOeval
 
 from amodal_perception_ros.evaluation import Rules, evaluate_pairs
 from amodal_perception_ros.evaluation.decoding import decode
@@ -364,72 +361,3 @@ def test_ap_iv_ignores_predictions_meant_for_whole_objects():
     )
     invented.instances[-1].visible_mask = shrunk
     assert average_precision((truth, invented))["AP_IV50"] == pytest.approx(50)
-
-
-def random_street(rng):
-    """Return a truth of a few overlapping things and a jittered prediction with lost and invented objects."""
-    names = ("car", "truck", "person")
-
-    def box():
-        x, y = int(rng.integers(0, 24)), int(rng.integers(0, 16))
-        return x, y, x + int(rng.integers(3, 9)), y + int(rng.integers(3, 9))
-
-    things = [Thing(str(rng.choice(names)), n, box(), 5.0 + n + rng.random()) for n in range(1, rng.integers(2, 8))]
-    found = [t for t in things if rng.random() < 0.8]
-    found = [t._replace(box=tuple(np.clip(np.add(t.box, rng.integers(-1, 2, 4)), 0, (32, 24, 32, 24)))) for t in found]
-    found += [Thing(str(rng.choice(names)), 20 + n, box(), 9.0 + rng.random()) for n in range(rng.integers(0, 3))]
-    predicted = street(*found)
-    for instance in predicted.instances:
-        instance.score = float(np.round(rng.random(), 1))
-    return street(*things), predicted
-
-
-def coco_average_precision(pairs, kind):
-    """Score the masks of one kind with pycocotools; fully hidden true objects are out of its area range."""
-    annotations, detections = [], []
-    for image, (truth, predicted) in enumerate(pairs, 1):
-        for scene, rows in ((truth, annotations), (predicted, detections)):
-            for instance in scene.instances:
-                if rows is detections and getattr(instance, kind).area == 0:
-                    continue
-                rows.append(
-                    {
-                        "image_id": image,
-                        "category_id": instance.class_id,
-                        "iscrowd": 0,
-                        "score": instance.score,
-                        "segmentation": coco_rle(getattr(instance, kind).to_array(*scene.labels.shape)),
-                        "area": 1 if rows is detections else instance.visible_mask.area,
-                        "bbox": [0, 0, 1, 1],
-                        "id": len(rows) + 1,
-                    }
-                )
-    truth = COCO()
-    truth.dataset = {
-        "images": [{"id": image, "height": 24, "width": 32} for image in range(1, len(pairs) + 1)],
-        "categories": [{"id": class_id} for class_id in sorted({a["category_id"] for a in annotations})],
-        "annotations": annotations,
-    }
-    truth.createIndex()
-    prediction = COCO()
-    prediction.dataset = {**truth.dataset, "annotations": detections}
-    prediction.createIndex()
-    evaluation = COCOeval(truth, prediction, "segm")
-    evaluation.params.areaRng, evaluation.params.areaRngLbl = [[1, 1e9]], ["all"]
-    evaluation.evaluate()
-    evaluation.accumulate()
-    precision = evaluation.eval["precision"][:, :, :, 0, -1]
-    return 100 * precision[precision > -1].mean()
-
-
-def coco_rle(mask):
-    return coco_mask.encode(np.asfortranarray(mask.astype(np.uint8)))
-
-
-@pytest.mark.parametrize("seed", range(6))
-def test_ap_equals_pycocotools(seed):
-    rng = np.random.default_rng(seed)
-    pairs = [random_street(rng) for _ in range(8)]
-    result = average_precision(*pairs)
-    assert result["AP_A"] == pytest.approx(coco_average_precision(pairs, "amodal_mask"), abs=1e-9)
-    assert result["AP_V"] == pytest.approx(coco_average_precision(pairs, "visible_mask"), abs=1e-9)
