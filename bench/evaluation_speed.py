@@ -16,6 +16,7 @@ import resource
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -231,8 +232,8 @@ def measure_sets(frames: int, width: int, height: int) -> None:
         with tempfile.TemporaryDirectory() as folder:
             write_set(Path(folder), count, width, height)
             for workers in (1, 2):
-                with multiprocessing.get_context("spawn").Pool(1) as pool:
-                    seconds, main_mb, worker_mb = pool.apply(evaluate_set, (Path(folder), workers))
+                with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
+                    seconds, main_mb, worker_mb = process.submit(evaluate_set, Path(folder), workers).result()
                 each = f", the largest worker {worker_mb:.0f} MB" if workers > 1 else ""
                 print(f"{count:5d} frames, {workers} at once: {seconds:7.1f} s, {main_mb:.0f} MB{each}")
 
