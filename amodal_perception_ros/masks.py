@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
-_MAX_LAYERS = 8
-"""Masks with more runs in one column are compared as arrays: `pairwise_intersections`."""
+_MAX_RUNS = 8
+"""Masks with more runs in one column are compared as arrays: `pairwise_areas`."""
+
+_MAX_PIXELS = 1 << 31
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,6 +34,8 @@ class RoiMask:
         object.__setattr__(self, "counts", np.ascontiguousarray(self.counts, np.uint32))
         if self.width < 0 or self.height < 0:
             raise ValueError(f"mask ROI size {self.width} x {self.height} is negative")
+        if self.width * self.height >= _MAX_PIXELS:
+            raise ValueError(f"mask ROI size {self.width} x {self.height} is not below {_MAX_PIXELS} pixels")
         total = int(self.counts.sum(dtype=np.int64))
         if total != self.width * self.height:
             raise ValueError(
@@ -146,148 +151,174 @@ def run_lengths(mask: np.ndarray) -> np.ndarray:
     return np.concatenate(([0], runs)) if flat[0] else runs
 
 
-def pairwise_intersections(
+def pairwise_iou(masks: Sequence[RoiMask], others: Sequence[RoiMask]) -> np.ndarray:
+    """Return the (n, m) float64 IoUs of n masks and m others, from their run lengths; 0.0 where both are empty."""
+    shared, areas, other_areas = pairwise_areas(masks, others)
+    return shared / np.maximum(areas[:, None] + other_areas - shared, 1)
+
+
+def pairwise_areas(
     masks: Sequence[RoiMask], others: Sequence[RoiMask], wanted: np.ndarray | None = None
-) -> np.ndarray:
-    """Return the (n, m) int64 numbers of pixels that n masks share with m others, from their run lengths.
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return how many pixels n masks share with m others, and how many each has, from their run lengths.
 
-    A mask becomes intervals of rows, one per column; a column with k runs is spread over k layers. Only columns that
-    the boxes of two masks share are compared, those of all pairs at once. Of pairs that are not `wanted`, (n, m) bool,
-    the number is 0.
-    """
-    everyone, split = [*masks, *others], len(masks)
-    boxes = np.array([mask.box for mask in everyone], np.int64).reshape(-1, 4)
-    left, top = (np.maximum.outer(edge[:split], edge[split:]) for edge in boxes[:, :2].T)
-    right, bottom = (np.minimum.outer(edge[:split], edge[split:]) for edge in boxes[:, 2:].T)
-    touching = (left < right) & (top < bottom)
-    rows, columns = np.nonzero(touching if wanted is None else touching & wanted)
-    result = np.zeros(left.shape, np.int64)
-    if rows.size:
-        intervals = _ColumnIntervals(everyone, boxes)
-        ragged = intervals.ragged[rows] | intervals.ragged[columns + split]
-        for i, j in zip(rows[ragged], columns[ragged]):
-            result[i, j] = masks[i].intersection_area(others[j])
-        rows, columns = rows[~ragged], columns[~ragged]
-        result[rows, columns] = intervals.shared(rows, columns + split)
-    return result
-
-
-class _ColumnIntervals:
-    """Masks as intervals of rows, by layer, mask and column.
+    A mask becomes intervals of rows, one per column, and those of all pairs are compared at once, in the columns that
+    both masks have. Where columns hold several runs, a mask is made of several such strips.
 
     Args:
         masks: n masks.
-        boxes: (n, 4) int64, their boxes.
-
-    Attributes:
-        ragged: (n,) bool, the masks that need more than `_MAX_LAYERS` layers and are not complete here.
-    """
-
-    def __init__(self, masks: Sequence[RoiMask], boxes: np.ndarray) -> None:
-        width = boxes[:, 2] - boxes[:, 0]
-        begin = np.cumsum(width) - width
-        self._first_column = begin - boxes[:, 0]
-        self._columns = int(width.sum())
-        self._layers = np.ones(len(masks), np.int64)
-        self._left, self._right = [boxes[:, 0]], [boxes[:, 2]]
-        self.ragged = np.zeros(len(masks), bool)
-        column, interval = _column_runs(masks, boxes, begin)
-        layers = [self._layer(column, interval)]
-        while (left_over := np.flatnonzero(layers[-1].take(column) != interval)).size:
-            column, interval = column[left_over], interval[left_over]
-            owner = np.searchsorted(begin, column, side="right") - 1
-            if len(layers) == _MAX_LAYERS:
-                self.ragged[owner] = True
-                break
-            layers.append(self._layer(column, interval))
-            self._layers[owner] = len(layers)
-            self._left.append(np.full(len(masks), np.iinfo(np.int64).max))
-            self._right.append(np.full(len(masks), np.iinfo(np.int64).min))
-            np.minimum.at(self._left[-1], owner, column - self._first_column[owner])
-            np.maximum.at(self._right[-1], owner, column - self._first_column[owner] + 1)
-        self._intervals = np.concatenate(layers) if len(layers) > 1 else layers[0]
-
-    def _layer(self, column: np.ndarray, interval: np.ndarray) -> np.ndarray:
-        layer = np.zeros(self._columns, np.int64)
-        layer[column] = interval
-        return layer
-
-    def shared(self, first: np.ndarray, second: np.ndarray) -> np.ndarray:
-        """Return the (p,) int64 pixels that p pairs of masks share; their boxes must overlap."""
-        combinations = self._layers[first] * self._layers[second]
-        pair = np.repeat(np.arange(first.size), combinations)
-        layer, other = np.divmod(_count_up(combinations), self._layers[second][pair])
-        first, second = first[pair], second[pair]
-        lefts, rights = np.array(self._left), np.array(self._right)
-        left = np.maximum(lefts[layer, first], lefts[other, second])
-        width = np.minimum(rights[layer, first], rights[other, second]) - left
-        kept = np.flatnonzero(width > 0)
-        width, left = width[kept], left[kept]
-        begin = np.cumsum(width) - width
-        step = np.arange(width.sum())
-        ends = []
-        for mask, level in ((first[kept], layer[kept]), (second[kept], other[kept])):
-            column = np.repeat(self._first_column[mask] + left + level * self._columns - begin, width)
-            column += step
-            ends.append(self._intervals.take(column).view(np.int32))
-        both = np.minimum(*ends)
-        pixels = both[0::2] + both[1::2]
-        np.maximum(pixels, 0, out=pixels)
-        sums = np.add.reduceat(pixels, begin, dtype=np.int64)
-        return np.bincount(pair[kept], sums, combinations.size).astype(np.int64)
-
-
-def _column_runs(masks: Sequence[RoiMask], boxes: np.ndarray, begin: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the runs of masks, cut at the ends of columns.
-
-    Args:
-        masks: n masks.
-        boxes: (n, 4) int64, their boxes.
-        begin: (n,) int64, number of each mask's first column.
+        others: m masks.
+        wanted: (n, m) bool, the pairs to compare; None for all.
 
     Returns:
-        (r,) int64 number of the run's column; (r,) int64 its last row + 1 and minus its first row, as two int32: one
-        value to look up, and the lesser of two such pairs are those of their intersection.
+        (n, m) int64 shared pixels, 0 for pairs that are not wanted; (n,) and (m,) int64 pixels of each mask.
+    """
+    everyone, n, m = [*masks, *others], len(masks), len(others)
+    if not everyone:
+        return np.zeros((0, 0), np.int64), np.zeros(0, np.int64), np.zeros(0, np.int64)
+    left, top = np.array([[mask.x_offset for mask in everyone], [mask.y_offset for mask in everyone]])
+    width, height = np.array([[mask.width for mask in everyone], [mask.height for mask in everyone]])
+    column, rows, areas = _column_runs(everyone, top, width, height)
+    strips, ragged = _strips(left, width, column, rows)
+    first, second = np.flatnonzero(strips.mask < n), np.flatnonzero(strips.mask >= n)
+    i, j, bottom = strips.mask[first], strips.mask[second], top + height
+    begin = np.maximum.outer(strips.left[first], strips.left[second])
+    end = np.minimum.outer(strips.right[first], strips.right[second])
+    touching = (begin < end) & (np.maximum.outer(top[i], top[j]) < np.minimum.outer(bottom[i], bottom[j]))
+    if wanted is not None:
+        touching &= wanted[np.ix_(i, j - n)]
+    a, b = np.nonzero(touching)
+    begin, width, i, j = begin[a, b], (end - begin)[a, b], i[a], j[b]
+    pixels = _shared_rows(strips.rows, strips.origin[first[a]] + begin, strips.origin[second[b]] + begin, width)
+    shared = np.bincount(i * m + j - n, pixels, n * m).astype(np.int64).reshape(n, m)
+    unsure = ragged[i] | ragged[j]
+    for one, other in {*zip(i[unsure].tolist(), j[unsure].tolist())}:
+        shared[one, other - n] = everyone[one].intersection_area(everyone[other])
+    return shared, areas[:n], areas[n:]
+
+
+class _Strips(NamedTuple):
+    """Masks as strips, which have at most one run in a column.
+
+    Attributes:
+        mask: (s,) number of the mask that each strip belongs to; first comes a strip of every mask.
+        left, right: (s,) its first column and its last + 1.
+        origin: (s,) where column 0 of the image would stand in `rows`.
+        rows: (c,) int64, the run of every column of every strip, see `_column_runs`; 0 where there is none.
+    """
+
+    mask: np.ndarray
+    left: np.ndarray
+    right: np.ndarray
+    origin: np.ndarray
+    rows: np.ndarray
+
+
+def _strips(left: np.ndarray, width: np.ndarray, column: np.ndarray, rows: np.ndarray) -> tuple[_Strips, np.ndarray]:
+    """Sort the runs of n masks into strips; also (n,) bool, the masks with too many runs in a column for that."""
+    masks = np.arange(left.size)
+    start = np.cumsum(width) - width
+    # A run of no pixels at the end of a mask stands in the column after it, where it does no harm.
+    table = np.zeros(width.sum() + 1, np.int64)
+    table[column] = rows
+    further = np.flatnonzero(table.take(column) != rows)
+    further = further[np.argsort(column[further], kind="stable")]
+    column, rows = column[further], rows[further]
+    mask = np.searchsorted(start, column, side="right") - 1
+    layer = np.arange(column.size) - np.searchsorted(column, column)
+    ragged = np.zeros(left.size, bool)
+    ragged[mask[layer >= _MAX_RUNS - 1]] = True
+    strip = np.minimum(layer, _MAX_RUNS - 1) * left.size + mask
+    low, high = np.full(_MAX_RUNS * left.size, table.size), np.zeros(_MAX_RUNS * left.size, np.int64)
+    np.minimum.at(low, strip, column)
+    np.maximum.at(high, strip, column + 1)
+    used = np.flatnonzero(high)
+    owner, size = used % left.size, (high - low)[used]
+    shift = np.zeros(low.size, np.int64)
+    shift[used] = table.size + np.cumsum(size) - size - low[used]
+    table = np.concatenate((table, np.zeros(size.sum(), np.int64)))
+    table[column + shift[strip]] = rows
+    origin = start - left
+    return _Strips(
+        np.concatenate((masks, owner)),
+        np.concatenate((left, low[used] - origin[owner])),
+        np.concatenate((left + width, high[used] - origin[owner])),
+        np.concatenate((origin, origin[owner] + shift[used])),
+        table,
+    ), ragged
+
+
+def _shared_rows(rows: np.ndarray, first: np.ndarray, second: np.ndarray, width: np.ndarray) -> np.ndarray:
+    """Return the (p,) pixels that p pairs of strips share.
+
+    Args:
+        rows: of `_Strips`.
+        first: (p,) where their shared columns begin in `rows`, for the one strip.
+        second: (p,) and for the other.
+        width: (p,) number of these columns, at least 1.
+    """
+    begin, count = np.cumsum(width) - width, np.arange(width.sum())
+    runs = []
+    for start in (first, second):
+        place = np.repeat(start - begin, width)
+        place += count
+        runs.append(rows.take(place).view(np.int32))
+    both = np.minimum(*runs)
+    pixels = both[0::2] + both[1::2]
+    np.maximum(pixels, 0, out=pixels)
+    return np.add.reduceat(pixels, begin, dtype=np.int32)
+
+
+def _column_runs(
+    masks: Sequence[RoiMask], top: np.ndarray, width: np.ndarray, height: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the runs of n masks, cut at the ends of columns.
+
+    Args:
+        masks: n masks.
+        top: (n,) int64 of their boxes.
+        width: (n,) int64.
+        height: (n,) int64.
+
+    Returns:
+        (r,) int64 number of the run's column, counted over all masks; (r,) int64 its last row + 1 and minus its first
+        row, as two int32: one value to look up, and the lesser of two such pairs are those of their intersection;
+        (n,) int64 pixels of each mask.
     """
     pieces = [mask.counts[: mask.counts.size & ~1] for mask in masks]
-    pixels = ((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])).sum()
-    # Quotients and sums of whole numbers below 2**23 are exact in 32 bits, which is faster.
-    number = np.float32 if max(pixels, np.abs(boxes).max()) < 2**23 else np.float64
-    counts, runs = np.concatenate(pieces, dtype=number), np.array([piece.size // 2 for piece in pieces])
+    runs = np.array([piece.size // 2 for piece in pieces])
+    # Sums over many masks may exceed 32 bits, but their differences within a mask come out right all the same.
+    counts = np.concatenate(pieces).view(np.int32)
     length = counts[1::2]
-    stop = np.cumsum(counts[0::2] + length)
-    before = np.concatenate((np.zeros(1, number), stop))[np.cumsum(runs) - runs]
-    heights = np.maximum(boxes[:, 3] - boxes[:, 1], 1)
-    before, tall, top, offset = (
-        np.repeat(values.astype(number), runs) for values in (before, heights, boxes[:, 1], begin)
+    stop = np.cumsum(counts[0::2] + length, dtype=np.int32)
+    first, solid = np.cumsum(runs) - runs, runs > 0
+    areas = np.zeros(len(masks), np.int64)
+    areas[solid] = np.add.reduceat(length, first[solid], dtype=np.int32)
+    before = np.concatenate((np.zeros(1, np.int32), stop))[first]
+    tall, top, before, offset = (
+        np.repeat(values.astype(np.int32), runs)
+        for values in (np.maximum(height, 1), top, before, np.cumsum(width) - width)
     )
     stop -= before
     start = stop - length
-    column = np.floor(start / tall)
-    above = column * tall
-    start -= above
+    column = (start / tall).astype(np.int32)
+    above = column * tall - top
     stop -= above
-    column += offset
-    longer = np.flatnonzero(stop > tall)
-    more = ((stop[longer] - 1) // tall[longer]).astype(np.int64)
-    run, step = np.repeat(longer, more), _count_up(more) + 1
-    rest = np.minimum(stop[run] - step * tall[run], tall[run])
-    np.minimum(stop, tall, out=stop)
-    stop += top
-    start += top
-    ends = np.empty((column.size + run.size, 2), np.int32)
-    ends[: column.size, 0], ends[column.size :, 0] = stop, rest + top[run]
-    ends[: column.size, 1], ends[column.size :, 1] = np.negative(start, out=start), -top[run]
-    columns = np.empty(len(ends), np.int64)
-    columns[: column.size], columns[column.size :] = column, column[run] + step
-    interval = ends.view(np.int64)[:, 0]
-    if not length.all():
-        kept = np.flatnonzero(ends[:, 0] > -ends[:, 1])
-        columns, interval = columns[kept], interval[kept]
-    return columns, interval
+    bottom = tall + top
+    longer = np.flatnonzero(stop > bottom)
+    more = (stop[longer] - top[longer] - 1) // tall[longer]
+    rest, step = np.repeat(longer, more), _count_up(more) + 1
+    columns, rows = np.empty(stop.size + rest.size, np.int64), np.empty((stop.size + rest.size, 2), np.int32)
+    np.add(column, offset, out=columns[: stop.size])
+    columns[stop.size :] = columns[rest] + step
+    np.minimum(stop, bottom, out=rows[: stop.size, 0])
+    rows[stop.size :, 0] = np.minimum(stop[rest] - step * tall[rest], bottom[rest])
+    np.subtract(above, start, out=rows[: stop.size, 1])
+    rows[stop.size :, 1] = -top[rest]
+    return columns, rows.view(np.int64)[:, 0], areas
 
 
 def _count_up(lengths: np.ndarray) -> np.ndarray:
     """Return 0, 1, ... lengths[0] - 1, 0, 1, ... lengths[1] - 1, and so on."""
     ends = np.cumsum(lengths)
-    return np.arange(ends[-1] if ends.size else 0) - np.repeat(ends - lengths, lengths)
+    return np.arange(lengths.sum()) - np.repeat(ends - lengths, lengths)

@@ -15,7 +15,7 @@ import os
 import resource
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -35,7 +35,7 @@ from amodal_perception_ros.evaluation.panoptic import ReferenceQuality, StrictQu
 from amodal_perception_ros.evaluation.run import evaluate
 from amodal_perception_ros.evaluation.sources import DataSet, StoredPredictions
 from amodal_perception_ros.labels import THINGS
-from amodal_perception_ros.masks import RoiMask, pairwise_intersections
+from amodal_perception_ros.masks import RoiMask, pairwise_iou
 from amodal_perception_ros.scene import Camera, CameraScene, Instance, Rig, Sample, SurroundFrame, SurroundScene
 
 Pair = tuple[CameraScene, CameraScene]
@@ -95,15 +95,6 @@ def compare(title: str, theirs: Step, ours: Step, repeats: int) -> None:
 # Masks and average precision beside pycocotools ----------------------------------------------------------------------
 
 
-def iou(masks: Sequence[RoiMask], others: Sequence[RoiMask]) -> np.ndarray:
-    """Return the (n, m) IoUs."""
-    shared = pairwise_intersections(masks, others)
-    odd = [mask.counts[1::2] for mask in (*masks, *others)]
-    ends = np.cumsum([0, *(runs.size for runs in odd)])
-    areas = np.diff(np.concatenate(([0], np.cumsum(np.concatenate(odd), dtype=np.int64)))[ends])
-    return shared / (areas[: len(masks), None] + areas[len(masks) :] - shared)
-
-
 def compressed(mask: RoiMask, scene: CameraScene) -> dict[str, Any]:
     """Return a mask as pycocotools keeps it: a run-length string of the whole image."""
     return coco.encode(np.asfortranarray(mask.to_array(*scene.labels.shape).astype(np.uint8)))
@@ -117,13 +108,13 @@ def compare_masks(width: int, height: int) -> None:
             sides = [[getattr(i, f"{kind}_mask") for i in scene.instances] for scene in (truth, predicted)]
             coded = [[compressed(mask, truth) for mask in side] for side in sides]
             crowd = [0] * len(coded[1])
-            assert (iou(*sides) == coco.iou(*coded, crowd)).all()
+            assert (pairwise_iou(*sides) == coco.iou(*coded, crowd)).all()
             name = f"IoU of {len(coded[0])} x {len(coded[1])} {kind} masks"
-            compare(name, lambda c=coded, n=crowd: coco.iou(*c, n), lambda s=sides: iou(*s), 41)
+            compare(name, lambda c=coded, n=crowd: coco.iou(*c, n), lambda s=sides: pairwise_iou(*s), 41)
         texts = [[{**rle, "counts": rle["counts"].decode()} for rle in side] for side in coded]
 
         def from_text(texts: list[list[dict[str, Any]]] = texts) -> np.ndarray:
-            return iou(*([decode_mask(rle, height, width) for rle in side] for side in texts))
+            return pairwise_iou(*([decode_mask(rle, height, width) for rle in side] for side in texts))
 
         compare("  the same read from strings", lambda c=coded, n=crowd: coco.iou(*c, n), from_text, 5)
 

@@ -15,7 +15,7 @@ import numpy as np
 from amodal_perception_ros.evaluation.metric import Metric
 from amodal_perception_ros.evaluation.pairs import Rules, ScenePair
 from amodal_perception_ros.labels import AMODAL_SYNTH_DRIVE, ClassList
-from amodal_perception_ros.masks import RoiMask, pairwise_intersections
+from amodal_perception_ros.masks import RoiMask, pairwise_areas
 from amodal_perception_ros.scene import CameraScene
 
 THRESHOLDS = np.linspace(0.5, 0.95, 10)
@@ -211,26 +211,22 @@ def _overlaps(truth: CameraScene, predicted: CameraScene, rules: Rules) -> Overl
         np.array([scene.classes.by_id[i.class_id].index for i in scene.instances], np.int64)
         for scene in (truth, predicted)
     )
-    shared = pairwise_intersections(
-        true_masks, predicted_masks, np.tile(true_class[:, None] == predicted_class, (2, 2))
-    )
+    same_class = true_class[:, None] == predicted_class
+    shared, *areas = pairwise_areas(true_masks, predicted_masks, np.tile(same_class, (2, 2)))
     amodal, visible = shared[:n, :m], shared[n:, m:]
     hidden = amodal - shared[:n, m:] - shared[n:, :m] + visible
-    areas, other_areas = (
-        np.array([mask.area for mask in masks], np.int64).reshape(2, -1) for masks in (true_masks, predicted_masks)
-    )
-    areas, other_areas = (np.vstack((pixels, pixels[0] - pixels[1])) for pixels in (areas, other_areas))
+    true_px, predicted_px = (np.vstack((a, v, a - v)) for a, v in (pixels.reshape(2, -1) for pixels in areas))
     overlap = np.array((amodal, visible, hidden))
-    counted = areas[1] >= rules.min_visible_px
+    counted = true_px[1] >= rules.min_visible_px
     return Overlaps(
         true_class,
         predicted_class,
         np.array([instance.score for instance in predicted.instances]),
-        overlap / np.maximum(areas[:, :, None] + other_areas[:, None, :] - overlap, 1),
+        overlap / np.maximum(true_px[:, :, None] + predicted_px[:, None, :] - overlap, 1),
         counted,
-        counted & (areas[2] >= rules.min_hidden_px),
-        other_areas[1] > 0,
-        other_areas[2] >= rules.min_hidden_px,
+        counted & (true_px[2] >= rules.min_hidden_px),
+        predicted_px[1] > 0,
+        predicted_px[2] >= rules.min_hidden_px,
     )
 
 
