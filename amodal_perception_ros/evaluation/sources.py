@@ -120,7 +120,7 @@ class Model:
                     f"sequence {sequence.name} has no {' and no '.join(lacking)}, which the model needs; "
                     "score stored predictions instead (--predictions)"
                 )
-        return _Inference(Perception.from_weights(self.weights, engine=self.engine))
+        return _Inference(Perception.from_weights(self.weights, engine=self.engine, threads=1))
 
     @property
     def uses_gpu(self) -> bool:

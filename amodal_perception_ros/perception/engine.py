@@ -56,7 +56,7 @@ class TorchEngine:
 class OnnxEngine:
     """An exported network in ONNX Runtime; the batch size is fixed, absent cameras are zero images."""
 
-    def __init__(self, path: Path, device: str) -> None:
+    def __init__(self, path: Path, device: str, threads: int) -> None:
         providers: list[str | tuple[str, dict[str, int]]] = ["CPUExecutionProvider"]
         if device.startswith("cuda"):
             if not _onnx_has_cuda():
@@ -64,8 +64,10 @@ class OnnxEngine:
                     "engine onnxruntime has no CUDA provider here; install onnxruntime-gpu or use device cpu"
                 )
             providers.insert(0, ("CUDAExecutionProvider", {"device_id": int(device.partition(":")[2] or 0)}))
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
         try:
-            self._session = onnxruntime.InferenceSession(str(path), providers=providers)
+            self._session = onnxruntime.InferenceSession(str(path), options, providers=providers)
         except Exception as error:  # ONNX Runtime raises its own unrelated exception types for any broken file
             raise WeightsError(f"{path}: not a usable ONNX model ({str(error).splitlines()[0]})") from error
         self.name = f"onnxruntime ({device})"
@@ -98,7 +100,7 @@ class OnnxEngine:
 
 
 def create_engine(
-    weights: Path, engine: str, device: str, precision: str, input_size: tuple[int, int], batch: int
+    weights: Path, engine: str, device: str, precision: str, input_size: tuple[int, int], batch: int, threads: int = 0
 ) -> Engine:
     """Load weights into an engine.
 
@@ -109,6 +111,7 @@ def create_engine(
         precision: "float32", "float16" or "bfloat16" (torch only).
         input_size: (width, height) of the network's input; multiples of 32.
         batch: number of cameras.
+        threads: of onnxruntime on the CPU; 0 for one per core. PyTorch's are those of the process.
 
     Raises:
         WeightsError: the file is missing, truncated or of another architecture.
@@ -120,13 +123,13 @@ def create_engine(
         return TorchEngine(network, metadata, _torch_device(device), precision)
     onnx_device = device if device != "auto" else "cuda" if _onnx_has_cuda() else "cpu"
     if weights.suffix == ".onnx":
-        loaded = OnnxEngine(_existing(weights), onnx_device)
+        loaded = OnnxEngine(_existing(weights), onnx_device, threads)
         if loaded.input_size != tuple(input_size):
             raise InputError(
                 f"{weights} was exported for input size {loaded.input_size}, but {input_size} is asked for"
             )
         return loaded
-    return OnnxEngine(_exported(weights, input_size, batch), onnx_device)
+    return OnnxEngine(_exported(weights, input_size, batch), onnx_device, threads)
 
 
 def _check_options(engine: str, device: str, precision: str, input_size: tuple[int, int]) -> None:
