@@ -343,6 +343,15 @@ def test_filled_boxes():
         assert violations(boxed) == ({}, 0)
 
 
+@pytest.mark.parametrize("depth", [np.nan, 20.0])
+def test_boxes_of_unknown_or_equal_depth_hide_nothing(depth):
+    """Who is listed first says nothing about who is in front."""
+    scene = street(HIDDEN_CAR, FRONT_TRUCK)
+    instances = [replace(i, visible_depth=depth, depth=np.full_like(i.depth, depth)) for i in scene.instances]
+    boxed = amodal_is_amodal_box(replace(scene, instances=instances))
+    assert (len(boxed.order), [i.occlusion_level for i in boxed.instances]) == (0, [0, 0])
+
+
 def test_box_puts_the_hidden_part_at_the_visible_median():
     scene = street(HIDDEN_CAR, Thing("truck", 2, (5, 0, 7, 14), 10.0))
     car = scene.instances[0]

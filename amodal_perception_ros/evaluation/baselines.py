@@ -9,7 +9,8 @@ masks, the depth of the hidden part, order and levels:
   predicted extent of the hidden part, so it is the harder one to beat.
 
 Both boxes put the hidden part at the median depth of the visible part, and of two overlapping objects the one with
-the nearer median hides the other. Objects without a visible pixel are dropped: a modal system does not know them.
+the nearer median hides the other; equal or unknown medians tell nothing. Objects without a visible pixel are dropped:
+a modal system does not know them.
 """
 
 from __future__ import annotations
@@ -92,10 +93,8 @@ def _depth_order(instances: list[Instance], boxes: list[RoiMask]) -> tuple[Occlu
     low = np.maximum(corners[:, None, :2], corners[None, :, :2])
     high = np.minimum(corners[:, None, 2:], corners[None, :, 2:])
     overlap = np.maximum(high - low, 0).prod(axis=2)
-    near_first = np.argsort([instance.visible_depth for instance in instances], kind="stable")
-    rank = np.empty(count, np.int64)
-    rank[near_first] = np.arange(count)
-    occludes = (overlap > 0) & (rank[:, None] < rank[None, :])
+    median = np.array([instance.visible_depth for instance in instances])
+    occludes = (overlap > 0) & (median[:, None] < median)  # Never with NaN.
     occluder, occludee = np.nonzero(occludes)
     ids = np.array([instance.instance_id for instance in instances], np.uint32)
     levels = longest_chains(count, list(zip(occluder.tolist(), occludee.tolist())))

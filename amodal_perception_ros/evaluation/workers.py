@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import pickle
 import signal
 import traceback
 from collections import deque
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, redirect_stderr, suppress
+from contextlib import redirect_stderr, suppress
 from io import StringIO
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
@@ -33,10 +34,12 @@ def score_in_workers(job: Job, groups: Sequence[range], workers: int) -> Iterato
     `if __name__ == "__main__"`), as the processes are spawned.
 
     Raises:
-        EvaluationError, DatasetError: as `Scorer.score`; or a process died.
+        EvaluationError, DatasetError: as `Scorer.score`, the first in the order of the groups; or a process died.
     """
-    crew = [_start(job) for _ in range(workers)]
+    crew = list[tuple[Connection, BaseProcess]]()
     try:
+        for _ in range(workers):
+            crew.append(_start(job))
         yield from _in_order(groups, [connection for connection, _ in crew])
     finally:
         for connection, process in crew:
@@ -48,7 +51,7 @@ def score_in_workers(job: Job, groups: Sequence[range], workers: int) -> Iterato
 
 def _in_order(groups: Sequence[range], idle: list[Connection]) -> Iterator[list[ScoredSequence]]:
     waiting, busy = deque(enumerate(groups)), dict[Connection, int]()
-    done: dict[int, list[ScoredSequence]] = {}
+    done: dict[int, list[ScoredSequence] | Exception] = {}
     ahead = _AHEAD * len(idle)
     for number in range(len(groups)):
         while number not in done:
@@ -56,29 +59,34 @@ def _in_order(groups: Sequence[range], idle: list[Connection]) -> Iterator[list[
                 position, group = waiting.popleft()
                 connection = idle.pop()
                 busy[connection] = position
-                with _alive():
+                with suppress(OSError):  # The process has died, as its answer will tell.
                     connection.send(group)
             for connection in cast(list[Connection], wait(list(busy))):
-                with _alive():
-                    message = connection.recv()
-                if isinstance(message, list):
-                    done[busy.pop(connection)] = message
-                    idle.append(connection)
+                answer = done[busy.pop(connection)] = _answer(connection)
+                if isinstance(answer, Exception):
+                    waiting.clear()  # What comes before it is on its way; which error is the first is decided there.
                 else:
-                    error, where = message
-                    raise error from RuntimeError(where)
-        yield done.pop(number)
+                    idle.append(connection)
+        scored = done.pop(number)
+        if isinstance(scored, Exception):
+            raise scored
+        yield scored
 
 
-@contextmanager
-def _alive() -> Iterator[None]:
-    """Talk to a process that may have died."""
+def _answer(connection: Connection) -> list[ScoredSequence] | Exception:
+    """Return what a process has scored, or the error that it met."""
     try:
-        yield
-    except (EOFError, OSError) as error:
-        raise EvaluationError(
-            "a process of the evaluation died, probably for want of memory; try fewer of them (--workers 1)"
-        ) from error
+        message = connection.recv()
+    except (EOFError, OSError) as cause:
+        text = "a process of the evaluation died, probably for want of memory; try fewer of them (--workers 1)"
+        error: Exception = EvaluationError(text)
+        error.__cause__ = cause
+        return error
+    if isinstance(message, list):
+        return message
+    error, where = message
+    error.__cause__ = RuntimeError(where)
+    return error
 
 
 def _start(job: Job) -> tuple[Connection, BaseProcess]:
@@ -86,14 +94,18 @@ def _start(job: Job) -> tuple[Connection, BaseProcess]:
     context = get_context("spawn")
     ours, theirs = context.Pipe()
     process = context.Process(target=_serve, args=(theirs, job), daemon=True)
-    process.start()
+    # The child inherits the mask: Ctrl-C reaches the parent alone, which ends the child.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        process.start()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
     theirs.close()
     return ours, process
 
 
 def _serve(connection: Connection, job: Job) -> None:
     """Score the groups that the parent sends, until it closes its end or is gone."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # It reaches the parent, which ends this process.
     scorer: Scorer | None = None
     with suppress(EOFError, ConnectionError):
         while True:
@@ -104,5 +116,13 @@ def _serve(connection: Connection, job: Job) -> None:
                         scorer = job.open()
                 message: object = scorer.score(group)
             except Exception as error:
-                message = error, f"in a process of the evaluation:\n{traceback.format_exc()}"
+                message = _portable(error), f"in a process of the evaluation:\n{traceback.format_exc()}"
             connection.send(message)
+
+
+def _portable(error: Exception) -> Exception:
+    """Return an error that arrives in another process as it is, else its text."""
+    with suppress(Exception):
+        if type(pickle.loads(pickle.dumps(error))) is type(error):
+            return error
+    return RuntimeError(f"{type(error).__name__}: {error}")
