@@ -22,6 +22,9 @@ SEGMENT_FACTOR = 1000
 
 MAX_INSTANCE_NUMBER = SEGMENT_FACTOR - 1
 
+MAX_CLASSES = 254
+"""Images hold class indices as bytes, of which two more stand for void and unknown."""
+
 
 @dataclass(frozen=True)
 class Label:
@@ -82,6 +85,11 @@ class ClassList:
             raise ValueError(f"classes of {self.name}: stuff comes before things")
         if len(self.by_id) != len(self.labels) or UNLABELLED in self.by_id:
             raise ValueError(f"classes of {self.name}: ids must be unique and not {UNLABELLED}")
+        if len(self.labels) > MAX_CLASSES:
+            raise ValueError(f"classes of {self.name}: {len(self.labels)}, but at most {MAX_CLASSES} can be told apart")
+        names = [label.name for label in self.labels]
+        if len(set(names)) < len(names) or not all(name and name.isprintable() for name in names):
+            raise ValueError(f"classes of {self.name}: names must be unique and printable")
 
     @classmethod
     def of(cls, name: str, stuff: Mapping[int, str], things: Mapping[int, str]) -> ClassList:

@@ -139,7 +139,7 @@ def test_predictions_lie_as_the_truth_does(kitti, tmp_path):
     for image in ("train/drive_0000_sync/0000000250", "train/drive_0002_sync/7", "train/other/1"):
         write(tmp_path / "p", image, entries=changed(_26001={"score": 0.5}))
     reader = open_predictions(tmp_path / "p", truth)
-    assert reader.unknown == ["train/other/1"]
+    assert reader.unknown.places == {"unknown_frame": ["train/other/1"]}
     scene = reader.read(truth[0][0]).cameras["image"]
     assert [(i.instance_id, i.score) for i in scene.instances] == [(26001, 0.5), (24001, 1.0)]
     assert scene.classes is KITTI_360_APS

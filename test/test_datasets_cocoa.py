@@ -93,14 +93,29 @@ def test_pairs_without_overlap_say_nothing_about_occlusion(tmp_path):
 
 
 def test_orders_in_a_cycle_are_left_out(tmp_path):
-    (sequence,) = read(tmp_path, lambda c: c["annotations"][0].update(depth_constraint="1-2,2-3,3-1"))
+    def change(content):
+        content["annotations"][0]["depth_constraint"] = "1-2,2-3,3-1"
+        # The floor hides a pixel of the dog.
+        regions(content)[0]["invisible_mask"] = {"size": [6, 12], "counts": [3, 1, 68]}
+
+    (sequence,) = read(tmp_path, change)
     scene = scene_of(sequence)
     assert len(scene.order) == 0
     assert dict(sequence.repairs) == {"occlusion orders that form a cycle, left out": 3}
     assert sequence.repairs.places["occlusion orders that form a cycle, left out"][0] == (
         "COCO_amodal_val2014.json, image 42, region 1, in front of region 2"
     )
-    assert [i.occlusion_level for i in scene.instances] == [0, 0, 0]
+    assert [i.occlusion_level for i in scene.instances] == [1, 1, 1]
+
+
+def test_orders_onto_what_is_seen_whole_contradict_the_masks(tmp_path):
+    (sequence,) = read(tmp_path, lambda c: c["annotations"][0].update(depth_constraint="2-1,1-3,2-3"))
+    scene = scene_of(sequence)
+    assert edges(scene) == {(1001, 1003, 8), (1002, 1003, 12)}
+    cause = "occlusion orders onto objects without a hidden pixel, left out"
+    assert sequence.repairs.places == {cause: ["COCO_amodal_val2014.json, image 42, region 2, in front of region 1"]}
+    # The sofa is occluded, though no order is left that says by what.
+    assert [i.occlusion_level for i in scene.instances] == [0, 1, 2]
 
 
 @pytest.mark.parametrize(

@@ -89,9 +89,14 @@ def test_predictions_in_the_published_form(published, tmp_path):
         "24001": {"amodal_mask": {"size": [4, 6], "counts": [13, 3, 8]}, "category_id": 24},
     }
     write_published(tmp_path / "p", frames=(3, 9), cameras=("front", "back", "left"), entries=entries, images=False)
-    write_published(tmp_path / "p", sequence="other", entries=entries, images=False)
+    write_published(tmp_path / "p", sequence="other", frames=(3, 4), entries=entries, images=False)
     predictions = open_predictions(tmp_path / "p", [truth])
-    assert predictions.unknown == [f"{SEQUENCE} camera left", f"{SEQUENCE} frame 0009", "other"]
+    assert predictions.unknown == {"unknown_camera": 1, "unknown_frame": 1, "unknown_sequence": 2}
+    assert predictions.unknown.places == {
+        "unknown_camera": [f"{SEQUENCE} camera left"],
+        "unknown_frame": [f"{SEQUENCE} frame 0009"],
+        "unknown_sequence": ["other"],
+    }
     prediction = predictions.read(truth[0])
     assert set(prediction.cameras) == {"front", "back"}
     assert (prediction.objects, prediction.bev) == (None, None)

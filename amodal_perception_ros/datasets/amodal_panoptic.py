@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from amodal_perception_ros.datasets import codecs
-from amodal_perception_ros.datasets.amodal_segments import SegmentReader, read_levels, visible_order
+from amodal_perception_ros.datasets.amodal_segments import SegmentReader, read_levels
 from amodal_perception_ros.datasets.annotated import AnnotatedSequence, Prediction
 from amodal_perception_ros.datasets.files import DatasetError, is_file, is_folder, read_json
 from amodal_perception_ros.errors import CauseCount
@@ -151,7 +151,7 @@ class PanopticPredictions:
         truth: sequences that they are for.
 
     Attributes:
-        repairs, unknown: see `PredictionReader`; `unknown` holds names of images.
+        repairs, unknown: see `PredictionReader`.
 
     Raises:
         DatasetError: the folder holds no predictions.
@@ -162,7 +162,9 @@ class PanopticPredictions:
         self._images = {s.name: s.images for s in truth if isinstance(s, PanopticSequence)}
         self._readers = {s.name: SegmentReader(s.classes, self.repairs, predicted=True) for s in truth}
         known = {image for images in self._images.values() for image in images}
-        self.unknown = [image for image in find_images(path) if image not in known]
+        self.unknown = CauseCount()
+        for image in find_images(path):
+            self.unknown.note("unknown_frame", image, image not in known)
 
     def read(self, sample: Sample) -> Prediction:
         """Return the prediction for a frame; raises DatasetError naming the file that is missing or wrong."""
@@ -180,7 +182,7 @@ def read_image(reader: SegmentReader, root: Path, image: str, camera: Camera, st
     """
     shape = (camera.height, camera.width)
     content = reader.read(_file(root, image, _PNG), _file(root, image, _JSON), shape)
-    order, levels = visible_order(content)
+    order, levels = content.visible_order()
     relations = _file(root, image, _LEVELS)
     if is_file(relations):
         levels |= {content.renamed.get(s, s): level for s, level in read_levels(relations).items()}

@@ -16,10 +16,10 @@ from scipy import ndimage
 
 from amodal_perception_ros.datasets import codecs
 from amodal_perception_ros.datasets.files import DatasetError, from_number, read_json
+from amodal_perception_ros.datasets.visible_order import visible_order
 from amodal_perception_ros.errors import CauseCount
 from amodal_perception_ros.labels import MAX_INSTANCE_NUMBER, SEGMENT_FACTOR, ClassList
 from amodal_perception_ros.masks import RoiMask
-from amodal_perception_ros.occlusion import break_cycles, occlusion_levels
 from amodal_perception_ros.scene import OCCLUSION_LEVELS, Instance, OcclusionOrder
 
 _REACH = 10
@@ -80,6 +80,10 @@ class SegmentedImage:
     segments: list[Segment]
     renamed: dict[int, int] = field(default_factory=dict)
 
+    def visible_order(self) -> tuple[OcclusionOrder, dict[int, int]]:
+        """Return the occlusion order that the image shows, and segment id -> occlusion level (see `visible_order`)."""
+        return visible_order({segment.id: (segment.visible, segment.amodal) for segment in self.segments})
+
 
 class SegmentReader:
     """Reads amodal panoptic labels.
@@ -89,7 +93,9 @@ class SegmentReader:
         repairs: counts what is corrected or dropped, by cause; of an image that is read again, once.
         trusted: the files are as `annotation.write_scene` writes them, so that contradictions need not be looked for.
         predicted: a program made the files: a thing of which the PNG has no pixel is taken to be fully hidden, and
-            visible things without an amodal mask keep their class. In the truth both are errors, and dropped.
+            visible things without an amodal mask keep their class; in the truth both are errors, and dropped. A visible
+            part outside the amodal mask is cut off in predictions, whose amodal masks are scored as they are; in the
+            truth it is the amodal mask that lacks it.
     """
 
     def __init__(self, classes: ClassList, repairs: CauseCount, trusted: bool = False, predicted: bool = False) -> None:
@@ -166,7 +172,10 @@ class SegmentReader:
         taken = right.keys() | {int(value) for value in np.unique(values)} if wrong else set()
         for segment, class_id in wrong:
             numbers = (segment % SEGMENT_FACTOR, *range(MAX_INSTANCE_NUMBER, 0, -1))
-            free = next(new for n in numbers if (new := class_id * SEGMENT_FACTOR + n) not in taken)
+            free = next((new for n in numbers if (new := class_id * SEGMENT_FACTOR + n) not in taken), None)
+            if free is None:
+                self._found.note("segments of a class that has no number left, dropped", f"{path}: segment {segment}")
+                continue
             taken.add(free)
             right[free], renamed[segment] = entries[segment], free
         return right, renamed
@@ -175,7 +184,9 @@ class SegmentReader:
         """Return the class of a thing, None for stuff and where id and category name two things."""
         place, own = f"{path}: segment {segment}", segment // SEGMENT_FACTOR
         stated = entry.get("category_id", own)
-        if own == 0:  # Stuff has bare class ids.
+        if own == 0:  # Bare class ids are of stuff.
+            if self._is_thing(segment):
+                self._found.note("things without a number, dropped", place)
             return None
         if not isinstance(stated, int):
             raise DatasetError(f"{place} is not an amodal segment: 'category_id' is {stated!r}")
@@ -236,8 +247,12 @@ class SegmentReader:
                 return None
             note("segments of the JSON without a pixel in the PNG, taken as fully hidden", place)
         if not visible.is_subset_of(amodal):
-            note("amodal masks without part of the visible mask, joined", place)
-            amodal = amodal | visible
+            if self.predicted:
+                note("visible parts outside the amodal mask, cut", place)
+                visible = visible & amodal
+            else:
+                note("amodal masks without part of the visible mask, joined", place)
+                amodal = amodal | visible
         rest = amodal - visible
         if entry.get("full_mask"):
             rest = rest.clipped(*shape)
@@ -283,38 +298,6 @@ def read_levels(path: Path) -> dict[int, int]:
     if not set(levels.values()) <= set(range(OCCLUSION_LEVELS)):
         raise DatasetError(f"{path}: holds level {max(levels.values())}, known are 0..{OCCLUSION_LEVELS - 1}")
     return levels
-
-
-def visible_order(image: SegmentedImage) -> tuple[OcclusionOrder, dict[int, int]]:
-    """Return the occlusion order that an image shows by itself, and segment id -> occlusion level by that order.
-
-    A thing is behind another one that is visible where it is hidden; of two that are behind each other, more pixels
-    decide. What is hidden behind something hidden is not known, and edges that form a cycle are left out.
-    """
-    segments, labels = image.segments, image.labels
-    place = {segment.id: k for k, segment in enumerate(segments)}
-    covers = np.zeros((len(place), len(place)), np.int64)
-    for k, segment in enumerate(segments):
-        left, top, right, bottom = segment.amodal.box
-        left, top, right, bottom = max(0, left), max(0, top), min(right, labels.shape[1]), min(bottom, labels.shape[0])
-        if left < right and top < bottom:
-            seen = labels[top:bottom, left:right][segment.amodal.window(left, top, right - left, bottom - top)]
-            for other, pixels in zip(*np.unique(seen, return_counts=True)):
-                if other != segment.id and int(other) in place:
-                    covers[place[int(other)], k] = pixels
-    acyclic, in_cycle = break_cycles(covers > covers.T, np.zeros(len(place)))
-    occludes = acyclic & ~in_cycle
-    front, behind = np.nonzero(occludes)
-    ids = np.array([segment.id for segment in segments], np.uint32)
-    overlap = [segments[i].amodal.intersection_area(segments[k].amodal) for i, k in zip(front, behind)]
-    order = OcclusionOrder(
-        occluder_ids=ids[front],
-        occludee_ids=ids[behind],
-        probability=np.ones(len(front), np.float32),
-        overlap_px=np.array(overlap, np.uint32),
-        in_cycle=np.zeros(len(front), bool),
-    )
-    return order, dict(zip(place, occlusion_levels(occludes).tolist()))
 
 
 def _boxes(labels: np.ndarray) -> dict[int, tuple[slice, slice]]:

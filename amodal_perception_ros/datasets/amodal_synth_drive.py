@@ -117,29 +117,31 @@ class StoredSequences:
         truth: sequences of this format that they are for.
 
     Attributes:
-        repairs, unknown: see `annotated.PredictionReader`; `unknown` holds sequences, and cameras and frames of
-            known ones.
+        repairs, unknown: see `annotated.PredictionReader`.
 
     Raises:
         DatasetError: there are no predictions, or two of one sequence.
     """
 
     def __init__(self, path: Path | str, truth: Sequence[AnnotatedSequence]) -> None:
-        self._path, self.repairs, self.unknown = Path(path), CauseCount(), list[str]()
+        self._path, self.repairs, self.unknown = Path(path), CauseCount(), CauseCount()
         self._truth = {sequence.name: sequence for sequence in truth if isinstance(sequence, SequenceReader)}
         self._readers: dict[str, SequenceReader] = {}
         for base, name in _find(self._path):
             if name in self._readers:
                 raise DatasetError(f"{path}: holds sequence '{name}' twice")
             if name not in self._truth:
-                self.unknown.append(name)
+                self.unknown.note("unknown_sequence", name, len(SequenceReader(base, name, predicted=True)))
                 continue
             rig, numbers = self._truth[name].rig, set(self._truth[name].numbers)
             reader = SequenceReader(base, name, rig, _PREDICTED_PARTS, predicted=True, repairs=self.repairs)
             self._readers[name] = reader
-            known = {camera.name for camera in rig.cameras}
-            self.unknown += [f"{name} camera {camera}" for camera in reader.cameras if camera not in known]
-            self.unknown += [f"{name} frame {number:04d}" for number in reader.numbers if number not in numbers]
+            for camera in set(reader.cameras) - {camera.name for camera in rig.cameras}:
+                self.unknown.note(
+                    "unknown_camera", f"{name} camera {camera}", len(numbers.intersection(reader.numbers))
+                )
+            for number in reader.numbers:
+                self.unknown.note("unknown_frame", f"{name} frame {number:04d}", number not in numbers)
 
     def read(self, sample: Sample) -> Prediction:
         """Return the prediction for a frame (see `annotated.PredictionReader`)."""

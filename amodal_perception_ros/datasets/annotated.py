@@ -102,11 +102,12 @@ class PredictionReader(Protocol):
 
     Attributes:
         repairs: what was corrected or dropped while reading, with file and instance.
-        unknown: predicted frames that the truth lacks, by name; they are not scored.
+        unknown: predicted frames that the truth lacks and that are not scored, by cause: "unknown_sequence",
+            "unknown_frame" (of a sequence that it has; any single image), "unknown_camera" (of frames that it has).
     """
 
     repairs: CauseCount
-    unknown: list[str]
+    unknown: CauseCount
 
     def read(self, sample: Sample) -> Prediction:
         """Return the prediction for a frame.

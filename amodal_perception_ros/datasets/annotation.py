@@ -14,7 +14,6 @@ from amodal_perception_ros.datasets.amodal_segments import (
     SegmentReader,
     read_entries,
     read_levels,
-    visible_order,
 )
 from amodal_perception_ros.datasets.files import DatasetError, to_number, write_json
 from amodal_perception_ros.datasets.sequence_layout import Layout
@@ -224,7 +223,7 @@ class SceneReader:
         if self._has_order or any("occluders" in segment.entry for segment in image.segments):
             occluded = {s.id: int(s.visible.area < s.amodal.area) for s in image.segments}
             return self._stated_order(path, image), occluded
-        return visible_order(image)
+        return image.visible_order()
 
     def _stated_order(self, path: Path, image: SegmentedImage) -> OcclusionOrder:
         """Return the order that the JSON states, without segments that were dropped."""

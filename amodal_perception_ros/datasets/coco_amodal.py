@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from amodal_perception_ros.datasets.coco_masks import MAX_PIXELS, compact
 from amodal_perception_ros.datasets.files import DatasetError, is_file, read_json
 from amodal_perception_ros.errors import CauseCount
@@ -81,11 +83,11 @@ class ImageContent:
 
     Attributes:
         regions: its objects.
-        in_front: pairs of region numbers, the first one nearer where the two overlap.
+        in_front: (p, 2) int64 pairs of region numbers, the first one nearer where the two overlap.
     """
 
     regions: list[Region] = field(default_factory=list)
-    in_front: list[tuple[int, int]] = field(default_factory=list)
+    in_front: np.ndarray = field(default_factory=lambda: np.zeros((0, 2), np.int64))
 
 
 def read_content(path: Path) -> Any:
@@ -131,15 +133,15 @@ def read_classes(path: Path, entries: Sequence[Any], name: str) -> ClassList:
     """Return the things of a file's `categories`, with the file's ids and names.
 
     Raises:
-        DatasetError: no categories, or ids that are no positive numbers or not unique.
+        DatasetError: no categories or too many, ids that are no positive numbers, or ids or names that are not unique.
     """
     try:
         things = {entry["id"]: str(entry["name"]) for entry in entries}
         if not things or len(things) < len(entries) or not all(type(i) is int and 0 < i <= _LAST_CLASS for i in things):
             raise ValueError(f"ids {[entry['id'] for entry in entries][:10]} must be unique, from 1 to {_LAST_CLASS}")
+        return ClassList.of(name, stuff={}, things=things)
     except (KeyError, TypeError, ValueError) as error:
         raise DatasetError(f"{path}: 'categories' is no list of classes with id and name ({error!r})") from error
-    return ClassList.of(name, stuff={}, things=things)
 
 
 def require_key(path: Path, what: str, entries: Sequence[Any], *alternatives: Sequence[str]) -> None:

@@ -125,7 +125,9 @@ def _expanded(text: str) -> np.ndarray:
     Each number is written as groups of 5 bits, lowest first, in characters from "0"; bit 5 says that a further group
     follows, bit 4 of the last group is the sign. From the fourth number on, they are differences to the last but one.
     """
-    codes = np.frombuffer(text.encode("utf-8"), np.uint8).astype(np.int64) - ord("0")
+    if not text.isascii():
+        raise MaskError("'counts' is no compressed run-length string")
+    codes = np.frombuffer(text.encode("ascii"), np.uint8).astype(np.int64) - ord("0")
     if codes.size == 0:
         return codes
     if codes.min() < 0 or codes.max() > 63 or codes[-1] & 0x20:

@@ -8,6 +8,7 @@ in a form of the truth whose annotations (or COCOA's regions) have a `score`. Th
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any
 
 from amodal_perception_ros.datasets.annotated import AnnotatedSequence, Prediction
 from amodal_perception_ros.datasets.coco_amodal import (
+    is_key,
     read_annotations,
     read_content,
     require_key,
@@ -32,7 +34,8 @@ _AMODAL_LIST, _VISIBLE_LIST = "coco_instances_amodal_results.json", "coco_instan
 class CocoPredictions:
     """Results for the images of a data set (a `PredictionReader`).
 
-    Where the truth has a single class (COCOA), every result is of that class, whatever its `category_id`.
+    Where the truth is scored without classes (COCOA), the `category_id` of a result says nothing. What the results do
+    not state of the occlusion order, their masks show (see `visible_order`).
 
     Args:
         path: JSON file of the results, or folder of the two lists.
@@ -41,10 +44,11 @@ class CocoPredictions:
     Attributes:
         repairs: what was corrected or dropped, with file and place in the list; "images without results" counts
             images that are scored as without a detection.
-        unknown: ids of images in the results that the truth lacks.
+        unknown: see `PredictionReader`; places are ids of images.
 
     Raises:
-        DatasetError: the file holds no results, or the truth is none of these data sets.
+        DatasetError: the file holds no results, it names an image id that several files of the truth have, or the truth
+            is none of these data sets.
     """
 
     def __init__(self, path: Path, truth: Sequence[AnnotatedSequence]) -> None:
@@ -70,26 +74,34 @@ class CocoPredictions:
     def _collect(self, entries: list[Any]) -> None:
         require_key(self._path, "results", entries, ("image_id",))
         images = {image.id: image for image in self._images.values()}
+        repeated = Counter(image.id for image in self._images.values())
         known: dict[int, Any] = {}
         unknown: dict[int, Any] = {}
         for number, entry in enumerate(entries):
             image_id = entry.get("image_id") if isinstance(entry, dict) else None
+            if is_key(image_id, images) and repeated[image_id] > 1:
+                raise DatasetError(
+                    f"{self._path}: results for image {image_id!a}, of which the data hold {repeated[image_id]}; "
+                    "score each file of the data with results of its own"
+                )
             is_unknown = type(image_id) in (int, str) and image_id not in images
             (unknown if is_unknown else known)[number] = entry
-        self.unknown = [f"image {id_!a}" for id_ in dict.fromkeys(entry["image_id"] for entry in unknown.values())]
+        self.unknown = CauseCount()
+        for id_ in dict.fromkeys(entry["image_id"] for entry in unknown.values()):
+            self.unknown.note("unknown_frame", f"image {id_!a}")
         if any("regions" in entry for entry in known.values() if isinstance(entry, dict)):
             self._contents = read_regions(self._path, known, images, self.repairs)
-            has_order = any(content.in_front for content in self._contents.values())
+            has_order = any(len(content.in_front) for content in self._contents.values())
         else:
-            known = self._of_one_class(known)
+            known = self._of_known_classes(known)
             self._contents = read_annotations(self._path, known, images, self._rules.classes, self.repairs)
             has_order = add_cluster_order(self._contents, known)
-        self._rules = replace(self._rules, has_order=has_order)
+        self._rules = replace(self._rules, has_order=has_order, predicted=True)
         self._count_gaps()
 
-    def _of_one_class(self, entries: dict[int, Any]) -> dict[int, Any]:
-        """Give every result the only class of the truth, if it has only one."""
-        if len(self._rules.classes) > 1:
+    def _of_known_classes(self, entries: dict[int, Any]) -> dict[int, Any]:
+        """Give every result the only class of a truth without classes."""
+        if not self._rules.classless:
             return entries
         only = {"category_id": self._rules.classes.labels[0].id}
         return {number: {**entry, **only} if isinstance(entry, dict) else entry for number, entry in entries.items()}
@@ -113,6 +125,9 @@ def _read_entries(path: Path) -> list[Any]:
     entries = content.get("annotations") if isinstance(content, dict) else content
     if not isinstance(entries, list):
         raise DatasetError(f"{path}: neither a list of results nor a file with a list 'annotations'")
+    for entry in entries if entries is content else ():
+        if isinstance(entry, dict):
+            entry.pop("id", None)  # In a list of results it means nothing to COCO's API either.
     return entries
 
 

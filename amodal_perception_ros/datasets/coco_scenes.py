@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from functools import reduce
+from operator import or_
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +18,10 @@ from amodal_perception_ros.datasets import codecs
 from amodal_perception_ros.datasets.coco_amodal import CocoImage, ImageContent, Region
 from amodal_perception_ros.datasets.coco_masks import MaskError, decode_mask
 from amodal_perception_ros.datasets.files import DatasetError, is_file
+from amodal_perception_ros.datasets.visible_order import order_of, visible_order
 from amodal_perception_ros.errors import CauseCount
 from amodal_perception_ros.labels import MAX_INSTANCE_NUMBER, SEGMENT_FACTOR, ClassList
-from amodal_perception_ros.masks import RoiMask
+from amodal_perception_ros.masks import RoiMask, pairwise_areas
 from amodal_perception_ros.occlusion import occlusion_levels
 from amodal_perception_ros.scene import (
     Camera,
@@ -44,19 +47,25 @@ class SceneRules:
     Attributes:
         classes: what class ids mean.
         padded: see `coco_masks.decode_mask`.
-        has_order: whether the files tell which object is in front; else an occluded object has level 1.
+        has_order: whether the files tell which object is in front.
+        classless: whether the only class stands for objects of all kinds.
+        predicted: whether a program made the regions: the visible masks are cut to the amodal ones, which are scored as
+            they are, and without a stated order that of the masks counts (`visible_order`). In the truth the amodal
+            masks are joined with the visible ones, and only the stated order is known.
     """
 
     classes: ClassList
     padded: bool = False
     has_order: bool = False
+    classless: bool = False
+    predicted: bool = False
 
     def scene(self, image: CocoImage, content: ImageContent, repairs: CauseCount) -> CameraScene:
         """Return the scene of an image: uncalibrated, without depth and segments."""
         instances: dict[int, Instance] = {}
         numbers: Counter[int] = Counter()
         for region in sorted(content.regions, key=lambda region: -_score(region)):
-            masks = _decoded(region, image, self.padded, repairs)
+            masks = self._decoded(region, image, repairs)
             if masks is None:
                 continue
             if numbers[region.class_id] == MAX_INSTANCE_NUMBER:
@@ -66,11 +75,8 @@ class SceneRules:
                 continue
             numbers[region.class_id] += 1
             instances[region.number] = _instance(region, numbers[region.class_id], *masks, image)
-        if self.has_order:
-            order = _order(instances, content, repairs)
-            _set_levels(instances, order)
-        else:
-            order = OcclusionOrder()
+        order = self._order(instances, content, repairs)
+        _set_levels(instances, order)
         shape = (image.height, image.width)
         return CameraScene(
             camera=Camera.uncalibrated(CAMERA, image.width, image.height),
@@ -81,6 +87,44 @@ class SceneRules:
             order=order,
             classes=self.classes,
         )
+
+    def _decoded(self, region: Region, image: CocoImage, repairs: CauseCount) -> tuple[RoiMask, RoiMask] | None:
+        """Return the visible and the amodal mask of a region, the one inside the other; None where it is left out."""
+        try:
+            amodal, visible, hidden = (
+                None if value is None else decode_mask(value, image.height, image.width, self.padded)
+                for value in (region.amodal, region.visible, region.hidden)
+            )
+        except MaskError as error:
+            repairs.note("objects with a mask that cannot be decoded, left out", f"{region.place}: {error}")
+            return None
+        amodal = amodal or RoiMask.empty()
+        if visible is not None and hidden is not None and visible.intersection_area(hidden):
+            repairs.note("hidden masks that reach into the visible mask, cut", region.place)
+        stray = [part for part in (visible, hidden) if part is not None and not part.is_subset_of(amodal)]
+        if stray and self.predicted:
+            repairs.note("visible or hidden masks that leave the amodal mask, cut", region.place)
+            visible = None if visible is None else visible & amodal
+        elif stray:
+            # What is seen of a true object, or known to be hidden, belongs to it: the amodal mask lacks pixels.
+            repairs.note("amodal masks without part of the visible or hidden mask, joined", region.place)
+            amodal = reduce(or_, stray, amodal)
+        if visible is None:
+            visible = amodal if hidden is None else amodal - hidden
+        if _pixels(amodal, image) == 0:
+            repairs.note("objects without a pixel in the image, left out", region.place)
+            return None
+        if _pixels(visible, image) == 0:
+            repairs.note("objects without a visible pixel, kept as fully hidden", region.place)
+        return visible, amodal
+
+    def _order(self, instances: Mapping[int, Instance], content: ImageContent, repairs: CauseCount) -> OcclusionOrder:
+        if self.has_order:
+            return _stated_order(instances, content, repairs)
+        if not self.predicted:
+            return OcclusionOrder()
+        order, _ = visible_order({i.instance_id: (i.visible_mask, i.amodal_mask) for i in instances.values()})
+        return order
 
 
 class CocoSequence:
@@ -141,32 +185,6 @@ def to_sequences(
     return sequences
 
 
-def _decoded(region: Region, image: CocoImage, padded: bool, repairs: CauseCount) -> tuple[RoiMask, RoiMask] | None:
-    """Return the visible and the amodal mask of a region, the one inside the other; None where it is left out."""
-    try:
-        amodal, visible, hidden = (
-            None if value is None else decode_mask(value, image.height, image.width, padded)
-            for value in (region.amodal, region.visible, region.hidden)
-        )
-    except MaskError as error:
-        repairs.note("objects with a mask that cannot be decoded, left out", f"{region.place}: {error}")
-        return None
-    amodal = amodal or RoiMask.empty()
-    # What is seen of an object, or known to be hidden, belongs to it: it is the amodal mask that lacks pixels.
-    part = visible or hidden or RoiMask.empty()
-    if not part.is_subset_of(amodal):
-        repairs.note("amodal masks without part of the visible or hidden mask, joined", region.place)
-        amodal = amodal | part
-    if visible is None:
-        visible = amodal if hidden is None else amodal - hidden
-    if _pixels(amodal, image) == 0:
-        repairs.note("objects without a pixel in the image, left out", region.place)
-        return None
-    if _pixels(visible, image) == 0:
-        repairs.note("objects without a visible pixel, kept as fully hidden", region.place)
-    return visible, amodal
-
-
 def _pixels(mask: RoiMask, image: CocoImage) -> int:
     """Number of pixels of a mask in the image."""
     left, top, right, bottom = mask.box
@@ -194,43 +212,42 @@ def _instance(region: Region, number: int, visible: RoiMask, amodal: RoiMask, im
     )
 
 
-def _order(instances: Mapping[int, Instance], content: ImageContent, repairs: CauseCount) -> OcclusionOrder:
-    """Return the edges between overlapping objects; those of a cycle are left out and counted."""
-    edges = {}
-    for front, back in content.in_front:
-        if front in instances and back in instances and (front, back) not in edges:
-            overlap = instances[front].amodal_mask.intersection_area(instances[back].amodal_mask)
-            if overlap:
-                edges[front, back] = overlap
+def _stated_order(instances: Mapping[int, Instance], content: ImageContent, repairs: CauseCount) -> OcclusionOrder:
+    """Return the edges between overlapping objects; those of a cycle, or onto what is seen whole, are left out."""
+    numbers, masks = list(instances), [instance.amodal_mask for instance in instances.values()]
+    place = np.full(1 + max([*numbers, *content.in_front.ravel().tolist()], default=0), -1)
+    place[numbers] = np.arange(len(numbers))
+    front, back = place[content.in_front].T
+    stated = np.zeros((len(numbers), len(numbers)), bool)
+    known = (front >= 0) & (back >= 0)
+    stated[front[known], back[known]] = True
+    overlap, _, _ = pairwise_areas(masks, masks, stated)
     places = {region.number: region.place for region in content.regions}
-    for front, back in _in_cycles(list(edges)):
-        repairs.note("occlusion orders that form a cycle, left out", f"{places[front]}, in front of region {back}")
-        del edges[front, back]
-    return OcclusionOrder(
-        occluder_ids=np.array([instances[front].instance_id for front, _ in edges], np.uint32),
-        occludee_ids=np.array([instances[back].instance_id for _, back in edges], np.uint32),
-        probability=np.ones(len(edges), np.float32),
-        overlap_px=np.array(list(edges.values()), np.uint32),
-        in_cycle=np.zeros(len(edges), bool),
-    )
 
+    def leave_out(edges: np.ndarray, cause: str) -> None:
+        for i, k in np.argwhere(edges):
+            repairs.note(cause, f"{places[numbers[i]]}, in front of region {numbers[k]}")
+        overlap[edges] = 0
 
-def _in_cycles(edges: list[tuple[int, int]]) -> list[tuple[int, int]]:
-    if not edges:
-        return []
-    nodes = {number: i for i, number in enumerate({number for edge in edges for number in edge})}
-    ends = np.array([(nodes[front], nodes[back]) for front, back in edges])
-    graph = csr_array((np.ones(len(ends)), (ends[:, 0], ends[:, 1])), shape=(len(nodes), len(nodes)))
-    _, component = connected_components(graph, directed=True, connection="strong")
-    return [edge for edge, (front, back) in zip(edges, ends) if component[front] == component[back]]
+    is_whole = np.array([instance.occlusion_level == 0 for instance in instances.values()], bool)
+    leave_out((overlap > 0) & is_whole, "occlusion orders onto objects without a hidden pixel, left out")
+    if numbers:
+        _, component = connected_components(csr_array(overlap > 0), directed=True, connection="strong")
+        in_cycle = (overlap > 0) & (component[:, None] == component)
+        leave_out(in_cycle, "occlusion orders that form a cycle, left out")
+    return order_of(np.array([instance.instance_id for instance in instances.values()], np.uint32), overlap)
 
 
 def _set_levels(instances: Mapping[int, Instance], order: OcclusionOrder) -> None:
-    """Set the level of every instance to the longest chain of objects in front of it."""
+    """Set the level of every instance to the longest chain of objects in front of it.
+
+    What is occluded by nothing that is known has something unknown in front of it, and so is on level 1.
+    """
     place = {instance.instance_id: i for i, instance in enumerate(instances.values())}
-    occludes = np.zeros((len(place), len(place)), bool)
-    for front, back in zip(order.occluder_ids, order.occludee_ids):
-        occludes[place[int(front)], place[int(back)]] = True
+    unknown = len(place)
+    occludes = np.zeros((unknown + 1, unknown + 1), bool)
+    occludes[[place[int(a)] for a in order.occluder_ids], [place[int(b)] for b in order.occludee_ids]] = True
+    occludes[unknown, :unknown] = [instance.occlusion_level > 0 for instance in instances.values()]
     for instance, level in zip(instances.values(), occlusion_levels(occludes)):
         instance.occlusion_level = int(level)
 

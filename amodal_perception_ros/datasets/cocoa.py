@@ -12,6 +12,8 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from amodal_perception_ros.datasets.coco_amodal import (
     AMODAL_KEYS,
     CocoImage,
@@ -55,7 +57,7 @@ def read_cocoa(path: Path, images: Path | None, parts: Collection[str]) -> list[
     pictures, annotations = read_lists(path, content, "images", "annotations")
     known = read_images(path, pictures, repairs)
     contents = read_regions(path, dict(enumerate(annotations)), known, repairs)
-    return to_sequences(known, contents, SceneRules(CLASSES, has_order=True), images, parts, repairs)
+    return to_sequences(known, contents, SceneRules(CLASSES, has_order=True, classless=True), images, parts, repairs)
 
 
 def read_regions(
@@ -109,14 +111,14 @@ def _image_content(annotation: Mapping[str, Any], place: str, repairs: CauseCoun
     return content
 
 
-def _constraints(text: Any, count: int, place: str, repairs: CauseCount) -> list[tuple[int, int]]:
-    """Return the pairs of region numbers, the front one first; those of unknown regions are left out and counted."""
+def _constraints(text: Any, count: int, place: str, repairs: CauseCount) -> np.ndarray:
+    """Return (p, 2) pairs of region numbers, the front one first; those of unknown regions are left out and counted."""
     pairs = []
     for item in str(text).split(",") if text else []:
         front, _, back = (part.strip() for part in item.partition("-"))
-        known = all(number.isdecimal() and 1 <= int(number) <= count for number in (front, back))
+        known = all(number.isdecimal() and len(number) < 10 and 1 <= int(number) <= count for number in (front, back))
         if known and int(front) != int(back):
             pairs.append((int(front), int(back)))
         else:
             repairs.note("occlusion orders of unknown regions, left out", f"{place}: {item!a}")
-    return pairs
+    return np.array(pairs, np.int64).reshape(-1, 2)

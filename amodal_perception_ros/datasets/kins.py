@@ -13,6 +13,8 @@ from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from amodal_perception_ros.datasets.coco_amodal import (
     ImageContent,
     has_keys,
@@ -60,25 +62,24 @@ def add_cluster_order(contents: Mapping[int | str, ImageContent], entries: Mappi
     return any("ico_id" in entries[region.number] for content in contents.values() for region in content.regions)
 
 
-def cluster_order(annotations: Iterable[tuple[int, Mapping[str, Any]]]) -> list[tuple[int, int]]:
+def cluster_order(annotations: Iterable[tuple[int, Mapping[str, Any]]]) -> np.ndarray:
     """Return who is in front of whom by the clusters of the release of 2020.
 
     Args:
         annotations: numbers and annotations of one image.
 
     Returns:
-        Pairs of numbers of the same cluster, the one with the smaller order (nearer to the camera) first. Where the two
-        do not overlap, the pair says nothing about occlusion.
+        (p, 2) int64 pairs of numbers of the same cluster, the one with the smaller order (nearer to the camera) first.
+        Where the two do not overlap, the pair says nothing about occlusion.
     """
     clusters = defaultdict(list)
     for number, annotation in annotations:
         cluster, order = annotation.get("oco_id"), annotation.get("ico_id")
         if type(cluster) is int and type(order) is int and order > 0:
             clusters[cluster].append((order, number))
-    return [
-        (front, back)
-        for members in clusters.values()
-        for order, front in members
-        for other, back in members
-        if order < other
-    ]
+    pairs = [np.zeros((0, 2), np.int64)]
+    for members in clusters.values():
+        rank = {order: place for place, order in enumerate(sorted({order for order, _ in members}))}
+        ranks, numbers = np.array([(rank[order], number) for order, number in members], np.int64).T
+        pairs.append(numbers[np.argwhere(ranks[:, None] < ranks)])
+    return np.concatenate(pairs)

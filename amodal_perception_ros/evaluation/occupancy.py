@@ -67,7 +67,8 @@ class HiddenOccupancy(Metric):
         super().__init__(**counts, **things, **scores, **bins)
         self._thing_index = np.full(256, -1)
         for label in classes.labels[classes.stuff_count :]:
-            self._thing_index[label.id] = label.index
+            if label.id < self._thing_index.size:  # A grid holds class ids as bytes.
+                self._thing_index[label.id] = label.index
 
     def add(self, frame: FramePair) -> None:
         """Add one frame, if it has a true and a predicted grid; they may cover different areas.
