@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import redirect_stderr, suppress
 from io import StringIO
-from multiprocessing import get_context
+from multiprocessing import get_context, resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import cast
@@ -94,7 +94,9 @@ def _start(job: Job) -> tuple[Connection, BaseProcess]:
     context = get_context("spawn")
     ours, theirs = context.Pipe()
     process = context.Process(target=_serve, args=(theirs, job), daemon=True)
-    # The child inherits the mask: Ctrl-C reaches the parent alone, which ends the child.
+    # The child inherits the mask: Ctrl-C reaches the parent alone, which ends the child. The tracker, which starts with
+    # the first child, would lift the mask.
+    resource_tracker.ensure_running()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         process.start()
