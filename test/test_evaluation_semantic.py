@@ -63,6 +63,13 @@ def test_a_class_behind_itself_is_not_judged():
     assert semantic((truth, predicted)).results() == {"mIoU": 100, "mIoU_total": 100}
 
 
+def test_what_is_behind_unlabelled_ground_is_not_judged():
+    """Nobody knows what the surface is there, so the prediction may hide 2 px of the car behind it or not."""
+    truth = drawn("CCTT  ..", "T>C", C="  hh")
+    for predicted in (truth, drawn("CCTT  ..", "T>C", C="  hhhh")):
+        assert semantic((truth, predicted)).breakdown("class")["car"]["IoU_total"] == 100
+
+
 def test_what_only_left_out_objects_hide_is_not_judged():
     """A second car lies wholly behind the truck; a prediction that knows of it, or reaches there, loses nothing."""
     truth = drawn("CCTTTT..", "T>C T>D", C="  hh", D="    hh")

@@ -35,6 +35,7 @@ class DecodedScene:
         visible_px, hidden_px: (n,) int64 pixels inside the image.
         levels: (n,) int64 occlusion level of each instance; in a scene with fully hidden objects the longest chain of
             visible occluders instead of what is stated, because an image shows nothing of the others.
+        edges: (occluder, occludee) indices of the instances, as in the scene's order.
         class_image: (H, W) uint8 class index of the visible surface, `classes.void` where unlabelled.
         is_segmented: whether every pixel is annotated; data sets of objects only leave the label image empty.
         corrected: what was cut off, by cause: "outside_image" (pixels of a mask), "visible_outside_amodal".
@@ -48,6 +49,7 @@ class DecodedScene:
     visible_px: np.ndarray
     hidden_px: np.ndarray
     levels: np.ndarray
+    edges: list[tuple[int, int]]
     class_image: np.ndarray
     is_segmented: bool
     corrected: CauseCount
@@ -98,6 +100,7 @@ def decode(scene: CameraScene, where: str = "") -> DecodedScene:
         box, part = _decode_instance(instance, height, width)
         boxes.append(box)
         parts.append(part)
+    edges = _edges(scene)
     visible_px = np.array([np.count_nonzero(part & VISIBLE_BIT) for part in parts], np.int64)
     return DecodedScene(
         scene=scene,
@@ -107,7 +110,8 @@ def decode(scene: CameraScene, where: str = "") -> DecodedScene:
         parts=parts,
         visible_px=visible_px,
         hidden_px=np.array([np.count_nonzero(part & HIDDEN_BIT) for part in parts], np.int64),
-        levels=_levels(scene, visible_px),
+        levels=_levels(scene, edges, visible_px),
+        edges=edges,
         class_image=_class_image(scene, label),
         is_segmented=bool(scene.labels.any()),
         corrected=_corrected(scene, visible_px, label),
@@ -179,10 +183,13 @@ def _corrected(scene: CameraScene, visible_px: np.ndarray, label: str) -> CauseC
     return corrected
 
 
-def _levels(scene: CameraScene, visible_px: np.ndarray) -> np.ndarray:
-    if (visible_px == 0).any() and len(scene.order):
-        index = {instance.instance_id: i for i, instance in enumerate(scene.instances)}
-        edges = [(index[int(a)], index[int(b)]) for a, b in zip(scene.order.occluder_ids, scene.order.occludee_ids)]
+def _edges(scene: CameraScene) -> list[tuple[int, int]]:
+    index = {instance.instance_id: i for i, instance in enumerate(scene.instances)}
+    return [(index[int(a)], index[int(b)]) for a, b in zip(scene.order.occluder_ids, scene.order.occludee_ids)]
+
+
+def _levels(scene: CameraScene, edges: list[tuple[int, int]], visible_px: np.ndarray) -> np.ndarray:
+    if (visible_px == 0).any() and edges:
         levels = longest_chains(len(scene.instances), [(a, b) for a, b in edges if visible_px[a] > 0])
         if levels is not None:
             return levels

@@ -93,7 +93,8 @@ class DepthError(Metric):
         errors = {"RMSE_vis": self.sums["visible"], "RMSE_hidden": self.sums["hidden"]}
         errors.update({f"RMSE_{number}": error for number, error in enumerate(self.sums["levels"])})
         results.update({name: float(np.sqrt(error[0] / error[1])) for name, error in errors.items() if error[1]})
-        results["hidden_px"] = int(self.sums["hidden"][1])
+        if hidden_px := int(self.sums["hidden"][1]):
+            results["hidden_px"] = hidden_px
         for prefix, unknown, scored in zip(("", "hidden_"), self.sums["unknown"], errors.values()):
             if scored[1]:
                 results[f"{prefix}unknown_px"] = int(unknown)

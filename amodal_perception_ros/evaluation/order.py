@@ -48,14 +48,9 @@ class OrderAccuracy(Metric):
 
     def add(self, pair: ScenePair) -> None:
         """Add one image."""
-        claimed, sums = _edges(pair.predicted), self.sums
-        for occluder, occludee in _edges(pair.truth):
-            if not (pair.counted[occluder] and pair.counted[occludee]):
-                continue
-            sums["edges"] += 1
-            edge = int(pair.match[occluder]), int(pair.match[occludee])
-            if min(edge) < 0:
-                continue
+        claimed, sums = set(pair.predicted.edges), self.sums
+        sums["edges"] += sum(pair.counted[a] and pair.counted[b] for a, b in set(pair.truth.edges))
+        for (occluder, occludee), edge in matched_edges(pair):
             correct, large = edge in claimed, _overlap_px(pair.truth, occluder, occludee) >= LARGE_OVERLAP_PX
             sums["pairs"] += 1
             sums["correct"] += correct
@@ -68,7 +63,7 @@ class OrderAccuracy(Metric):
         sums["level_correct"] += np.count_nonzero(pair.truth.levels[found] == pair.predicted.levels[predictions])
 
     def results(self) -> dict[str, float]:
-        """Return the shares in per cent, and how many edges and pairs there were; a share of nothing is absent."""
+        """Return the shares in per cent, absent where they are of nothing, and the edges and pairs if there are any."""
         total = {name: float(value) for name, value in self.sums.items()}
         shares = {
             "accuracy": (total["correct"], total["pairs"]),
@@ -80,13 +75,18 @@ class OrderAccuracy(Metric):
             "level_accuracy": (total["level_correct"], total["objects"]),
         }
         results = {name: 100.0 * part / whole for name, (part, whole) in shares.items() if whole}
-        return {**results, **{name: int(total[name]) for name in ("edges", "pairs", "pairs_50px")}}
+        counts = ("edges", "pairs", "pairs_50px") if total["edges"] else ()
+        return {**results, **{name: int(total[name]) for name in counts}}
 
 
-def _edges(scene: DecodedScene) -> set[tuple[int, int]]:
-    """Return the order of a scene as (occluder, occludee) indices of its instances."""
-    index, order = {instance.instance_id: i for i, instance in enumerate(scene.instances)}, scene.scene.order
-    return {(index[int(a)], index[int(b)]) for a, b in zip(order.occluder_ids, order.occludee_ids)}
+def matched_edges(pair: ScenePair) -> list[tuple[tuple[int, int], tuple[int, int]]]:
+    """Return the true edges whose two objects are both matched, each with the edge between the matches.
+
+    An edge is an (occluder, occludee) pair of indices of instances.
+    """
+    edges = dict.fromkeys(pair.truth.edges)
+    pairs = (((a, b), (int(pair.match[a]), int(pair.match[b]))) for a, b in edges)
+    return [(edge, match) for edge, match in pairs if min(match) >= 0]
 
 
 def _overlap_px(scene: DecodedScene, first: int, second: int) -> int:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from amodal_perception_ros.evaluation.order import matched_edges
 from amodal_perception_ros.evaluation.pairs import ScenePair
 from amodal_perception_ros.scene import CameraScene
 
@@ -64,22 +65,14 @@ def image_errors(pair: ScenePair, sequence: str, index: int) -> ImageErrors:
     """
     true_ids = [instance.instance_id for instance in pair.truth.instances]
     predicted_ids = [instance.instance_id for instance in pair.predicted.instances]
-    counterpart = {true_ids[i]: predicted_ids[j] for i, j in zip(*pair.matches)}
-    order = pair.predicted.scene.order
-    claimed = set(zip(order.occluder_ids.tolist(), order.occludee_ids.tolist()))
-    order = pair.truth.scene.order
-    wrong = tuple(
-        (a, b)
-        for a, b in zip(order.occluder_ids.tolist(), order.occludee_ids.tolist())
-        if a in counterpart and b in counterpart and (counterpart[a], counterpart[b]) not in claimed
-    )
+    claimed = set(pair.predicted.edges)
     return ImageErrors(
         sequence=sequence,
         index=index,
         camera=pair.truth.scene.camera.name,
         missed=tuple(true_ids[i] for i in np.flatnonzero(pair.counted & (pair.match < 0))),
         invented=tuple(predicted_ids[j] for j in pair.false_positives),
-        order_errors=wrong,
+        order_errors=tuple((true_ids[a], true_ids[b]) for (a, b), edge in matched_edges(pair) if edge not in claimed),
     )
 
 
