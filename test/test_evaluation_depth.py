@@ -304,7 +304,7 @@ def test_cycle_and_levels():
     assert violations(scene) == ({"unflagged_cycle": 1}, 1)
 
 
-@pytest.mark.parametrize("level, expected", [(0, {}), (1, {}), (2, {"level_disagrees": 1})])
+@pytest.mark.parametrize(("level", "expected"), [(0, {}), (1, {}), (2, {"level_disagrees": 1})])
 def test_behind_something_unknown_the_level_may_be_1(level, expected):
     """No order is stated, and the car has a hidden part: on level 1 it is if something without a mask hides it."""
     scene = street(HIDDEN_CAR, FRONT_TRUCK)

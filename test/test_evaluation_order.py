@@ -1,13 +1,15 @@
 """Occlusion order and levels on drawings small enough to work out by hand."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from evaluation_scenes import Thing, drawn, letter_id, order, street, with_instance, without
 
-from amodal_perception_ros.evaluation import amodal_is_visible, evaluate_pairs
+from amodal_perception_ros.evaluation import Evaluator, amodal_is_visible, evaluate_pairs
 from amodal_perception_ros.evaluation.decoding import decode
 from amodal_perception_ros.evaluation.order import OrderAccuracy
-from amodal_perception_ros.evaluation.pairs import Rules, pair_scenes
+from amodal_perception_ros.evaluation.pairs import FramePair, Rules, pair_scenes
 
 HIDDEN_CAR = Thing("car", 1, (2, 2, 12, 12), 20.0)
 FRONT_TRUCK = Thing("truck", 2, (8, 0, 16, 14), 10.0)
@@ -79,6 +81,29 @@ def test_edges_of_inventions_cost_precision_only():
     invented.order = order([(FRONT_TRUCK.id, HIDDEN_CAR.id), (ghost.id, FRONT_TRUCK.id)])
     result = order_of((truth, invented))
     assert (result["accuracy"], result["recall"], result["precision"]) == (100, 100, 50)
+
+
+def test_figures_of_what_the_truth_does_not_state_are_absent():
+    """The car is behind the truck in two frames; the prediction changes its level in the second."""
+    truth = street(HIDDEN_CAR, FRONT_TRUCK)
+    truth = replace(truth, instances=[replace(i, track_id=k + 1) for k, i in enumerate(truth.instances)])
+    changed = replace(truth, instances=[replace(truth.instances[0], occlusion_level=3), truth.instances[1]])
+    pairs = [pair_scenes(decode(truth), decode(predicted), Rules()) for predicted in (truth, changed)]
+
+    def results(*missing):
+        evaluator = Evaluator(missing=missing)
+        for k, pair in enumerate(pairs):
+            evaluator.add_frame(FramePair("frame", "town", k, k * 10**8, {"front": pair}, []))
+        return evaluator.results()
+
+    whole, levels, neither = results(), results("levels"), results("order", "levels")
+    assert whole["order"].keys() - levels["order"].keys() == {"level_accuracy"}
+    assert results("order")["order"] == {"level_accuracy": 75}
+    assert "order" not in neither
+    assert whole["stability"]["level_change"] == whole["per_class"]["car"]["level_change"] / 2 == 50
+    for table in (levels["stability"], levels["per_class"]["car"]):
+        assert "level_change" not in table
+        assert "AIoU_change" in table
 
 
 def test_levels_of_matched_objects_only():

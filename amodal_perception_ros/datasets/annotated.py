@@ -23,7 +23,7 @@ class AnnotatedSequence(Protocol):
         name: unique in the data set; for a single image its file name without the ending.
         classes: what class ids mean.
         missing: pieces that the data set lacks; see `SequenceReader.missing`. "segments" is the segmentation of every
-            pixel.
+            pixel, "order" who hides whom.
         repairs: what was corrected or dropped while reading, with file and instance.
         info: what is known of the making; "resolved" may hold {"weather": ..., "layout": ...}.
     """

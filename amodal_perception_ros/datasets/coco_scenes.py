@@ -143,7 +143,7 @@ class CocoSequence:
         self._folder = folder if "images" in parts else None
         self._with_truth, self._was_read = "truth" in parts, False
         self.name, self.classes = image.name, rules.classes
-        self.missing = _MISSING + (() if rules.has_order else ("levels",)) + (() if folder else ("images",))
+        self.missing = _MISSING + (() if rules.has_order else ("order", "levels")) + (() if folder else ("images",))
         self.repairs = CauseCount()
         self.info: dict[str, Any] = {}
 

@@ -22,7 +22,7 @@ from amodal_perception_ros.evaluation.invariants import InvariantViolations
 from amodal_perception_ros.evaluation.mask_overlap import MaskOverlap
 from amodal_perception_ros.evaluation.metric import Metric
 from amodal_perception_ros.evaluation.occupancy import HiddenOccupancy
-from amodal_perception_ros.evaluation.order import OrderAccuracy
+from amodal_perception_ros.evaluation.order import EDGE_FIGURES, OrderAccuracy
 from amodal_perception_ros.evaluation.pairs import FramePair, Rules, ScenePair, pair_scenes
 from amodal_perception_ros.evaluation.panoptic import ReferenceQuality, StrictQuality
 from amodal_perception_ros.evaluation.semantic import SemanticIoU
@@ -34,11 +34,12 @@ from amodal_perception_ros.evaluation.worst import ImageErrors, image_errors, ke
 from amodal_perception_ros.labels import AMODAL_SYNTH_DRIVE, ClassList
 from amodal_perception_ros.scene import OCCLUSION_LEVELS, CameraScene
 
-_OF_LEVELS = frozenset(
-    {("order", "level_accuracy"), ("stability", "level_change"), ("depth", "ADErr"), ("depth", "ADErr_weighted")}
-    | {("depth", f"RMSE_{level}") for level in range(OCCLUSION_LEVELS)}
-)
-"""Figures that need true occlusion levels: place of the metric, key."""
+_OF_PIECES = {
+    "levels": {("order", "level_accuracy"), ("stability", "level_change")}
+    | {("depth", name) for name in ("ADErr", "ADErr_weighted", *(f"RMSE_{n}" for n in range(OCCLUSION_LEVELS)))},
+    "order": {("order", name) for name in EDGE_FIGURES},
+}
+"""Figures that need a piece of the truth which it may lack: piece -> places of the metrics, keys."""
 
 
 class Evaluator:
@@ -47,7 +48,8 @@ class Evaluator:
     Args:
         classes: classes of truth and predictions.
         rules: what is scored; the same for every method that is to be compared.
-        missing: what the truth lacks, see `AnnotatedSequence.missing`. Without "levels" there are no figures of them.
+        missing: what the truth lacks, see `AnnotatedSequence.missing`. Without "levels" or "order" there are no figures
+            of them.
 
     Attributes:
         images: the metrics of the images, each with its place in the results (keys joined by dots).
@@ -60,7 +62,7 @@ class Evaluator:
         self, classes: ClassList = AMODAL_SYNTH_DRIVE, rules: Rules | None = None, missing: Collection[str] = ()
     ) -> None:
         self.classes, self.rules = classes, rules or Rules()
-        self._unknown = _OF_LEVELS if "levels" in missing else frozenset()
+        self._unknown = {figure for piece in missing for figure in _OF_PIECES.get(piece, ())}
         self.images: tuple[tuple[str, Metric], ...] = (
             ("panoptic.strict", StrictQuality(classes)),
             ("panoptic.reference", ReferenceQuality(classes)),
@@ -161,9 +163,10 @@ class Evaluator:
             node.update((key, value) for key, value in metric.results().items() if (path, key) not in self._unknown)
         for kind in KINDS:
             table = tree[f"per_{kind}"] = dict[str, dict[str, Any]]()
-            for _, metric in (*self.images, *self.frames):
+            for path, metric in (*self.images, *self.frames):
                 for name, row in metric.breakdown(kind).items():
-                    table.setdefault(name, {}).update(row)
+                    known = {key: value for key, value in row.items() if (path, key) not in self._unknown}
+                    table.setdefault(name, {}).update(known)
         return _known(tree)
 
     def intervals(self) -> dict[str, Any]:

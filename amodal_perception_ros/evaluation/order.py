@@ -15,6 +15,12 @@ from amodal_perception_ros.evaluation.pairs import ScenePair
 LARGE_OVERLAP_PX = 50
 """Amodal overlap [px] from which the order of two objects is plain to see (`accuracy_50px`)."""
 
+EDGE_FIGURES = (
+    *("accuracy", "recall", "precision", "direction_accuracy", "accuracy_50px", "share_found"),
+    *("edges", "pairs", "pairs_50px"),
+)
+"""The figures that need a stated order."""
+
 _SUMS = ("edges", "pairs", "correct", "reversed", "pairs_50px", "correct_50px", "claims", "objects", "level_correct")
 
 
