@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import json
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -15,6 +16,9 @@ from amodal_perception_ros.errors import InputError, RunError
 
 if TYPE_CHECKING:
     from amodal_perception_ros.evaluation.sources import Source
+
+_FORMATS = "amodal-synth-drive, kitti-360-aps, bdd100k-aps, amodal-panoptic, kins, cocoa, cocoa-cls, d2sa"
+"""Names of `datasets.formats.FORMATS`, which takes a second to import."""
 
 # Each command imports its room when it runs, so that `amodal --help` is instant and `amodal train` needs no ROS.
 
@@ -40,7 +44,10 @@ def _positive_int(text: str) -> int:
 
 
 def _count(text: str) -> int:
-    return 0 if text.strip() == "0" else _positive_int(text)
+    value = _whole_number(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number of at least 0")
+    return value
 
 
 def _range(text: str) -> tuple[int, int]:
@@ -138,29 +145,65 @@ def _train(args: argparse.Namespace) -> int:
     return 0
 
 
+_SCORING = ("format", "images", "weights", "predictions", "prediction_format", "name", "engine", "workers", "resamples")
+
+
 def _evaluate(args: argparse.Namespace) -> int:
-    from amodal_perception_ros.evaluation.comparison import compare, format_comparison, read_runs
+    from amodal_perception_ros.datasets.files import require_writable
+    from amodal_perception_ros.evaluation.bootstrap import RESAMPLES
+    from amodal_perception_ros.evaluation.comparison import read_runs
     from amodal_perception_ros.evaluation.run import evaluate, report, write_json
     from amodal_perception_ros.evaluation.sources import DataSet
+    from amodal_perception_ros.viewing.evaluation_page import write_page
 
-    if bool(args.compare) == bool(args.data):
-        raise InputError("give --data to score runs, or --compare with the JSON files of earlier ones")
+    _require_consistent(args)
+    writers = [(args.json, write_json), (args.html, write_page)]
+    outputs = [(path, write) for path, write in writers if path is not None]
+    for path, _ in outputs:
+        require_writable(path)
     if args.compare:
         evaluation = read_runs(args.compare)
     else:
-        data = DataSet(tuple(args.data), args.format, args.images)
-        evaluation = evaluate(data, _runs(args), workers=args.workers, resamples=args.resamples)
-        print(report(evaluation))
-    comparison = compare(evaluation.runs) if len(evaluation.runs) > 1 or args.compare else None
-    if comparison is not None:
-        print(format_comparison(comparison))
-    if args.json is not None:
-        write_json(evaluation, args.json)
-    if args.html is not None:
-        from amodal_perception_ros.viewing.evaluation_page import write_page
-
-        print(f"wrote {write_page(evaluation, args.html)}")
+        resamples = RESAMPLES if args.resamples is None else args.resamples
+        evaluation = evaluate(
+            DataSet(tuple(args.data), args.format, args.images), _runs(args), None, args.workers, resamples
+        )
+    text, failed = report(evaluation), list[str]()
+    for path, write in outputs:
+        try:
+            write(evaluation, path)
+            text += f"\nwrote {path}"
+        except InputError as error:  # The other file and the table are not lost with it.
+            failed.append(str(error))
+    _print(text)
+    if failed:
+        raise InputError("; ".join(failed))
     return 0
+
+
+def _require_consistent(args: argparse.Namespace) -> None:
+    """Raise InputError for options of `evaluate` that exclude each other."""
+    if bool(args.compare) == bool(args.data):
+        raise InputError("give --data to score runs, or --compare with the JSON files of earlier ones")
+    given = [f"--{name.replace('_', '-')}" for name in _SCORING if getattr(args, name) not in (None, [])]
+    if args.compare and given:
+        raise InputError(f"--compare reads what was scored before; {', '.join(given)} cannot be given with it")
+    for option, paths in (("--compare", args.compare or []), ("--json and --html", [args.json, args.html])):
+        resolved = [path.resolve() for path in paths if path is not None]
+        twice = [path for path in resolved if resolved.count(path) > 1]
+        if twice:
+            raise InputError(f"{option}: {twice[0]} is given twice")
+
+
+def _print(text: str) -> None:
+    """Print; raises InputError where the output can take no more. A reader that has gone away is none."""
+    try:
+        print(text, flush=True)
+    except OSError as error:
+        # What is left in the buffer is written at the end of the program, and must not fail again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not isinstance(error, BrokenPipeError):
+            raise InputError(f"the standard output cannot be written ({error.strerror})") from error
 
 
 def _runs(args: argparse.Namespace) -> dict[str, Source]:
@@ -168,7 +211,7 @@ def _runs(args: argparse.Namespace) -> dict[str, Source]:
     from amodal_perception_ros.evaluation.sources import Model, StoredPredictions
 
     stored = [StoredPredictions(path, args.prediction_format) for path in args.predictions]
-    models = [Model(path, args.engine) for path in args.weights or ([] if stored else [None])]
+    models = [Model(path, args.engine or "torch") for path in args.weights or ([] if stored else [None])]
     given = [str(path) for path in (*args.weights, *args.predictions)]
     names = args.name or (given if len(given) > 1 else ["ours"])
     if len(names) != len(models) + len(stored) or len(set(names)) < len(names):
@@ -266,19 +309,23 @@ def _add_model_commands(add: Callable[..., argparse.ArgumentParser]) -> None:
     train.add_argument("--resume", action="store_true", help="go on from the last checkpoint in --out")
 
     evaluate = add("evaluate", _evaluate, "score models, stored predictions and trivial baselines")
-    evaluate.add_argument("--data", type=Path, nargs="+", default=[], help="data sets with truth")
-    evaluate.add_argument("--format", help="format of the data (default: found out by the content)")
-    evaluate.add_argument("--images", type=Path, help="folder of the pictures of a format that keeps them apart")
-    evaluate.add_argument("--weights", type=Path, nargs="+", default=[], help="weights files (default: the package's)")
-    evaluate.add_argument("--predictions", type=Path, nargs="+", default=[], help="stored predictions to score")
-    evaluate.add_argument("--prediction-format", help="format of the predictions (default: found out by the content)")
-    evaluate.add_argument("--name", nargs="+", help="names of the runs: those of --weights, then of --predictions")
-    evaluate.add_argument("--engine", default="torch", choices=("torch", "onnxruntime"), help="inference engine")
-    evaluate.add_argument("--workers", type=_positive_int, help="processes (default: one per core, one with a GPU)")
-    evaluate.add_argument("--resamples", type=_count, default=200, help="for intervals (default 200, 0: none)")
-    evaluate.add_argument("--json", type=Path, help="write the results as JSON")
-    evaluate.add_argument("--html", type=Path, help="write the results as a page with the worst images")
-    evaluate.add_argument("--compare", type=Path, nargs="+", help="compare the JSON files of earlier evaluations")
+    evaluate.epilog = (
+        f"Formats: {_FORMATS}. They are described in docs/public-formats.md, all figures in docs/metrics.md."
+    )
+    option = evaluate.add_argument
+    option("--data", type=Path, nargs="+", default=[], metavar="PATH", help="data sets with truth")
+    option("--format", metavar="NAME", help="format of the data (default: found out by the content)")
+    option("--images", type=Path, metavar="DIR", help="folder of the pictures of a format that keeps them apart")
+    option("--weights", type=Path, nargs="+", default=[], metavar="FILE", help="weights (default: the package's)")
+    option("--predictions", type=Path, nargs="+", default=[], metavar="PATH", help="stored predictions to score")
+    option("--prediction-format", metavar="NAME", help="format of the predictions (default: found out by the content)")
+    option("--name", nargs="+", metavar="NAME", help="names of the runs: those of --weights, then of --predictions")
+    option("--engine", choices=("torch", "onnxruntime"), help="inference engine (default torch)")
+    option("--workers", type=_positive_int, metavar="N", help="processes (default: one per core, one with a GPU)")
+    option("--resamples", type=_count, metavar="N", help="for confidence intervals (default 200, 0: none)")
+    option("--json", type=Path, metavar="FILE", help="write the results as JSON")
+    option("--html", type=Path, metavar="FILE", help="write the results as a page with the worst images")
+    option("--compare", type=Path, nargs="+", metavar="FILE", help="compare the JSON files of earlier evaluations")
 
     export = add("export", _export, "export weights to ONNX")
     export.add_argument("--weights", type=Path, required=True, help="safetensors file")

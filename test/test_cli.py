@@ -5,6 +5,7 @@ import pytest
 
 from amodal_perception_ros.cli import build_parser, main
 from amodal_perception_ros.datasets.bag import open_bag
+from amodal_perception_ros.datasets.formats import FORMATS
 
 COMMANDS = ("simulate", "bag", "train", "evaluate", "run", "bench", "export", "view")
 
@@ -45,6 +46,27 @@ def test_what_is_no_number_is_told_what_is_expected(option, expected, capsys):
     with pytest.raises(SystemExit):
         main(["simulate", "--out", "x", option, "many"])
     assert f"argument {option}: 'many' is not {expected}\n" in capsys.readouterr().err
+
+
+def test_help_of_evaluate_lists_the_formats(capsys):
+    with pytest.raises(SystemExit):
+        main(["evaluate", "--help"])
+    told = " ".join(capsys.readouterr().out.replace("-\n", "-").split())
+    assert f"Formats: {', '.join(FORMATS)}. They" in told
+    for usage in (
+        "--data PATH [PATH ...]",
+        "--format NAME",
+        "--images DIR",
+        "--json FILE",
+        "--compare FILE [FILE ...]",
+    ):
+        assert usage in told
+
+
+def test_a_count_may_be_zero_and_says_so(capsys):
+    with pytest.raises(SystemExit):
+        main(["evaluate", "--data", "x", "--resamples", "-1"])
+    assert "'-1' is not a whole number of at least 0\n" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

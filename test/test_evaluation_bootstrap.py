@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from evaluation_scenes import Thing, street, with_instance, without
 
-from amodal_perception_ros.evaluation.bootstrap import interval, weights
+from amodal_perception_ros.evaluation.bootstrap import MIN_PARTS, interval, weights
 from amodal_perception_ros.evaluation.evaluator import Evaluator
 from amodal_perception_ros.evaluation.metric import Metric
 
@@ -92,6 +92,18 @@ def test_interval_of_a_mean_is_that_of_normal_theory():
     half = 1.96 * numbers.std() / np.sqrt(numbers.size)
     assert (low + high) / 2 == pytest.approx(numbers.mean(), abs=half / 5)
     assert (high - low) / 2 == pytest.approx(half, rel=0.15)
+
+
+@pytest.mark.parametrize(("parts", "wrong"), [(2, 49), (3, 25), (5, 13), (10, 9), (MIN_PARTS, 7)])
+def test_intervals_of_few_parts_are_too_narrow(parts, wrong):
+    """How many per cent of the 95 % intervals of a mean of normal numbers around 0 leave out 0."""
+    random, left_out = np.random.default_rng(0), 0
+    for _ in range(1000):
+        drawn, numbers = random.poisson(1.0, (200, parts)), random.normal(size=parts)
+        with np.errstate(invalid="ignore"):
+            low, high = interval(drawn @ numbers / drawn.sum(1))
+        left_out += not low <= 0 <= high
+    assert left_out / 10 == pytest.approx(wrong, abs=2.5)
 
 
 # Parts -------------------------------------------------------------------------------------------------------------

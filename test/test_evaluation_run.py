@@ -3,6 +3,9 @@
 import json
 import os
 import signal
+import subprocess
+import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,13 +16,17 @@ from test_datasets_kins import FIRST_RELEASE, SECOND_RELEASE
 from amodal_perception_ros.cli import main
 from amodal_perception_ros.datasets.amodal_synth_drive import SequenceWriter
 from amodal_perception_ros.evaluation import BASELINES, EvaluationError, Rules
+from amodal_perception_ros.evaluation.bootstrap import weights
 from amodal_perception_ros.evaluation.comparison import compare, format_comparison, read_runs
+from amodal_perception_ros.evaluation.decoding import decode
 from amodal_perception_ros.evaluation.evaluation import Evaluation
-from amodal_perception_ros.evaluation.run import evaluate
+from amodal_perception_ros.evaluation.pairs import pair_scenes
+from amodal_perception_ros.evaluation.panoptic import StrictQuality
+from amodal_perception_ros.evaluation.run import evaluate, report
 from amodal_perception_ros.evaluation.sources import DataSet, Model, StoredPredictions
 from amodal_perception_ros.labels import BY_NAME
 from amodal_perception_ros.network import AmodalNetwork, NetworkConfig, save_weights
-from amodal_perception_ros.scene import BevOccupancy, Rig, Sample, SurroundFrame, SurroundScene
+from amodal_perception_ros.scene import AmodalObject, BevOccupancy, Rig, Sample, SurroundFrame, SurroundScene
 
 FRAMES = 2
 
@@ -236,7 +243,8 @@ def test_published_annotations_are_scored_against_themselves(text, tmp_path, cap
     assert found["masks"]["AIoU"] == found["instance"]["AP_A"] == 100
     assert not {"semantic", "occupancy", "tracking", "per_condition"} & set(found)
     assert not {"ADErr", "RMSE_vis", "RMSE_hidden"} & set(found.get("depth", {}))
-    assert ("level_accuracy" in found["order"]) == (text is not FIRST_RELEASE)
+    assert ("order" in found) == (text is not FIRST_RELEASE)
+    assert found["invariants"]["violations"] == 0
     head = capsys.readouterr().out.split("APQ (strict)")[0]
     assert "results without a score, taken as 1" in head
 
@@ -250,12 +258,17 @@ def test_a_run_does_not_differ_from_itself(villages):
     assert comparison.names == ("a", "b")
     assert {row.cells[1].difference for row in comparison.rows} == {0}
     assert not any(cell.differs for row in comparison.rows for cell in row.cells)
-    assert "!" not in format_comparison(comparison)
+    assert "* zero" in format_comparison(comparison).splitlines()[-1]
 
 
 def test_runs_that_differ_are_marked(villages):
     """`poor` misses the car in every sequence, `fair` in two: recall 2/3 and 13/15 of the objects."""
     runs = score(villages / "truth", resamples=100, poor=villages / "poor", fair=villages / "fair").runs
+    few = next(x for x in compare(runs).rows if x.row.path == "masks.recall").cells[1]
+    assert few.difference_interval[0] > 0
+    assert not few.differs, "of five sequences"
+    for results in runs.values():
+        results["intervals"]["units"] = 20
     row = next(row for row in compare(runs).rows if row.row.path == "masks.recall")
     poor, fair = row.cells
     assert (poor.value, fair.value) == (pytest.approx(200 / 3), pytest.approx(100 * 13 / 15))
@@ -265,7 +278,8 @@ def test_runs_that_differ_are_marked(villages):
     assert 0 < low < 20 < high <= 100 / 3 + 1e-9
     assert fair.differs
     line = next(x for x in format_comparison(compare(runs)).splitlines() if x.startswith("object recall"))
-    assert line.endswith("!")
+    assert line.startswith("object recall ↑")
+    assert line.endswith("*")
     assert "66.7" in line
     assert "+20.0" in line
 
@@ -290,7 +304,7 @@ def test_replicates_that_draw_nothing_are_left_out(tmp_path):
 def test_what_cannot_be_compared_is_named(villages, data):
     fair = score(villages / "truth", resamples=10, fair=villages / "fair").runs["fair"]
     for other, message in (
-        (score(data, resamples=10, b=data), "different data: 5 sequences with 10 frames .* and 1 sequences with 2"),
+        (score(data, resamples=10, b=data), "different data: 5 sequences with 10 frames .* and 1 sequence with 2"),
         (score(villages / "truth", resamples=5, b=villages / "fair"), "10 and 5 resamples"),
         (
             score(villages / "truth", Rules(max_depth=60.0), resamples=10, b=villages / "fair"),
@@ -314,9 +328,17 @@ def test_command_prints_the_table_and_writes_json(data, tmp_path, capsys):
     path = tmp_path / "deep" / "result.json"
     assert command("--data", data, "--predictions", data, "--json", path, "--workers", 1) == 0
     printed = capsys.readouterr().out
-    words = ("2 frames, 2 images of 1 sequences", "APQ (strict)", "OIoU", "RMSE hidden", "amodal := filled box")
+    words = (
+        "2 frames, 2 images, 1 sequence (",
+        "↑ higher is better",
+        "● best of the row",
+        "APQ (strict)",
+        "OIoU",
+        "RMSE hidden",
+        "amodal := filled box",
+    )
     assert all(word in printed for word in words)
-    assert "no confidence intervals" in printed
+    assert "confidence intervals: none: they need at least two sequences" in printed
     result = json.loads(path.read_text())
     assert result["name"] == "ours"
     assert result["panoptic"]["strict"]["APQ_T_O"] == 100
@@ -346,8 +368,12 @@ def test_command_compares_files_of_earlier_runs(villages, tmp_path, capsys):
         assert command(*words, "--resamples", 20, "--json", path) == 0
     capsys.readouterr()
     assert command("--compare", *paths) == 0
-    first, *_ = capsys.readouterr().out.splitlines()
-    assert all(word in first for word in (str(paths[0]), str(paths[1]), "difference"))
+    printed = capsys.readouterr().out
+    assert printed.startswith("10 frames, 10 images, 5 sequences (AmodalSynthDrive)\n")
+    assert "only 5 sequences: intervals are too narrow, differences are not marked" in printed
+    assert all(f"{path}: left out or corrected" in printed for path in paths)
+    head = next(line for line in printed.splitlines() if line.lstrip().startswith("unit"))
+    assert all(word in head for word in (str(paths[0]), str(paths[1]), "difference"))
     together = tmp_path / "both.json"
     words = ("--data", villages / "truth", "--predictions", villages / "poor", villages / "fair", "--workers", 1)
     assert command(*words, "--name", "poor", "fair", "--resamples", 20, "--json", together) == 0
@@ -368,3 +394,95 @@ def test_command_with_a_network(data, tmp_path, capsys):
     assert result["images"] == FRAMES
     assert 0 <= result["panoptic"]["strict"]["APQ"] < 50
     assert "ours" in capsys.readouterr().out
+
+
+def refused(capsys, *words):
+    assert command(*words) == 2
+    captured = capsys.readouterr()
+    assert len(captured.err.strip().splitlines()) == 1
+    return captured.err
+
+
+def test_outputs_that_cannot_be_written_are_refused_before_scoring(data, tmp_path, capsys):
+    (tmp_path / "folder").mkdir()
+    scoring = ("--data", data, "--predictions", data, "--workers", 1)
+    for option in ("--json", "--html"):
+        assert "cannot be written (Is a directory;" in refused(capsys, *scoring, option, tmp_path / "folder")
+    for paths in (("same", "same"), ("same", "folder/../same")):
+        words = zip(("--json", "--html"), (tmp_path / path for path in paths))
+        assert "is given twice" in refused(capsys, *scoring, *(word for pair in words for word in pair))
+    assert not (tmp_path / "same").exists()
+
+
+def test_a_file_that_fails_takes_nothing_with_it(data, tmp_path, capsys):
+    """A full disk is found out only by writing."""
+    page = tmp_path / "page.html"
+    scoring = ("--data", data, "--predictions", data, "--workers", 1)
+    assert command(*scoring, "--json", "/dev/full", "--html", page) == 2
+    captured = capsys.readouterr()
+    assert "/dev/full: cannot be written (No space left on device" in captured.err
+    assert "APQ (strict)" in captured.out
+    assert f"wrote {page}" in captured.out
+    assert page.exists()
+
+
+def test_a_full_standard_output_is_one_line_and_the_files_are_there(data, tmp_path):
+    words = ["--data", data, "--predictions", data, "--workers", "1", "--json", tmp_path / "r.json"]
+    program = "import sys; from amodal_perception_ros.cli import main; sys.exit(main())"
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-c", program, "evaluate", *words], stdout=full, stderr=subprocess.PIPE, text=True
+        )
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1] == "amodal: the standard output cannot be written (No space left on device)"
+    assert json.loads((tmp_path / "r.json").read_text())["name"] == "ours"
+
+
+def test_comparisons_take_no_options_of_scoring_and_no_file_twice(tmp_path, capsys):
+    path = tmp_path / "a.json"
+    error = refused(capsys, "--compare", path, "--workers", 2, "--prediction-format", "kins", "--resamples", 0)
+    assert "--prediction-format, --workers, --resamples cannot be given with it" in error
+    assert f"--compare: {path} is given twice" in refused(capsys, "--compare", path, tmp_path / "." / "a.json")
+
+
+@pytest.mark.parametrize("resamples", [1, 2])
+def test_few_resamples_leave_no_figure_that_is_no_number(resamples, tmp_path, capsys):
+    """The only replicate of these two sequences draws none of them."""
+    names = [f"town{k}" for k in range(200)]
+    empty = [name for name in names if not weights(name, resamples).any()][:2]
+    root, results = write(tmp_path / "data", sequences=empty), tmp_path / "r.json"
+    words = ("--data", root, "--predictions", root, "--workers", 1, "--resamples", resamples)
+    assert command(*words, "--json", results) == 0
+    assert "nan" not in capsys.readouterr().out.lower()
+    json.loads(results.read_text(), parse_constant=pytest.fail)
+
+
+def test_frames_without_true_boxes_are_real_frames(tmp_path):
+    """The street empties after the first frame; the car that stays in the prediction is a ghost in the second."""
+    car = AmodalObject(1, 26, 1.0, np.array([9.0, 0, 1]), np.ones(3), 0.0, np.zeros(3), 0.0, 1.0, ("front",), 0)
+    for name, last in (("truth", []), ("ghost", [car])):
+        with SequenceWriter(tmp_path / name) as writer:
+            for frame, objects in enumerate(([car], last)):
+                writer.write(replace(sample(frame), objects=objects))
+    tracking = score(tmp_path / "truth", ours=tmp_path / "ghost").runs["ours"]["tracking"]
+    assert (tracking["visible_recall"], tracking["false_per_frame"]) == (100, 0.5)
+
+
+def test_quality_by_class_is_that_of_strict(data, tmp_path):
+    """`reference` assigns the truck to a bus far away and counts no false positive for it."""
+    results = score(data, ours=write(tmp_path, change=without_the_car)).runs["ours"]
+    strict = StrictQuality()
+    for frame in range(FRAMES):
+        truth = sample(frame).truth.cameras["front"]
+        strict.add(pair_scenes(decode(truth), decode(without_the_car(truth)), Rules()))
+    for name, row in strict.breakdown("class").items():
+        assert row.items() <= results["per_class"][name].items()
+
+
+def test_single_images_are_called_images(tmp_path):
+    path = tmp_path / "annotations.json"
+    path.write_text(COCOA)
+    results = score(path, resamples=20, ours=path)
+    size = results.runs["ours"]["data"]
+    assert report(results).startswith(f"{size['images']} image")
+    assert "sequence" not in report(results)

@@ -166,9 +166,14 @@ def test_predictions_without_ids_have_no_identities():
     assert not {"id_switches", "id_switches_occlusion", "ghosts_per_minute", "MOTA"} & set(result)
 
 
+def test_a_ghost_on_an_empty_street_is_wrong():
+    result = tracked([frame(k, [], [box(CAR, 10, 7)]) for k in range(3)])
+    assert result == {"false_per_frame": 1, "ghosts_per_minute": 60 / 2}
+
+
 def test_programs_and_sets_without_boxes_and_sets_without_odometry():
     one = frame(0, [box(CAR, 10, 1)], [box(CAR, 10, 7)])
-    assert tracked([replace(one, objects=None), replace(one, ego=None), replace(one, true_objects=[])]) == {}
+    assert tracked([replace(one, objects=None), replace(one, ego=None), replace(one, true_objects=None)]) == {}
     assert tracked([replace(one, objects=[])]) == {"visible_recall": 0, "visible_objects": 1, "false_per_frame": 0}
 
 

@@ -20,7 +20,6 @@ from amodal_perception_ros.evaluation.worst import ImageErrors, WorstImage
 from amodal_perception_ros.labels import ClassList
 from amodal_perception_ros.scene import CameraScene
 from amodal_perception_ros.viewing.charts import Estimate, interval_chart, reliability_chart
-from amodal_perception_ros.viewing.definitions import DEFINITIONS
 from amodal_perception_ros.viewing.error_overlay import (
     CANVAS_COLOR,
     INVENTED_COLOR,
@@ -164,6 +163,15 @@ def test_dots_of_a_reliability_curve_are_where_they_belong():
     assert "mine" in svg.get("aria-label")
 
 
+def test_the_axis_title_of_a_reliability_curve_stands_apart_from_its_numbers():
+    """The numbers are at most four signs wide, each 0.6 of the font's 13 px; the title's letters reach 4 px down."""
+    svg = ElementTree.fromstring(reliability_chart(BINS, "mine"))
+    end = min(float(text.get("x")) for text in svg.findall("text") if text.get("text-anchor") == "end")
+    title = next(text for text in svg.findall("text") if text.text == "occupied share")
+    baseline = float(re.search(r"translate\((\S+)", title.get("transform"))[1])
+    assert end - 4 * 0.6 * 13 > baseline + 4
+
+
 def test_intervals_are_drawn_on_one_axis():
     estimates = [Estimate("a", 10.0, 8.0, 12.0), Estimate("<b>", 20.0), Estimate("c", math.nan)]
     svg = ElementTree.fromstring(interval_chart("APQ", estimates, 1))
@@ -203,15 +211,17 @@ def test_numbers_as_they_are_read():
 
 
 def test_every_headline_figure_has_a_meaning():
-    assert set(DEFINITIONS) == {row.path for row in ROWS}
+    assert all(row.meaning.endswith(".") for row in ROWS)
+    assert len({row.path for row in ROWS}) == len(ROWS)
 
 
 def test_meanings_are_given_for_what_is_shown(tmp_path):
     text, shown = page(tmp_path, [results("mine", 20.0, shape={"simplicity": 0.8, "simplicity_truth": 0.7})])
     words = " ".join(" ".join(shown.text).split())
     assert "simplicity: of the truth" in words
-    assert DEFINITIONS["panoptic.strict.APQ"] in words
-    assert DEFINITIONS["depth.ADErr"] not in text
+    meanings = {row.path: row.meaning for row in ROWS}
+    assert meanings["panoptic.strict.APQ"] in words
+    assert meanings["depth.ADErr"] not in text
 
 
 class Page(HTMLParser):
@@ -260,14 +270,20 @@ class Page(HTMLParser):
 NAME = "<script>alert(1)</script>"
 
 
-def results(name, apq, **more):
-    """A result dictionary with APQ and AIoU of every resample one and two above and below."""
+def results(name, apq, units=20, **more):
+    """A result dictionary with the APQ of the resamples up to two above and below."""
     spread = np.linspace(-2, 2, 41)
     return {
         "name": name,
         "frames": 4,
         "images": 16,
-        "data": {"sequences": 2, "frames": 4, "images": 16, "classes": "AmodalSynthDrive", "fingerprint": "f00d" * 8},
+        "data": {
+            "sequences": units,
+            "frames": 40,
+            "images": 160,
+            "classes": "AmodalSynthDrive",
+            "fingerprint": "f00d" * 8,
+        },
         "rules": {"min_visible_px": 1, "iou_gate": 0.5},
         "panoptic": {"strict": {"APQ": apq}},
         "masks": {"AIoU": 30.0, "OIoU": math.nan},
@@ -280,7 +296,7 @@ def results(name, apq, **more):
             "level": 95,
             "resamples": 41,
             "unit": "sequence",
-            "units": 2,
+            "units": units,
             "figures": {"panoptic": {"strict": {"APQ": [apq - 1.9, apq + 1.9]}}},
         },
         "replicates": {"panoptic.strict.APQ": (apq + spread).tolist()},
@@ -326,18 +342,35 @@ def test_what_was_left_out_is_counted_with_its_places_for_every_run(tmp_path):
 def test_the_head_says_what_was_scored_and_what_the_intervals_rest_on(tmp_path):
     _, shown = page(tmp_path, [results("mine", 20.0, source="weights <mine>"), results("other", 24.0)])
     assert shown.row("source")[1:] == ["weights <mine>", "–"]
-    assert shown.row("frames")[1] == "4"
+    assert shown.row("frames")[1] == "40"
     assert shown.row("classes")[1] == "AmodalSynthDrive"
     assert shown.row("rules")[1] == "min visible px 1, iou gate 0.5"
-    assert shown.row("intervals")[1] == "95 %, from 41 bootstrap resamples of 2 sequences"
+    assert shown.row("intervals")[1] == "95 %, from 41 bootstrap resamples of 20 sequences"
 
 
-def test_without_intervals_the_page_says_why(tmp_path):
-    alone = results("mine", 20.0)
+@pytest.mark.parametrize(
+    ("units", "why"), [(1, "they need at least two sequences"), (5, "no resamples were asked for")]
+)
+def test_without_intervals_the_page_says_why(units, why, tmp_path):
+    alone = results("mine", 20.0, units)
     del alone["intervals"]
     _, shown = page(tmp_path, [alone])
-    assert shown.row("intervals")[1].startswith("none: ")
+    assert shown.row("intervals")[1] == f"none: {why}"
     assert shown.row("APQ (strict)")[2] == "20.0"
+
+
+def test_differences_of_few_sequences_are_not_marked(tmp_path):
+    _, shown = page(tmp_path, [results("mine", 20.0, 19), results("other", 24.0, 19)])
+    assert shown.row("APQ (strict)")[3] == "24.0 22.1 to 25.9 +4.0 (4.0 to 4.0)"
+    assert shown.row("intervals")[1].endswith("only 19 sequences: intervals are too narrow, differences are not marked")
+
+
+def test_no_end_of_a_marked_difference_is_rounded_to_zero(tmp_path):
+    """0.04 points more in every resample: with one decimal it would read "0.0 to 0.0"."""
+    mine, other = results("mine", 20.0), results("other", 20.5)
+    other["replicates"]["panoptic.strict.APQ"] = (np.array(mine["replicates"]["panoptic.strict.APQ"]) + 0.04).tolist()
+    _, shown = page(tmp_path, [mine, other])
+    assert shown.row("APQ (strict)")[3].endswith("+0.50 (0.04 to 0.04) *")
 
 
 def test_what_is_not_known_is_a_dash_and_what_no_run_has_is_not_there(tmp_path):

@@ -99,6 +99,30 @@ def write_bytes(path: Path, content: bytes) -> None:
         raise unwritable(path, error) from error
 
 
+def write_file(path: Path, content: bytes) -> None:
+    """Write a file, and the folders above it where they are missing; raises DatasetError."""
+    make_folder(path.parent)
+    write_bytes(path, content)
+
+
+def require_writable(path: Path) -> None:
+    """Find out before long work whether `write_file` can write a file; its folders are made.
+
+    Raises:
+        DatasetError: it cannot.
+    """
+    make_folder(path.parent)
+    existed = path.exists()
+    if existed and not (path.is_file() or path.is_dir()):
+        return  # A pipe would take the trial for the end of what it is to receive.
+    try:
+        path.open("ab").close()
+    except OSError as error:
+        raise unwritable(path, error) from error
+    if not existed:
+        path.unlink()
+
+
 def unwritable(path: Path, error: OSError) -> DatasetError:
     """Return the error for a path that the operating system refuses to write."""
     existing = next(parent for parent in (path, *path.absolute().parents) if os.path.exists(parent))

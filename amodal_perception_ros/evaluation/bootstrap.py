@@ -17,6 +17,11 @@ RESAMPLES = 200
 LEVEL = 95
 """Confidence level of the intervals [%]."""
 
+MIN_PARTS = 20
+"""Fewest parts with which differences are marked. Percentile intervals are too narrow for few parts: of 95 % intervals
+of a mean of normal numbers whose true mean is 0, about 49 % of those of 2 parts leave out 0, 25 % of 3, 13 % of 5, 9 %
+of 10 and 7 % of 20 (`test_intervals_of_few_parts_are_too_narrow`)."""
+
 
 def weights(part: str, resamples: int = RESAMPLES) -> np.ndarray:
     """Return how often a part of the set is drawn in each replicate, (resamples,) float64.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from amodal_perception_ros.evaluation.bootstrap import interval
+from amodal_perception_ros.evaluation.bootstrap import MIN_PARTS, interval
 from amodal_perception_ros.evaluation.decoding import EvaluationError
 from amodal_perception_ros.evaluation.evaluation import Evaluation
-from amodal_perception_ros.evaluation.table import ROWS, Row, align, look_up
+from amodal_perception_ros.evaluation.table import DIFFERS, ROWS, Row, align, counted, intervals_at, look_up, row_title
 
 
 @dataclass(frozen=True)
@@ -24,19 +25,14 @@ class Cell:
         interval: its confidence interval [low, high], or None.
         difference: value minus that of the first run; None for the first run itself.
         difference_interval: confidence interval of the difference, by paired replicates, or None.
+        differs: whether 0 lies outside that interval, of at least `MIN_PARTS` parts.
     """
 
     value: float | None
     interval: list[float] | None = None
     difference: float | None = None
     difference_interval: list[float] | None = None
-
-    @property
-    def differs(self) -> bool:
-        """Whether 0 lies outside the interval of the difference."""
-        return self.difference_interval is not None and not (
-            self.difference_interval[0] <= 0.0 <= self.difference_interval[1]
-        )
+    differs: bool = False
 
 
 @dataclass(frozen=True)
@@ -62,7 +58,7 @@ def compare(runs: Mapping[str, dict[str, Any]]) -> Comparison:
     sequence easy or hard for all runs cancels.
 
     Example: run A has the replicates 50, 60, 70 % of a figure and B 51, 61, 71 %. Both intervals are about 19 points
-    wide and overlap, but the differences are 1, 1, 1 with the interval [1, 1]: B differs.
+    wide and overlap, but the differences are 1, 1, 1 with the interval [1, 1]: B differs (of 20 sequences or more).
 
     Args:
         runs: name -> `Evaluator.results` with intervals.
@@ -104,18 +100,22 @@ def read_runs(paths: Sequence[Path]) -> Evaluation:
 
 
 def format_comparison(comparison: Comparison) -> str:
-    """Return a table: value and interval of every run, then its difference to the first, marked where it is no chance.
-
-    The mark `!` says that 0 lies outside the 95 % interval of the difference.
-    """
+    """Return a table: value and interval of every run, then its difference to the first, and a line on the mark."""
     first, *others = comparison.names
     lines = [["", "unit", first, *(text for name in others for text in (name, "difference"))]]
     for row in comparison.rows:
         cells = [_value(row.row, row.cells[0])]
         for cell in row.cells[1:]:
             cells += [_value(row.row, cell), _difference(row.row, cell)]
-        lines.append([row.row.title, row.row.unit, *cells])
-    return align(lines)
+        lines.append([row_title(row.row), row.row.unit, *cells])
+    legend = f"[low, high] confidence interval; {DIFFERS} zero lies outside the interval of the difference"
+    return "\n".join([f"Difference to {first}", "", align(lines), "", legend])
+
+
+def difference_digits(row: Row, cell: Cell) -> int:
+    """Return how many decimals a difference needs so that no end of an interval without 0 is rounded to 0."""
+    ends = [abs(end) for end in cell.difference_interval or () if end and cell.differs]
+    return max([row.digits, *(min(math.ceil(-math.log10(2 * end)), row.digits + 3) for end in ends)])
 
 
 def _require_comparable(first: str, one: dict[str, Any], name: str, other: dict[str, Any]) -> None:
@@ -124,7 +124,10 @@ def _require_comparable(first: str, one: dict[str, Any], name: str, other: dict[
     if changed:
         raise EvaluationError(f"'{first}' and '{name}' were scored by different rules: {', '.join(changed)}")
     if one["data"]["fingerprint"] != other["data"]["fingerprint"]:
-        sizes = [f"{r['data']['sequences']} sequences with {r['data']['frames']} frames" for r in (one, other)]
+        sizes = [
+            f"{counted(r['data']['sequences'], 'sequence')} with {counted(r['data']['frames'], 'frame')}"
+            for r in (one, other)
+        ]
         raise EvaluationError(
             f"'{first}' and '{name}' were scored on different data: {sizes[0]} ({one['data']['fingerprint'][:8]}) "
             f"and {sizes[1]} ({other['data']['fingerprint'][:8]})"
@@ -139,7 +142,7 @@ def _require_comparable(first: str, one: dict[str, Any], name: str, other: dict[
 
 def _cell(path: str, results: dict[str, Any], first: dict[str, Any]) -> Cell:
     value, reference = look_up(results, path), look_up(first, path)
-    spread = look_up(results.get("intervals", {}).get("figures", {}), path)
+    spread = intervals_at(results, path)
     if results is first or value is None or reference is None:
         return Cell(value, spread)
     own, other = (
@@ -147,24 +150,29 @@ def _cell(path: str, results: dict[str, Any], first: dict[str, Any]) -> Cell:
         for r in (results, first)
     )
     gap = own - other if own.size == other.size else np.zeros(0)
-    return Cell(value, spread, value - reference, interval(gap) if np.isfinite(gap).any() else None)
+    if not np.isfinite(gap).any():
+        return Cell(value, spread, value - reference)
+    low, high = interval(gap)
+    differs = results["intervals"]["units"] >= MIN_PARTS and not low <= 0.0 <= high
+    return Cell(value, spread, value - reference, [low, high], differs)
 
 
 def _value(row: Row, cell: Cell) -> str:
     if cell.value is None:
         return "-"
     text = f"{cell.value:.{row.digits}f}"
-    return text if cell.interval is None else f"{text} {_range(row, cell.interval)}"
+    return text if cell.interval is None else f"{text} {_range(cell.interval, row.digits)}"
 
 
 def _difference(row: Row, cell: Cell) -> str:
     if cell.difference is None:
         return "-  "
-    text = f"{cell.difference:+.{row.digits}f}"
+    digits = difference_digits(row, cell)
+    text = f"{cell.difference:+.{digits}f}"
     if cell.difference_interval is not None:
-        text += f" {_range(row, cell.difference_interval)}"
-    return text + (" !" if cell.differs else "  ")
+        text += f" {_range(cell.difference_interval, digits)}"
+    return f"{text} {DIFFERS if cell.differs else ' '}"
 
 
-def _range(row: Row, ends: list[float]) -> str:
-    return f"[{ends[0]:.{row.digits}f}, {ends[1]:.{row.digits}f}]"
+def _range(ends: list[float], digits: int) -> str:
+    return f"[{ends[0]:.{digits}f}, {ends[1]:.{digits}f}]"

@@ -28,7 +28,7 @@ from amodal_perception_ros.evaluation.panoptic import ReferenceQuality, StrictQu
 from amodal_perception_ros.evaluation.semantic import SemanticIoU
 from amodal_perception_ros.evaluation.shape import ShapeRegularity
 from amodal_perception_ros.evaluation.stability import TemporalStability
-from amodal_perception_ros.evaluation.table import ROWS, look_up
+from amodal_perception_ros.evaluation.table import ROWS, look_up, part_name
 from amodal_perception_ros.evaluation.tracking import BoxTracking, MaskTracking
 from amodal_perception_ros.evaluation.worst import ImageErrors, image_errors, keep_worst
 from amodal_perception_ros.labels import AMODAL_SYNTH_DRIVE, ClassList
@@ -164,6 +164,8 @@ class Evaluator:
         for kind in KINDS:
             table = tree[f"per_{kind}"] = dict[str, dict[str, Any]]()
             for path, metric in (*self.images, *self.frames):
+                if path == "panoptic.reference":
+                    continue  # Its rows have the names of those of panoptic.strict.
                 for name, row in metric.breakdown(kind).items():
                     known = {key: value for key, value in row.items() if (path, key) not in self._unknown}
                     table.setdefault(name, {}).update(known)
@@ -174,7 +176,8 @@ class Evaluator:
 
         `intervals`: {level, resamples, unit, units, figures: nested as the results, [low, high] each}; `replicates`:
         path of a row of the table -> its value in each replicate, None where it has none. A figure's interval runs
-        over the replicates that have it. Both are absent for fewer than two parts or without replicates.
+        over the replicates that have it, and a figure that none of them has is absent. Both are absent for fewer than
+        two parts or without replicates.
         """
         if len(self._parts) < 2 or not self._resamples:
             return {}
@@ -193,12 +196,15 @@ class Evaluator:
             metric.select(None)
         tree: dict[str, Any] = {}
         for path, k in column.items():
+            if np.isnan(values[:, k]).all():
+                continue
             *above, key = path
             node = tree
             for name in above:
                 node = node.setdefault(name, {})
             node[key] = interval(values[:, k])
-        head = {"level": LEVEL, "resamples": self._resamples, "unit": "sequence", "units": len(self._parts)}
+        unit = part_name(len(self._parts), int(self._size.sums["frames"]), int(self._size.sums["images"]))
+        head = {"level": LEVEL, "resamples": self._resamples, "unit": unit, "units": len(self._parts)}
         return {"intervals": {**head, "figures": tree}, "replicates": _headline(column, values)}
 
     def _add_image(self, pair: ScenePair, sequence: str, index: int) -> None:

@@ -121,7 +121,7 @@ class FramePair:
         index: number of the frame in it.
         stamp_ns: its reference stamp.
         cameras: camera name -> matched scenes.
-        true_objects: boxes in odom.
+        true_objects: boxes in odom, or None where the data set has none.
         objects: predicted boxes in odom, or None where the program gives none.
         true_bev, bev: occupancy, or None.
         ego: (2,) position of base_link in odom [m], or None where the data set has no odometry.
@@ -132,7 +132,7 @@ class FramePair:
     index: int
     stamp_ns: int
     cameras: dict[str, ScenePair]
-    true_objects: list[AmodalObject]
+    true_objects: list[AmodalObject] | None
     objects: list[AmodalObject] | None = None
     true_bev: BevOccupancy | None = None
     bev: BevOccupancy | None = None

@@ -12,15 +12,17 @@ from typing import Any
 
 from tqdm import tqdm
 
+from amodal_perception_ros.datasets.files import write_file
 from amodal_perception_ros.evaluation.baselines import BASELINES
 from amodal_perception_ros.evaluation.bootstrap import RESAMPLES, weights
+from amodal_perception_ros.evaluation.comparison import compare, format_comparison
 from amodal_perception_ros.evaluation.decoding import EvaluationError
 from amodal_perception_ros.evaluation.evaluation import Evaluation
 from amodal_perception_ros.evaluation.evaluator import Evaluator, headline
 from amodal_perception_ros.evaluation.pairs import Rules
 from amodal_perception_ros.evaluation.scoring import Job, ScoredSequence, Scorer, chunks, read_again
 from amodal_perception_ros.evaluation.sources import DataSet, Model, Source
-from amodal_perception_ros.evaluation.table import format_table
+from amodal_perception_ros.evaluation.table import counted, format_table, interval_note, part_name
 from amodal_perception_ros.evaluation.workers import cores, score_in_workers
 
 _CHUNK_FRAMES = 4
@@ -57,7 +59,7 @@ def evaluate(
     total = _Total(job, scorer, resamples)
     groups = chunks(scorer.sequences, _CHUNK_FRAMES)
     workers = min(workers or _default_workers(sources), len(groups))
-    scored = score_in_workers(job, groups, workers) if workers > 1 else map(scorer.score, groups)
+    scored = score_in_workers(job, groups, workers) if workers > 1 else (scorer.score(group) for group in groups)
     for one in _with_progress(scored, [len(sequence) for sequence in scorer.sequences]):
         total.add(one)
     runs = {name: total.results(name) for name in sources}
@@ -65,29 +67,37 @@ def evaluate(
 
 
 def report(evaluation: Evaluation) -> str:
-    """Return the text that `amodal evaluate` prints: what was scored and what was not, and the table."""
+    """Return the text that `amodal evaluate` prints: what was scored and what was not, the table, the comparison.
+
+    Figures from files stand in the comparison alone.
+
+    Raises:
+        EvaluationError: the runs cannot be compared.
+    """
     first = next(iter(evaluation.runs.values()))
     size = first["data"]
-    lines = [f"{size['frames']} frames, {size['images']} images of {size['sequences']} sequences ({size['classes']})"]
+    named = (
+        ("images",)
+        if part_name(size["sequences"], size["frames"], size["images"]) == "image"
+        else ("frames", "images", "sequences")
+    )
+    lines = [f"{', '.join(counted(size[name], name[:-1]) for name in named)} ({size['classes']})"]
     if size["images_without_objects"]:
         lines.append(f"images without true objects, scored too: {size['images_without_objects']}")
     for name, results in evaluation.runs.items():
         lines += _left_out(name, results)
-    if "intervals" in first:
-        made = first["intervals"]
-        lines.append(f"± half the {made['level']} % interval, from {made['resamples']} resamples of the sequences")
-    elif size["sequences"] < 2:
-        lines.append("no confidence intervals: they need at least two sequences")
-    return "\n".join([*lines, "", format_table(evaluation.runs | evaluation.baselines)])
+    lines.append(f"confidence intervals: {interval_note(first)}")
+    texts = ["\n".join(lines)]
+    if evaluation.reread is not None:
+        texts.append(format_table(evaluation.runs | evaluation.baselines))
+    if evaluation.reread is None or len(evaluation.runs) > 1:
+        texts.append(format_comparison(compare(evaluation.runs)))
+    return "\n\n".join(texts)
 
 
 def write_json(evaluation: Evaluation, path: Path) -> None:
-    """Write the figures; raises EvaluationError where that is not possible."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(evaluation.to_dict(), indent=2) + "\n")
-    except OSError as error:
-        raise EvaluationError(f"{path}: cannot be written ({error.strerror})") from error
+    """Write the figures as strict JSON, and the folder where it is missing; raises DatasetError."""
+    write_file(path, (json.dumps(evaluation.to_dict(), indent=2, allow_nan=False) + "\n").encode())
 
 
 class _Total:
@@ -104,8 +114,7 @@ class _Total:
         for name in self._runs:
             excluded = self._methods[name].excluded
             excluded.merge(scorer.found[name].renamed("prediction_"))
-            for frame in scorer.unknown[name]:
-                excluded.note("prediction_for_unknown_frame", frame)
+            excluded.merge(scorer.unknown[name].renamed("prediction_for_"))
 
     def add(self, part: ScoredSequence) -> None:
         """Add a sequence."""

@@ -17,7 +17,6 @@ from amodal_perception_ros.evaluation.pairs import FramePair, Rules, pair_scenes
 from amodal_perception_ros.evaluation.sources import DataSet, Source
 from amodal_perception_ros.evaluation.worst import ImageErrors, WorstImage
 from amodal_perception_ros.fusion import BevMapper, FusionError
-from amodal_perception_ros.labels import ClassList
 from amodal_perception_ros.scene import AmodalObject, BevOccupancy, CameraScene, Sample, SurroundScene
 
 
@@ -65,7 +64,7 @@ class Scorer:
     Attributes:
         sequences: the truth.
         found: what was corrected while data and predictions were opened: of the truth under "", else by run.
-        unknown: run -> predicted frames that the truth lacks.
+        unknown: run -> predicted frames that the truth lacks, see `PredictionReader.unknown`.
     """
 
     def __init__(self, job: Job) -> None:
@@ -88,10 +87,10 @@ class Scorer:
 
     def _score(self, position: int) -> ScoredSequence:
         sequence, job = self.sequences[position], self._job
-        methods = {name: _Method(_as_predicted, sequence.classes, job.rules) for name in job.sources}
+        methods = {name: _Method(_as_predicted, sequence, job.rules) for name in job.sources}
         first = next(iter(methods))
         baselines = BASELINES if job.with_baselines else {}
-        trivial = {name: _Method(make, sequence.classes, job.rules) for name, make in baselines.items()}
+        trivial = {name: _Method(make, sequence, job.rules) for name, make in baselines.items()}
         digest = hashlib.blake2b(sequence.name.encode(), digest_size=16)
         for index in range(len(sequence)):
             sample = sequence[index]
@@ -115,9 +114,10 @@ class Scorer:
 class _Method:
     """A method: how it changes a predicted scene, its figures, and its map of the sequence."""
 
-    def __init__(self, change: Callable[[CameraScene], CameraScene], classes: ClassList, rules: Rules) -> None:
+    def __init__(self, change: Callable[[CameraScene], CameraScene], sequence: AnnotatedSequence, rules: Rules) -> None:
         self._change, self._mapper = change, BevMapper()
-        self.evaluator = Evaluator(classes, rules)
+        self._has_boxes = "boxes" not in sequence.missing
+        self.evaluator = Evaluator(sequence.classes, rules)
 
     def check_cameras(self, truth: dict[str, DecodedScene], prediction: Prediction, where: str) -> None:
         """Raise EvaluationError for a camera without prediction; count predictions for other cameras."""
@@ -141,7 +141,7 @@ class _Method:
                 index=sample.index,
                 stamp_ns=sample.frame.stamp_ns,
                 cameras=pairs,
-                true_objects=sample.objects,
+                true_objects=sample.objects if self._has_boxes else None,
                 objects=objects,
                 true_bev=sample.bev,
                 bev=bev,
@@ -154,7 +154,7 @@ class _Method:
     ) -> tuple[list[AmodalObject] | None, BevOccupancy | None]:
         """Return the objects and the occupancy that the prediction holds, else those that fusion makes of it."""
         objects, bev = prediction.objects, prediction.bev
-        lacking = (objects is None and bool(sample.objects)) or (bev is None and sample.bev is not None)
+        lacking = (objects is None and self._has_boxes) or (bev is None and sample.bev is not None)
         placed = all(scene.camera.is_calibrated for scene in cameras.values())
         if lacking and placed and sample.frame.odom_from_base is not None:
             try:

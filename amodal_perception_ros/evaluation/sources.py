@@ -132,7 +132,7 @@ class _Inference:
     """A network as a reader. On the processor it runs in one thread: others would round differently."""
 
     def __init__(self, perception: Perception) -> None:
-        self.repairs, self.unknown = CauseCount(), list[str]()
+        self.repairs, self.unknown = CauseCount(), CauseCount()
         self._perception = perception
 
     def read(self, sample: Sample) -> Prediction:

@@ -155,12 +155,10 @@ class BoxTracking(_Tracking):
     def add(self, frame: FramePair) -> None:
         """Add one frame, if truth and program give boxes and the vehicle's place in odom is known.
 
-        A frame without a single true box is left out: data sets without boxes look the same.
-
         Raises:
             EvaluationError: a track id twice in a frame, an unknown class, or a centre that is not finite.
         """
-        if frame.objects is None or frame.ego is None or not frame.true_objects:
+        if frame.objects is None or frame.ego is None or frame.true_objects is None:
             return
         if self._starts(frame):
             self._ghosts, self._stamp_ns = set(), frame.stamp_ns

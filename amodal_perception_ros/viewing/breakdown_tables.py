@@ -7,7 +7,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from amodal_perception_ros.evaluation.table import ROWS
+from amodal_perception_ros.evaluation.table import ROWS, intervals_at, look_up
 from amodal_perception_ros.viewing.figures import digits_of, figure_text, interval_text, symbol
 
 _TITLES = {
@@ -35,29 +35,21 @@ def breakdown_tables(runs: Mapping[str, dict[str, Any]], baselines: Mapping[str,
         (value, interval) as text.
     """
     found = []
-    for title, keys in _breakdowns(runs.values()):
-        bins = {name: _at(results, keys) for name, results in {**runs, **baselines}.items()}
-        spans = {
-            name: _at(results.get("intervals", {}).get("figures", {}), keys)
-            for name, results in {**runs, **baselines}.items()
-        }
+    methods = {**runs, **baselines}
+    for title, path in _breakdowns(runs.values()):
+        bins = {name: look_up(results, path) or {} for name, results in methods.items()}
+        spans = {name: intervals_at(results, path) or {} for name, results in methods.items()}
         tables = {name: _table(bins[name], spans[name]) for name in runs if bins[name]}
-        found.append({"title": title, "joint": _joint(keys[0], bins, spans), "tables": tables})
+        found.append({"title": title, "joint": _joint(path.partition(".")[0], bins, spans), "tables": tables})
     return found
 
 
-def _breakdowns(runs: Iterable[dict[str, Any]]) -> list[tuple[str, tuple[str, ...]]]:
-    """Return the title and the keys of every breakdown that some run has."""
+def _breakdowns(runs: Iterable[dict[str, Any]]) -> list[tuple[str, str]]:
+    """Return the title and the path of every breakdown that some run has."""
     results = list(runs)
-    plain = [(title, (key,)) for key, title in _TITLES.items() if any(key in result for result in results)]
+    plain = [(title, key) for key, title in _TITLES.items() if any(key in result for result in results)]
     kinds = dict.fromkeys(kind for result in results for kind in result.get("per_condition", {}))
-    return plain + [(f"By {kind}", ("per_condition", kind)) for kind in kinds]
-
-
-def _at(results: Mapping[str, Any], keys: tuple[str, ...]) -> Bins:
-    for key in keys:
-        results = results.get(key, {})
-    return results
+    return plain + [(f"By {kind}", f"per_condition.{kind}") for kind in kinds]
 
 
 def _names(tables: Iterable[Bins]) -> tuple[list[str], list[str]]:

@@ -13,7 +13,7 @@ from markupsafe import Markup
 from amodal_perception_ros.viewing.figures import figure_text
 
 _PLOT = 220.0
-_LEFT, _TOP, _BOTTOM = 44.0, 10.0, 42.0
+_LEFT, _TOP, _BOTTOM = 58.0, 10.0, 42.0
 _COUNT_SHARE = 0.3
 """Height of the tallest bar of cell counts, as a share of the plot."""
 

@@ -9,14 +9,13 @@ from typing import Any
 
 from markupsafe import Markup
 
-from amodal_perception_ros.datasets.files import unwritable
-from amodal_perception_ros.evaluation.comparison import Comparison, compare
+from amodal_perception_ros.datasets.files import write_file
+from amodal_perception_ros.evaluation.comparison import Comparison, compare, difference_digits
 from amodal_perception_ros.evaluation.evaluation import Evaluation
-from amodal_perception_ros.evaluation.table import ROWS, Row, look_up
+from amodal_perception_ros.evaluation.table import BEST, DIFFERS, DOWN, ROWS, UP, Row, interval_note, look_up
 from amodal_perception_ros.evaluation.worst import WorstImage
 from amodal_perception_ros.viewing.breakdown_tables import breakdown_tables
 from amodal_perception_ros.viewing.charts import Estimate, interval_chart, reliability_chart
-from amodal_perception_ros.viewing.definitions import DEFINITIONS
 from amodal_perception_ros.viewing.error_overlay import INVENTED_COLOR, MISSED_COLOR, WRONG_ORDER_COLOR, draw_errors
 from amodal_perception_ros.viewing.figures import (
     DASH,
@@ -88,13 +87,10 @@ def write_page(evaluation: Evaluation, path: Path | str) -> Path:
         worst=[_worst(evaluation, run) for run in runs],
         colors={name: f"rgb{color}" for name, color in COLORS.items()},
         definitions=_definitions(methods),
+        signs={"up": UP, "down": DOWN, "best": BEST, "differs": DIFFERS},
     )
     path = Path(path)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(page, encoding="utf-8")
-    except OSError as error:
-        raise unwritable(path, error) from error
+    write_file(path, page.encode())
     return path
 
 
@@ -107,7 +103,7 @@ def _facts(runs: Mapping[str, dict[str, Any]]) -> list[tuple[str, list[str]]]:
         told = {name.replace("_", " "): _fact(value) for name, value in data.items()}
         if "source" in results:
             told = {"source": _fact(results["source"]), **told}
-        for name, text in {**told, "rules": rules or DASH, "intervals": _interval_fact(results)}.items():
+        for name, text in {**told, "rules": rules or DASH, "intervals": interval_note(results)}.items():
             rows.setdefault(name, [DASH] * len(runs))[number] = text
     return list(rows.items())
 
@@ -118,16 +114,6 @@ def _fact(value: Any) -> str:
     if isinstance(value, int | float):
         return figure_text(value, 0)
     return DASH if value in (None, "") else str(value)
-
-
-def _interval_fact(results: Mapping[str, Any]) -> str:
-    intervals = results.get("intervals")
-    if not intervals:
-        return "none: there are not two parts of the data (sequences or images) that could be resampled"
-    return (
-        f"{intervals.get('level', 95)} %, from {intervals.get('resamples', DASH)} bootstrap resamples of "
-        f"{intervals.get('units', DASH)} {intervals.get('unit', 'part')}s"
-    )
 
 
 def _level(runs: Mapping[str, dict[str, Any]]) -> Any:
@@ -241,9 +227,10 @@ def _difference(row: Row, name: str, comparison: Comparison | None) -> dict[str,
     if not is_known(cell.difference):
         return None
     low, high = cell.difference_interval or (math.nan, math.nan)
+    digits = difference_digits(row, cell)
     return {
-        "text": figure_text(cell.difference, row.digits, sign="+"),
-        "interval": interval_text(low, high, row.digits),
+        "text": figure_text(cell.difference, digits, sign="+"),
+        "interval": interval_text(low, high, digits),
         "differs": cell.differs,
     }
 
@@ -316,5 +303,5 @@ def _definitions(methods: Mapping[str, dict[str, Any]]) -> list[tuple[Markup, st
         whole = whole if is_part else row.title
         if row in shown:
             title = symbol(f"{whole}: {row.title.strip()}" if is_part else row.title)
-            found.append((title, _unit(row), row.better, DEFINITIONS[row.path]))
+            found.append((title, _unit(row), row.better, row.meaning))
     return found

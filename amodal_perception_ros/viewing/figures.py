@@ -8,7 +8,7 @@ from typing import Any, TypeGuard
 
 from markupsafe import Markup, escape
 
-from amodal_perception_ros.evaluation.table import ROWS, look_up
+from amodal_perception_ros.evaluation.table import ROWS, intervals_at
 
 DASH = "–"
 """Stands for what is not known; never a zero."""
@@ -47,7 +47,7 @@ def interval_text(low: Any, high: Any, digits: int) -> str:
 
 def interval_of(results: dict[str, Any], path: str) -> tuple[float, float]:
     """Return the confidence interval (low, high) of the figure at a path, NaN where there is none."""
-    low, high = look_up(results.get("intervals", {}).get("figures", {}), path) or (math.nan, math.nan)
+    low, high = intervals_at(results, path) or (math.nan, math.nan)
     return (low, high) if is_known(low) and is_known(high) else (math.nan, math.nan)
 
 
