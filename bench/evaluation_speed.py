@@ -212,8 +212,11 @@ def evaluate_set(root: Path, workers: int) -> tuple[float, float, float]:
     start = time.perf_counter()
     with contextlib.redirect_stderr(io.StringIO()):
         evaluate(DataSet((root / "truth",)), {"ours": StoredPredictions(root / "predicted")}, workers=workers)
-    usage = (resource.getrusage(who).ru_maxrss / 1024 for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    return time.perf_counter() - start, *usage
+    seconds = time.perf_counter() - start
+    # Not of getrusage, whose figure starts from the peak of the process that started this one.
+    status = Path("/proc/self/status").read_text()
+    own = int(status.split("VmHWM:")[1].split()[0]) / 1024
+    return seconds, own, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
 
 
 def measure_sets(frames: int, width: int, height: int) -> None:
