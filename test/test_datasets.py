@@ -377,6 +377,7 @@ def test_the_publics_labelling_errors_are_mended_and_counted(public_data):
         "occlusion masks that reach into the visible part, cut": 1,
         "segments that are no thing, dropped": 1,
         "segments without a pixel, dropped": 1,
+        "levels of segments that the JSON lacks, ignored": 6,
     }
     place = f"{annotation}: segment 21001"
     assert reader.repairs.places["segments that are no thing, dropped"] == [place]

@@ -3,12 +3,19 @@
 import errno
 import json
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
 from panoptic_files import PIXELS, changed, write, write_png
 
-from amodal_perception_ros.datasets.amodal_panoptic import BDD100K_APS, KITTI_360_APS, read_drives, read_images
+from amodal_perception_ros.datasets.amodal_panoptic import (
+    BDD100K_APS,
+    KITTI_360_APS,
+    find_images,
+    read_drives,
+    read_images,
+)
 from amodal_perception_ros.datasets.files import DatasetError
 from amodal_perception_ros.datasets.formats import open_predictions, open_sequences
 
@@ -88,6 +95,8 @@ def test_own_classes_win(tmp_path):
         {"name": "Toy", "stuff": {"sky": "23"}, "things": {}},
         {"name": "Toy", "stuff": {"26": "sky"}, "things": {"26": "car"}},
         {"name": "Toy", "stuff": {"23": "sky"}, "things": {"65": "car"}},
+        {"name": "Toy", "stuff": {"23": "car"}, "things": {"26": "car"}},
+        {"name": "Toy", "stuff": {"23": "sky"}, "things": {"26": "\ud800"}},
     ],
 )
 def test_a_wrong_class_file_is_named(tmp_path, content):
@@ -151,3 +160,49 @@ def test_predictions_lie_as_the_truth_does(kitti, tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(DatasetError, match=r"empty: holds no \*_ampano\.png"):
         open_predictions(tmp_path / "empty", truth)
+
+
+def test_levels_of_unknown_segments_are_counted(tmp_path):
+    write(tmp_path, "a")
+    (tmp_path / "a_rel.json").write_text('{"0": [24001, 99999], "1": [0], "2": [26001], "3": []}')
+    sequence = read_images(tmp_path, None, ("truth",), BDD100K_APS)[0]
+    assert [i.occlusion_level for i in sequence[0].truth.cameras["image"].instances] == [2, 0]
+    cause = "levels of segments that the JSON lacks, ignored"
+    assert sequence.repairs.places == {cause: [f"{tmp_path / 'a_rel.json'}: segment 99999"]}
+
+
+def test_linked_folders_are_read_but_not_in_a_circle(tmp_path):
+    write(tmp_path / "data", "d0/0")
+    write(tmp_path / "elsewhere", "0")
+    (tmp_path / "data/d1").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere/up").symlink_to(tmp_path / "data")
+    (tmp_path / "data/d0/here").symlink_to(tmp_path / "data/d0")
+    assert find_images(tmp_path / "data") == ["d0/0", "d1/0"]
+
+
+def test_drives_have_their_own_names_and_the_order_of_their_numbers(tmp_path, monkeypatch):
+    for name in ("a/0001", "a0001", "a-0001", "a_0001", "b/1", "b/2", "b/10", "3"):
+        write(tmp_path / "set", name)
+    monkeypatch.chdir(tmp_path / "set")
+    sequences = read_drives(Path("."), None, ("truth",), KITTI_360_APS)
+    assert {s.name: s.images for s in sequences} == {
+        "set": ["3"],
+        "a/": ["a/0001"],
+        "a": ["a0001"],
+        "a-": ["a-0001"],
+        "a_": ["a_0001"],
+        "b": ["b/1", "b/2", "b/10"],
+    }
+
+
+def test_predictions_for_a_damaged_drive_are_not_unknown(kitti, tmp_path):
+    for image in ("train/drive_0000_sync/0000000250", "train/drive_0002_sync/7", "train/drive_0002_sync/8"):
+        write(tmp_path / "p", image)
+    damaged = kitti / "train/drive_0000_sync/0000000250_ampano.json"
+    damaged.write_text(damaged.read_text()[:-9])
+    truth = open_sequences(kitti, "kitti-360-aps")
+    assert truth[0].repairs == {"sequences that cannot be read, left out": 1, "frames of such sequences": 2}
+    assert open_predictions(tmp_path / "p", truth).unknown.places == {
+        "skipped_frame": ["train/drive_0000_sync/0000000250"],
+        "unknown_frame": ["train/drive_0002_sync/8"],
+    }

@@ -1,6 +1,7 @@
 """Amodal panoptic labels of one image by hand: the published form and every kind of contradiction."""
 
 import json
+import re
 import struct
 import zlib
 
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from panoptic_files import CAR, ENTRIES, HIDDEN, PERSON, PIXELS, changed, painted, write, write_png
 from pycocotools import mask as coco_mask
 
-from amodal_perception_ros.datasets.amodal_segments import SegmentReader
+from amodal_perception_ros.datasets.amodal_segments import SegmentReader, read_levels
 from amodal_perception_ros.datasets.amodal_synth_drive import read_sequence
 from amodal_perception_ros.datasets.files import DatasetError
 from amodal_perception_ros.errors import CauseCount
@@ -380,3 +381,64 @@ def test_known_errors_of_the_published_data_are_corrected(tmp_path):
         assert reader.repairs[cause] == 1
         assert reader.repairs.places[cause][0].endswith(f"front_full_{frame:04d}_ampano.json: segment {wrong}001")
         assert reader.repairs["segments that are no thing, dropped"] == 1
+
+
+def test_the_amodal_masks_of_predictions_stay_as_they_are(tmp_path):
+    """The amodal mask of the car lacks column 4, where the PNG shows it: the truth lacks pixels, a prediction errs."""
+    mask = {"size": [4, 6], "counts": [5, 2, 2, 2, 2, 2, 9]}
+    write(tmp_path, "a", entries=changed(_26001={"amodal_mask": mask, "occlusion_mask": HIDDEN}))
+    image, repairs = read(tmp_path)
+    assert (rows(image.segments[0].amodal)[1], rows(image.segments[0].visible)[1]) == (".####.", ".##.#.")
+    assert repairs == {"amodal masks without part of the visible mask, joined": 1}
+    image, repairs = read(tmp_path, predicted=True)
+    assert (rows(image.segments[0].amodal)[1], rows(image.segments[0].visible)[1]) == (".###..", ".##...")
+    assert repairs == {"visible parts outside the amodal mask, cut": 1}
+
+
+def test_a_class_without_a_free_number_drops_the_segment(tmp_path):
+    entries = {f"26{number:03d}": {"amodal_mask": CAR, "occlusion_mask": CAR} for number in range(1000)}
+    write(tmp_path, "a", painted(_24001=7, _26001=7), entries | {"21001": {**ENTRIES["26001"], "category_id": 26}})
+    image, repairs = read(tmp_path)
+    assert len(image.segments) == 1000
+    cause = "segments of a class that has no number left, dropped"
+    assert repairs.places[cause] == [f"{tmp_path / 'a_ampano.json'}: segment 21001"]
+
+
+def test_a_thing_without_a_number_is_counted(tmp_path):
+    write(tmp_path, "a", entries={**ENTRIES, "26": ENTRIES["26001"], "7": {}})
+    image, repairs = read(tmp_path)
+    assert [s.id for s in image.segments] == [26001, 24001]
+    assert repairs.places == {"things without a number, dropped": [f"{tmp_path / 'a_ampano.json'}: segment 26"]}
+
+
+def test_an_empty_occlusion_mask_of_a_true_hidden_part_is_counted(tmp_path):
+    """In predictions it may be left out, and `occluded` with it; in the truth both contradict the amodal mask."""
+    write(tmp_path, "a", entries=changed(_26001={"occlusion_mask": [], "occluded": False}))
+    image, repairs = read(tmp_path)
+    assert image.segments[0].amodal.area - image.segments[0].visible.area == 2
+    assert repairs == {
+        "occlusion masks that are not what the amodal mask hides, replaced by that": 1,
+        "occluded flags that contradict the masks, corrected": 1,
+    }
+    image, repairs = read(tmp_path, predicted=True)
+    assert image.segments[0].amodal.area - image.segments[0].visible.area == 2
+    assert not repairs
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"-1": [26001]}', "holds level '-1', known are 0..7"),
+        ('{"8": [26001]}', "holds level '8', known are 0..7"),
+        ('{"0": [26001.7]}', "level 0 holds 26001.7, which is no segment id"),
+        ('{"0": ["26001"]}', "level 0 holds '26001', which is no segment id"),
+        ('{"0": [26001], "1": [26001]}', "segment 26001 is on the levels 0 and 1"),
+        ('{"0": [26001], "0": []}', "key '0' appears twice"),
+        ('{"0": 26001}', "not a map of level to lists of segment ids"),
+        ("[]", "not a map of level to lists of segment ids"),
+    ],
+)
+def test_wrong_levels_are_named(tmp_path, text, message):
+    (tmp_path / "a_rel.json").write_text(text)
+    with pytest.raises(DatasetError, match=rf"a_rel\.json: .*{re.escape(message)}"):
+        read_levels(tmp_path / "a_rel.json")

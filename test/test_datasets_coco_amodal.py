@@ -22,6 +22,8 @@ from amodal_perception_ros.datasets.files import DatasetError
 from amodal_perception_ros.datasets.kins import read_kins
 from amodal_perception_ros.evaluation.decoding import decode
 from amodal_perception_ros.evaluation.instance import AveragePrecision
+from amodal_perception_ros.evaluation.invariants import InvariantViolations
+from amodal_perception_ros.evaluation.order import OrderAccuracy
 from amodal_perception_ros.evaluation.pairs import Rules, pair_scenes
 
 
@@ -323,3 +325,81 @@ def test_one_wrong_value_anywhere_gives_a_scene_or_a_named_error(tmp_path, place
     for message in scenes_of(changed, read, truth):
         assert "changed.json" in message
         assert "\n" not in message
+
+
+def scored(truth, predictions):
+    """Return average precision and order of predictions."""
+    precision, order = AveragePrecision(truth[0].classes), OrderAccuracy()
+    for sequence in truth:
+        sample = sequence[0]
+        true, predicted = sample.truth.cameras[CAMERA], predictions.read(sample).cameras[CAMERA]
+        pair = pair_scenes(decode(true), decode(predicted), Rules())
+        precision.add(pair)
+        order.add(pair)
+    return precision.results(), order.results()
+
+
+def test_amodal_masks_of_results_are_scored_as_they_are(tmp_path):
+    """A true car of 4 x 5 px, seen in the right half; the amodal mask of the result is its left half: IoU 0.5."""
+
+    def box(left, right):
+        mask = np.zeros((6, 12), bool)
+        mask[0:5, left:right] = True
+        return encoded(mask)
+
+    content = json.loads(FIRST_RELEASE)
+    keys = {"image_id": 0, "category_id": 4}
+    content["annotations"] = [{**keys, "id": 1, "iscrowd": 0, "segmentation": box(0, 4), "inmodal_seg": box(2, 4)}]
+    found = [{**keys, "segmentation": box(0, 2), "inmodal_seg": box(2, 4), "score": 0.5}]
+    truth = kins(tmp_path, json.dumps(content))
+    predictions = CocoPredictions(results(tmp_path, found), truth)
+    figures, _ = scored(truth, predictions)
+    assert figures["AP_A"] == pytest.approx(10)
+    assert figures["AP_A"] == pytest.approx(coco_average_precision(content, found, "segmentation"), abs=1e-6)
+    assert predictions.repairs["visible or hidden masks that leave the amodal mask, cut"] == 1
+
+
+def test_results_of_one_of_two_files_with_the_same_image_ids_are_refused(tmp_path):
+    content = json.loads(FIRST_RELEASE)
+    for image in content["images"]:
+        image["file_name"] = f"other_{image['file_name']}"
+    truth = kins(tmp_path) + read_kins(results(tmp_path, content, "other.json"), None, ("truth",))
+    item = {"image_id": 3, "category_id": 4, "segmentation": LEFT, "score": 0.5}
+    with pytest.raises(DatasetError, match=r"results\.json: results for image 3, of which the data hold 2"):
+        CocoPredictions(results(tmp_path, [item]), truth)
+
+
+def test_a_single_class_is_still_a_class(tmp_path):
+    content = json.loads(FIRST_RELEASE)
+    content["categories"] = content["categories"][1:]
+    truth = kins(tmp_path, json.dumps(content))
+    item = {"image_id": 0, "category_id": 1, "segmentation": LEFT, "score": 0.5}
+    predictions = CocoPredictions(results(tmp_path, [item]), truth)
+    assert predictions.read(truth[0][0]).cameras[CAMERA].instances == []
+    assert predictions.repairs["annotations with an unknown category, left out"] == 1
+
+
+def test_ids_of_a_list_of_results_mean_nothing(tmp_path):
+    truth = kins(tmp_path)
+    item = {"id": 0, "category_id": 4, "segmentation": LEFT, "visible_mask": LEFT, "score": 0.5}
+    predictions = CocoPredictions(results(tmp_path, [{**item, "image_id": 0}, {**item, "image_id": 3}]), truth)
+    assert [len(predictions.read(sequence[0]).cameras[CAMERA].instances) for sequence in truth] == [1, 1]
+    assert not predictions.repairs
+
+
+def test_results_without_an_order_have_that_of_their_masks(tmp_path):
+    """The visible part of one lies where the other one is hidden. The masks of the truth are a perfect answer."""
+    truth = kins(tmp_path, SECOND_RELEASE)
+    found = [
+        {"image_id": 7, "category_id": a["category_id"], "segmentation": a["a_segm"], "visible_mask": a["i_segm"]}
+        for a in json.loads(SECOND_RELEASE)["annotations"]
+    ]
+    predictions = CocoPredictions(results(tmp_path, found), truth)
+    scene = predictions.read(truth[0][0]).cameras[CAMERA]
+    edges = zip(scene.order.occluder_ids, scene.order.occludee_ids, scene.order.overlap_px)
+    assert set(edges) == {(2001, 4001, 8), (4001, 4002, 8)}
+    _, order = scored(truth, predictions)
+    assert (order["accuracy"], order["recall"], order["precision"], order["level_accuracy"]) == (100, 100, 100, 100)
+    invariants = InvariantViolations()
+    invariants.add(decode(scene))
+    assert invariants.results()["violations"] == 0

@@ -106,3 +106,9 @@ def test_any_value_is_a_mask_or_refused(value):
         except MaskError:
             continue
         assert 0 <= mask.area <= 20
+
+
+def test_text_that_is_no_ascii_is_no_mask():
+    for counts in ("\ud800", "é0", "P\u3000"):
+        with pytest.raises(MaskError, match="no compressed run-length string"):
+            decode_mask({"size": [6, 12], "counts": counts}, 6, 12)

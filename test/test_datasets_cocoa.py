@@ -192,3 +192,25 @@ def test_errors_of_the_whole_file_name_file_and_key(tmp_path, change, message):
     with pytest.raises(DatasetError, match=message) as error:
         read(tmp_path, change)
     assert "COCO_amodal_val2014.json" in str(error.value)
+
+
+def test_hidden_masks_are_looked_at_beside_visible_ones(tmp_path):
+    """The hidden mask of the sofa reaches into its visible part, that of the dog beyond its outline."""
+
+    def change(content):
+        regions(content)[0]["visible_mask"] = {"size": [6, 12], "counts": [1, 4, 2, 4, 2, 4, 2, 4, 49]}
+        regions(content)[0]["invisible_mask"] = {"size": [6, 12], "counts": [66, 1, 5]}
+        regions(content)[1]["invisible_mask"] = {"size": [6, 12], "counts": [13, 4, 2, 4, 2, 4, 43]}
+
+    (sequence,) = read(tmp_path, change)
+    dog, sofa, _ = scene_of(sequence).instances
+    assert (dog.visible_mask.area, dog.amodal_mask.area, sofa.visible_mask.area, sofa.amodal_mask.area) == (
+        16,
+        17,
+        16,
+        24,
+    )
+    assert sequence.repairs == {
+        "amodal masks without part of the visible or hidden mask, joined": 1,
+        "hidden masks that reach into the visible mask, cut": 1,
+    }

@@ -282,3 +282,28 @@ def test_a_calibration_given_by_hand_is_used(published):
     assert "calibration" not in reader.missing
     assert reader.rig is rig
     assert cv2.imread(str(reader.image_path(0, "front"))).shape == (4, 6, 3)
+
+
+def test_a_piece_is_there_if_any_image_has_it(published):
+    """Levels that the first image lacks are not those of no image: the missing file is named."""
+    (published / f"val/amodal_panoptic_seg/front/{SEQUENCE}/front_full_0003_rel.json").unlink()
+    with pytest.raises(DatasetError, match=r"front_full_0003_rel\.json: cannot be read"):
+        open_sequences(published)
+
+
+def test_names_are_no_patterns(tmp_path):
+    write_published(tmp_path / "a[1]", sequence="seq[1]*", images=False)
+    (sequence,) = open_sequences(tmp_path / "a[1]")
+    assert (sequence.name, len(sequence)) == ("seq[1]*", 2)
+    assert set(sequence[0].truth.cameras) == {"front", "back"}
+
+
+def test_predictions_for_a_damaged_sequence_are_not_unknown(published, tmp_path):
+    write_published(published / "val", sequence="damaged")
+    (published / "val/amodal_panoptic_seg/back/damaged/back_full_0004_ampano.json").write_text("{")
+    truth = open_sequences(published)
+    assert [sequence.name for sequence in truth] == [SEQUENCE]
+    assert truth[0].repairs == {"sequences that cannot be read, left out": 1, "frames of such sequences": 2}
+    for name in (SEQUENCE, "damaged", "other"):
+        write_published(tmp_path / "p", sequence=name, images=False)
+    assert open_predictions(tmp_path / "p", truth).unknown == {"skipped_sequence": 2, "unknown_sequence": 2}

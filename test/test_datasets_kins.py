@@ -12,6 +12,8 @@ from amodal_perception_ros.datasets.cocoa import holds_cocoa
 from amodal_perception_ros.datasets.files import DatasetError
 from amodal_perception_ros.datasets.kins import holds_kins, read_kins
 from amodal_perception_ros.evaluation.decoding import decode
+from amodal_perception_ros.evaluation.evaluator import Evaluator
+from amodal_perception_ros.evaluation.pairs import FramePair, Rules, pair_scenes
 
 FIRST_RELEASE = """{
   "info": {"description": "KINS"}, "licenses": [],
@@ -244,3 +246,52 @@ def test_equal_file_names_get_different_sequence_names(tmp_path):
 
     names = [sequence.name for sequence in read(tmp_path, SECOND_RELEASE, change)]
     assert names == ["000007", "000007-8", "000007-8-9"]
+
+
+def test_what_is_occluded_is_never_on_level_0(tmp_path):
+    """An `ico_id` of 0 says nothing of the order, but the masks say that the car is occluded."""
+    (sequence,) = read(tmp_path, SECOND_RELEASE, lambda c: [a.update(ico_id=0) for a in c["annotations"]])
+    scene = scene_of(sequence)
+    assert len(scene.order) == 0
+    assert [i.occlusion_level for i in scene.instances] == [1, 0, 1, 0]
+
+
+def test_an_order_against_the_masks_is_left_out(tmp_path):
+    """The car (10) cannot hide the pedestrian (11), who is seen whole; it hides the far car (12)."""
+
+    def change(content):
+        for annotation, order in zip(content["annotations"], (1, 2, 3, 0)):
+            annotation["ico_id"] = order
+
+    (sequence,) = read(tmp_path, SECOND_RELEASE, change)
+    scene = scene_of(sequence)
+    assert set(zip(scene.order.occluder_ids, scene.order.occludee_ids)) == {(4001, 4002)}
+    assert [i.occlusion_level for i in scene.instances] == [1, 0, 2, 0]
+    assert sequence.repairs == {"occlusion orders onto objects without a hidden pixel, left out": 1}
+
+
+@pytest.mark.parametrize(
+    ("categories", "message"),
+    [
+        ([{"id": n, "name": f"c{n}"} for n in range(1, 256)], "255, but at most 254 can be told apart"),
+        ([{"id": 2, "name": "car"}, {"id": 4, "name": "car"}], "names must be unique and printable"),
+        ([{"id": 2, "name": "p\ud800"}, {"id": 4, "name": "car"}], "names must be unique and printable"),
+        ([{"id": 2, "name": "a\nb"}, {"id": 4, "name": "car"}], "names must be unique and printable"),
+    ],
+)
+def test_classes_that_cannot_be_told_apart_are_named(tmp_path, categories, message):
+    with pytest.raises(DatasetError, match=rf"kins\.json: 'categories' .*{message}"):
+        read(tmp_path, SECOND_RELEASE, lambda c: c.update(categories=categories))
+
+
+def test_254_classes_of_any_id_are_scored(tmp_path):
+    def change(content):
+        content["categories"] = [{"id": n, "name": f"c{n}"} for n in range(300, 554)]
+        for annotation in content["annotations"]:
+            annotation["category_id"] = 553
+
+    (sequence,) = read(tmp_path, SECOND_RELEASE, change)
+    evaluator = Evaluator(sequence.classes, Rules())
+    scene = decode(scene_of(sequence))
+    evaluator.add(FramePair("", sequence.name, 0, 0, {"image": pair_scenes(scene, scene, Rules())}, None))
+    assert evaluator.results()["instance"]["AP_A"] == 100

@@ -7,7 +7,8 @@ describes the data sets. How the folders below the root are laid out is free.
 from __future__ import annotations
 
 import os
-import re
+import string
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,15 +16,12 @@ from typing import Any
 import numpy as np
 
 from amodal_perception_ros.datasets import codecs
-from amodal_perception_ros.datasets.amodal_segments import SegmentReader, read_levels
-from amodal_perception_ros.datasets.annotated import AnnotatedSequence, Prediction
+from amodal_perception_ros.datasets.amodal_segments import SegmentReader
+from amodal_perception_ros.datasets.annotated import CAMERA, NOMINAL_PERIOD_NS, AnnotatedSequence, Prediction
 from amodal_perception_ros.datasets.files import DatasetError, is_file, is_folder, read_json
 from amodal_perception_ros.errors import CauseCount
 from amodal_perception_ros.labels import ClassList
 from amodal_perception_ros.scene import Camera, CameraScene, Rig, Sample, SurroundFrame, SurroundScene
-
-CAMERA = "image"
-"""Name of the only camera."""
 
 CLASS_FILE = "classes.json"
 """Own classes of a data set, in its folder: {"name": str, "stuff": {id: name}, "things": {id: name}}."""
@@ -60,7 +58,6 @@ BDD100K_APS = ClassList.of(
 
 _PNG, _JSON, _LEVELS = "_ampano.png", "_ampano.json", "_rel.json"
 _PICTURES = (".png", ".jpg", ".jpeg", "_rgb.png", "_rgb.jpg", "_leftImg8bit.png")
-_PERIOD_NS = 100_000_000
 _MISSING = ("calibration", "stamps", "odometry", "depth", "lidar", "boxes", "bev", "flow", "motion", "imu", "gnss")
 
 
@@ -76,7 +73,7 @@ class PanopticSequence:
         parts: what samples hold: "truth", "images".
 
     Attributes:
-        images: as given.
+        root, images: as given.
         name, classes, missing, repairs, info: see `AnnotatedSequence`. The stamps are made up, one every 0.1 s.
     """
 
@@ -91,7 +88,7 @@ class PanopticSequence:
     ) -> None:
         self.name, self.images, self.classes = name, images, classes
         self.repairs, self.info = CauseCount(), dict[str, Any]()
-        self._root, self._pictures, self._parts = root, pictures or root, frozenset(parts)
+        self.root, self._pictures, self._parts = root, pictures or root, frozenset(parts)
         self._labels = SegmentReader(classes, self.repairs)
         lacking = [*_MISSING]
         if not is_file(_file(root, images[0], _LEVELS)):
@@ -110,12 +107,12 @@ class PanopticSequence:
         if not -len(self) <= index < len(self):
             raise IndexError(f"frame {index} of sequence '{self.name}', which has {len(self)}")
         index %= len(self)
-        image, stamp_ns = self.images[index], index * _PERIOD_NS
-        height, width = codecs.png_size(_file(self._root, image, _PNG))
+        image, stamp_ns = self.images[index], index * NOMINAL_PERIOD_NS
+        height, width = codecs.png_size(_file(self.root, image, _PNG))
         camera = Camera.uncalibrated(CAMERA, width, height)
         cameras = {}
         if "truth" in self._parts:
-            cameras[CAMERA] = read_image(self._labels, self._root, image, camera, stamp_ns)
+            cameras[CAMERA] = read_image(self._labels, self.root, image, camera, stamp_ns)
         pictures = self._picture(image, camera) if "images" in self._parts and "images" not in self.missing else {}
         stamps = dict.fromkeys(pictures, stamp_ns)
         frame = SurroundFrame(stamp_ns, Rig((camera,)), pictures, stamps)
@@ -125,8 +122,8 @@ class PanopticSequence:
         """Look at the label files without decoding them; raises DatasetError naming the one that is missing or cut."""
         if "truth" in self._parts:
             for image in self.images:
-                codecs.check_complete(_file(self._root, image, _PNG))
-                codecs.check_complete(_file(self._root, image, _JSON))
+                codecs.check_complete(_file(self.root, image, _PNG))
+                codecs.check_complete(_file(self.root, image, _JSON))
 
     def _picture_path(self, image: str) -> Path | None:
         paths = (_file(self._pictures, image, suffix) for suffix in _PICTURES)
@@ -162,9 +159,12 @@ class PanopticPredictions:
         self._images = {s.name: s.images for s in truth if isinstance(s, PanopticSequence)}
         self._readers = {s.name: SegmentReader(s.classes, self.repairs, predicted=True) for s in truth}
         known = {image for images in self._images.values() for image in images}
+        roots = {s.root for s in truth if isinstance(s, PanopticSequence)}
         self.unknown = CauseCount()
         for image in find_images(path):
-            self.unknown.note("unknown_frame", image, image not in known)
+            if image not in known:
+                is_there = any(is_file(_file(root, image, suffix)) for root in roots for suffix in (_PNG, _JSON))
+                self.unknown.note("skipped_frame" if is_there else "unknown_frame", image)
 
     def read(self, sample: Sample) -> Prediction:
         """Return the prediction for a frame; raises DatasetError naming the file that is missing or wrong."""
@@ -185,14 +185,16 @@ def read_image(reader: SegmentReader, root: Path, image: str, camera: Camera, st
     order, levels = content.visible_order()
     relations = _file(root, image, _LEVELS)
     if is_file(relations):
-        levels |= {content.renamed.get(s, s): level for s, level in read_levels(relations).items()}
+        levels |= content.stated_levels(relations, reader.repairs)
     instances = [segment.instance(levels[segment.id]) for segment in content.segments]
     depth = np.full(shape, np.nan, np.float32)
     return CameraScene(camera, stamp_ns, content.labels, depth, instances, order, reader.classes)
 
 
 def read_drives(path: Path, images: Path | None, parts: Collection[str], classes: ClassList) -> list[PanopticSequence]:
-    """Return the images of a folder as drives: those whose paths differ in the number at the end only.
+    """Return the images of a folder as drives: those whose paths differ in the number at the end only, in its order.
+
+    A drive is named by that path without a separator at its end, where no other drive has that name.
 
     Args:
         path: folder of the labels.
@@ -205,9 +207,15 @@ def read_drives(path: Path, images: Path | None, parts: Collection[str], classes
     """
     drives: dict[str, list[str]] = {}
     for image in find_images(path):
-        drives.setdefault(re.sub(r"[/_-]?\d*$", "", image) or path.name, []).append(image)
-    classes = classes_of(path) or classes
-    return [PanopticSequence(path, name, files, classes, images, parts) for name, files in drives.items()]
+        drives.setdefault(image.rstrip(string.digits), []).append(image)
+    short = {start: start.rstrip("/_-") or path.resolve().name for start in drives}
+    taken = Counter(short.values())
+    classes, sequences = classes_of(path) or classes, []
+    for start, files in drives.items():
+        name = short[start] if taken[short[start]] == 1 else start or "."
+        files.sort(key=lambda image: (int(image[len(start) :] or 0), image))
+        sequences.append(PanopticSequence(path, name, files, classes, images, parts))
+    return sequences
 
 
 def read_images(
@@ -238,7 +246,7 @@ def find_images(path: Path) -> list[str]:
     """Return the names of the labelled images below a folder, sorted; raises DatasetError where there is none."""
     if not is_folder(path):
         raise DatasetError(f"{path}: no such folder")
-    names = {file.as_posix() for file in _label_files(path)}
+    names = set(_label_files(path))
     if not names:
         raise DatasetError(f"{path}: holds no *{_PNG} with *{_JSON}")
     return sorted(names)
@@ -267,16 +275,29 @@ def _names(content: Mapping[str, str]) -> dict[int, str]:
     return {int(class_id): str(name) for class_id, name in content.items()}
 
 
-def _label_files(path: Path) -> Iterator[Path]:
+def _label_files(path: Path) -> Iterator[str]:
     """Yield the names of the images below a folder that have a PNG or JSON of labels, once or twice."""
-    for folder, _, files in os.walk(path, onerror=_refuse):
-        for file in files:
-            if file.endswith((_PNG, _JSON)):
-                yield Path(folder, file[: -len(_PNG)] if file.endswith(_PNG) else file[: -len(_JSON)]).relative_to(path)
+    for file in _files_below(path):
+        for suffix in (_PNG, _JSON):
+            if file.name.endswith(suffix):
+                yield file.relative_to(path).as_posix().removesuffix(suffix)
 
 
-def _refuse(error: OSError) -> None:
-    raise DatasetError(f"{error.filename}: cannot be read ({error.strerror})") from error
+def _files_below(folder: Path, above: tuple[str, ...] = ()) -> Iterator[Path]:
+    """Yield the files below a folder; links to folders are followed, but not back to one of those above."""
+    place = os.path.realpath(folder)
+    if place in above:
+        return
+    try:
+        with os.scandir(folder) as found:
+            entries = [(Path(entry.path), entry.is_dir()) for entry in found]
+    except OSError as error:
+        raise DatasetError(f"{error.filename or folder}: cannot be read ({error.strerror})") from error
+    for path, is_dir in entries:
+        if is_dir:
+            yield from _files_below(path, (*above, place))
+        else:
+            yield path
 
 
 def _file(root: Path, image: str, suffix: str) -> Path:

@@ -15,15 +15,13 @@ import numpy as np
 from scipy import ndimage
 
 from amodal_perception_ros.datasets import codecs
+from amodal_perception_ros.datasets.coco_masks import REACH
 from amodal_perception_ros.datasets.files import DatasetError, from_number, read_json
 from amodal_perception_ros.datasets.visible_order import visible_order
 from amodal_perception_ros.errors import CauseCount
 from amodal_perception_ros.labels import MAX_INSTANCE_NUMBER, SEGMENT_FACTOR, ClassList
 from amodal_perception_ros.masks import RoiMask
 from amodal_perception_ros.scene import OCCLUSION_LEVELS, Instance, OcclusionOrder
-
-_REACH = 10
-"""An amodal mask may leave the image by this many times its longer side."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,15 +72,24 @@ class SegmentedImage:
         labels: (H, W) uint16 visible segments as in `scene.CameraScene.labels`.
         segments: the things, in the order of the file.
         renamed: segment id in the files -> the right one, where they differ.
+        stated: segment ids of the JSON, also of what was dropped.
     """
 
     labels: np.ndarray
     segments: list[Segment]
     renamed: dict[int, int] = field(default_factory=dict)
+    stated: frozenset[int] = frozenset()
 
     def visible_order(self) -> tuple[OcclusionOrder, dict[int, int]]:
         """Return the occlusion order that the image shows, and segment id -> occlusion level (see `visible_order`)."""
         return visible_order({segment.id: (segment.visible, segment.amodal) for segment in self.segments})
+
+    def stated_levels(self, path: Path, repairs: CauseCount) -> dict[int, int]:
+        """Return segment id -> occlusion level of a `_rel.json` (see `read_levels`); levels of others are counted."""
+        levels = read_levels(path)
+        for stray in sorted(levels.keys() - self.stated - {0}):
+            repairs.note("levels of segments that the JSON lacks, ignored", f"{path}: segment {stray}")
+        return {self.renamed.get(segment, segment): level for segment, level in levels.items()}
 
 
 class SegmentReader:
@@ -119,7 +126,7 @@ class SegmentReader:
         """
         self._found = CauseCount()
         values, entries = codecs.read_label_values(png, shape), read_entries(masks)
-        renamed: dict[int, int] = {}
+        renamed, stated = dict[int, int](), frozenset(entries)
         if not self.trusted:
             entries, renamed = self._with_right_ids(masks, entries, values, mistaken or {})
             for old, new in renamed.items():
@@ -143,7 +150,7 @@ class SegmentReader:
         if self._found and png not in self._counted:
             self._counted.add(png)
             self.repairs.merge(self._found)
-        return SegmentedImage(labels, segments, renamed)
+        return SegmentedImage(labels, segments, renamed, stated)
 
     def _odd_class(self, class_id: int) -> str:
         if class_id in self.classes.by_id:
@@ -290,13 +297,18 @@ def read_entries(path: Path) -> dict[int, dict[str, Any]]:
 
 def read_levels(path: Path) -> dict[int, int]:
     """Return segment id -> occlusion level of a `_rel.json`; raises DatasetError naming the file."""
-    content = read_json(path)
-    try:
-        levels = {int(segment): int(level) for level, ids in content.items() for segment in ids}
-    except (AttributeError, TypeError, ValueError, OverflowError) as error:
-        raise DatasetError(f"{path}: not a map of level to segment ids ({error!r})") from error
-    if not set(levels.values()) <= set(range(OCCLUSION_LEVELS)):
-        raise DatasetError(f"{path}: holds level {max(levels.values())}, known are 0..{OCCLUSION_LEVELS - 1}")
+    content, known = read_json(path, unique_keys=True), {str(level) for level in range(OCCLUSION_LEVELS)}
+    if not isinstance(content, dict) or not all(isinstance(ids, list) for ids in content.values()):
+        raise DatasetError(f"{path}: not a map of level to lists of segment ids")
+    levels: dict[int, int] = {}
+    for level, ids in content.items():
+        if level not in known:
+            raise DatasetError(f"{path}: holds level {level!a}, known are 0..{OCCLUSION_LEVELS - 1}")
+        for segment in ids:
+            if type(segment) is not int:
+                raise DatasetError(f"{path}: level {level} holds {segment!a}, which is no segment id")
+            if levels.setdefault(segment, int(level)) != int(level) and segment:  # 0 fills empty levels.
+                raise DatasetError(f"{path}: segment {segment} is on the levels {levels[segment]} and {level}")
     return levels
 
 
@@ -312,6 +324,6 @@ def _amodal_mask(path: Path, entry: dict[str, Any], shape: tuple[int, int]) -> R
     (height, width), (x, y) = full["size"], map(int, full["offset"])
     own = codecs.decode_mask(path, "full_mask", full, (height, width))
     mask = RoiMask(own.x_offset + x, own.y_offset + y, own.width, own.height, own.counts)
-    if max(map(abs, mask.box)) > _REACH * max(shape):
+    if max(map(abs, mask.box)) > REACH * max(shape):
         raise ValueError(f"'full_mask' lies at {mask.box}, too far outside the image")
     return mask

@@ -9,6 +9,7 @@ occupancy are this project's and documented as such.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence
+from glob import escape
 from pathlib import Path
 
 from amodal_perception_ros.datasets.annotated import AnnotatedSequence, Prediction, undamaged
@@ -127,11 +128,13 @@ class StoredSequences:
         self._path, self.repairs, self.unknown = Path(path), CauseCount(), CauseCount()
         self._truth = {sequence.name: sequence for sequence in truth if isinstance(sequence, SequenceReader)}
         self._readers: dict[str, SequenceReader] = {}
+        skipped = {name for base in {sequence.base for sequence in self._truth.values()} for name in _names(base)}
         for base, name in _find(self._path):
             if name in self._readers:
                 raise DatasetError(f"{path}: holds sequence '{name}' twice")
             if name not in self._truth:
-                self.unknown.note("unknown_sequence", name, len(SequenceReader(base, name, predicted=True)))
+                cause = "skipped_sequence" if name in skipped else "unknown_sequence"
+                self.unknown.note(cause, name, len(SequenceReader(base, name, predicted=True)))
                 continue
             rig, numbers = self._truth[name].rig, set(self._truth[name].numbers)
             reader = SequenceReader(base, name, rig, _PREDICTED_PARTS, predicted=True, repairs=self.repairs)
@@ -165,7 +168,8 @@ class StoredSequences:
 def holds_sequences(path: Path) -> bool:
     """Return whether a path is a data set, split or sequence of this format, by folders and names of files."""
     return any(
-        is_file(Layout(base, name).marker()) or any(base.glob(f"*/*/{name}/*_full_*")) for base, name in _search(path)
+        is_file(Layout(base, name).marker()) or any(base.glob(f"*/*/{escape(name)}/*_full_*"))
+        for base, name in _search(path)
     )
 
 

@@ -15,6 +15,12 @@ from amodal_perception_ros.errors import CauseCount
 from amodal_perception_ros.labels import ClassList
 from amodal_perception_ros.scene import AmodalObject, BevOccupancy, CameraScene, Sample
 
+CAMERA = "image"
+"""Name of the only camera of a data set of single pictures."""
+
+NOMINAL_PERIOD_NS = 100_000_000
+"""Time between the frames of drives whose stamps are unknown [ns]."""
+
 
 class AnnotatedSequence(Protocol):
     """One drive, or one single image, as a list of samples; reads files when a sample is asked for.
@@ -45,6 +51,8 @@ class CheckedSequence(Protocol):
     name: str
     repairs: CauseCount
 
+    def __len__(self) -> int: ...
+
     def check(self) -> None:
         """Raise DatasetError naming the file that is missing, truncated or wrong."""
         ...
@@ -65,18 +73,21 @@ def undamaged(sequences: Iterable[S], errors: Iterable[tuple[str, DatasetError]]
     Raises:
         DatasetError: there are some, and none can be read.
     """
-    whole, damaged = [], list(errors)
+    whole, damaged, lost = [], list(errors), CauseCount()
     for sequence in sequences:
         try:
             sequence.check()
             whole.append(sequence)
         except DatasetError as damage:
             damaged.append((sequence.name, damage))
+            lost.note("frames of such sequences", sequence.name, len(sequence))
     total = len(whole) + len(damaged)
     for number, (name, cause) in enumerate(damaged, 1):
         print(f"skipped {number} of {total} sequences: {name}: {cause}", file=sys.stderr, flush=True)
     for name, cause in damaged if whole else ():
         whole[0].repairs.note("sequences that cannot be read, left out", f"{name}: {cause}")
+    if whole:
+        whole[0].repairs.merge(lost)
     if damaged and not whole:
         raise DatasetError(f"none of {total} sequences can be read; the last one is {damaged[-1][0]}: {damaged[-1][1]}")
     return whole
@@ -103,7 +114,8 @@ class PredictionReader(Protocol):
     Attributes:
         repairs: what was corrected or dropped while reading, with file and instance.
         unknown: predicted frames that the truth lacks and that are not scored, by cause: "unknown_sequence",
-            "unknown_frame" (of a sequence that it has; any single image), "unknown_camera" (of frames that it has).
+            "unknown_frame" (of a sequence that it has; any single image), "unknown_camera" (of frames that it has);
+            "skipped_sequence" and "skipped_frame" where the truth is on disk too, but was left out.
     """
 
     repairs: CauseCount

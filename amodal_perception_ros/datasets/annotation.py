@@ -166,8 +166,7 @@ class SceneReader:
         image = self._segments.read(layout.labels(camera.name, number), path, shape, mistaken)
         order, levels = self._order(path, image)
         if self._has_levels:
-            stated = read_levels(layout.levels(camera.name, number))
-            levels |= {image.renamed.get(segment, segment): level for segment, level in stated.items()}
+            levels |= image.stated_levels(layout.levels(camera.name, number), self._segments.repairs)
         with_depth = with_depth and self._has_depth
         depths = {0: np.full(shape, np.nan, np.float32)}
         if with_depth:

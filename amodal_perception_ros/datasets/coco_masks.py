@@ -15,8 +15,8 @@ from amodal_perception_ros.masks import RoiMask
 MAX_PIXELS = 1 << 26
 """Largest image or mask that is decoded (8192 x 8192): a damaged file must not ask for all memory."""
 
-_REACH = 10
-"""Polygons may leave the image by this many times its longer side; pycocotools' time and memory grow with it."""
+REACH = 10
+"""A mask may leave the image by this many times its longer side; the time and memory of polygons grow with it."""
 
 _POINTS = 3
 
@@ -62,7 +62,7 @@ def decode_mask(value: Any, height: int, width: int, padded: bool = False) -> Ro
 
 
 def _from_polygons(parts: Any, height: int, width: int) -> RoiMask:
-    polygons = [_polygon(part, _REACH * max(height, width)) for part in parts]
+    polygons = [_polygon(part, REACH * max(height, width)) for part in parts]
     areas = [polygon for polygon in polygons if polygon.size >= 2 * _POINTS]
     if not areas:
         return RoiMask.empty()

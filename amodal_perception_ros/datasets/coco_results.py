@@ -14,14 +14,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from amodal_perception_ros.datasets.annotated import AnnotatedSequence, Prediction
+from amodal_perception_ros.datasets.annotated import CAMERA, AnnotatedSequence, Prediction
 from amodal_perception_ros.datasets.coco_amodal import (
-    is_key,
     read_annotations,
     read_content,
     require_key,
 )
-from amodal_perception_ros.datasets.coco_scenes import CAMERA, CocoSequence
+from amodal_perception_ros.datasets.coco_scenes import CocoSequence
 from amodal_perception_ros.datasets.cocoa import read_regions
 from amodal_perception_ros.datasets.files import DatasetError, is_folder
 from amodal_perception_ros.datasets.kins import add_cluster_order
@@ -78,8 +77,8 @@ class CocoPredictions:
         known: dict[int, Any] = {}
         unknown: dict[int, Any] = {}
         for number, entry in enumerate(entries):
-            image_id = entry.get("image_id") if isinstance(entry, dict) else None
-            if is_key(image_id, images) and repeated[image_id] > 1:
+            image_id: Any = entry.get("image_id") if isinstance(entry, dict) else None
+            if type(image_id) in (int, str) and repeated[image_id] > 1:
                 raise DatasetError(
                     f"{self._path}: results for image {image_id!a}, of which the data hold {repeated[image_id]}; "
                     "score each file of the data with results of its own"

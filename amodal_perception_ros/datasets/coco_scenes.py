@@ -15,6 +15,7 @@ from scipy.sparse import csr_array
 from scipy.sparse.csgraph import connected_components
 
 from amodal_perception_ros.datasets import codecs
+from amodal_perception_ros.datasets.annotated import CAMERA
 from amodal_perception_ros.datasets.coco_amodal import CocoImage, ImageContent, Region
 from amodal_perception_ros.datasets.coco_masks import MaskError, decode_mask
 from amodal_perception_ros.datasets.files import DatasetError, is_file
@@ -33,9 +34,6 @@ from amodal_perception_ros.scene import (
     SurroundFrame,
     SurroundScene,
 )
-
-CAMERA = "image"
-"""Name of the only camera of a data set of single images."""
 
 _MISSING = ("calibration", "stamps", "odometry", "depth", "lidar", "boxes", "bev", "flow", "motion", "segments")
 

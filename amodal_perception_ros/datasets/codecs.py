@@ -40,9 +40,6 @@ A power of two leaves the low bits of the restored float32 coordinates zero, so 
 FLOW_MIN, FLOW_MAX = -1687.0, 695.0
 """Range [px] of a flow PNG of AmodalSynthDrive; its 16 bits resolve (695 + 1687) / 65535 = 0.036 px."""
 
-MAX_PIXELS = 2**26
-"""Largest PNG that is decoded; a damaged or malicious header must not fill the memory."""
-
 _FLOW_SCALE = 65535.0 / (FLOW_MAX - FLOW_MIN)
 _ROAD, _ROAD_LINE = 7, 34
 _VOID = frozenset({0, 255})
@@ -323,8 +320,8 @@ def _png_size(path: Path, content: bytes) -> tuple[int, int]:
     if len(content) < _PNG_HEADER.size or not content.startswith(_PNG_START):
         raise DatasetError(f"{path}: not a PNG file, or truncated ({len(content)} bytes)")
     _, width, height = _PNG_HEADER.unpack_from(content)
-    if not 0 < width * height <= MAX_PIXELS:
-        raise DatasetError(f"{path}: a PNG of {width} x {height} pixels; expected 1 to {MAX_PIXELS} pixels")
+    if not 0 < width * height <= coco_masks.MAX_PIXELS:
+        raise DatasetError(f"{path}: a PNG of {width} x {height} pixels; expected 1 to {coco_masks.MAX_PIXELS} pixels")
     return height, width
 
 

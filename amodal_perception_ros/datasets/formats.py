@@ -23,6 +23,9 @@ from amodal_perception_ros.datasets.annotated import AnnotatedSequence, Predicti
 from amodal_perception_ros.datasets.coco_results import CocoPredictions
 from amodal_perception_ros.datasets.coco_scenes import CocoSequence
 from amodal_perception_ros.datasets.files import DatasetError, entries, is_file, is_folder
+from amodal_perception_ros.labels import ClassList
+
+_Open = Callable[[Path, Path | None, Collection[str]], Sequence[AnnotatedSequence]]
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,7 @@ class DatasetFormat:
     name: str
     expects: str
     holds: Callable[[Path], bool]
-    sequences: Callable[[Path, Path | None, Collection[str]], Sequence[AnnotatedSequence]]
+    sequences: _Open
     sequence: type
     predictions: Callable[[Path, Sequence[AnnotatedSequence]], PredictionReader]
 
@@ -52,16 +55,9 @@ def _sequences_of_folder(path: Path, images: Path | None, parts: Collection[str]
     return amodal_synth_drive.readable_sequences([path], parts=parts)
 
 
-def _drives(path: Path, images: Path | None, parts: Collection[str]) -> list[PanopticSequence]:
-    return undamaged(read_drives(path, images, parts, KITTI_360_APS))
-
-
-def _single_images(path: Path, images: Path | None, parts: Collection[str]) -> list[PanopticSequence]:
-    return undamaged(read_images(path, images, parts, BDD100K_APS))
-
-
-def _own_classes(path: Path, images: Path | None, parts: Collection[str]) -> list[PanopticSequence]:
-    return undamaged(read_images(path, images, parts, None))
+def _panoptic(read: Callable[..., list[PanopticSequence]], classes: ClassList | None) -> _Open:
+    """Return how to open a folder of panoptic labels: as drives or single images, of some classes or its own."""
+    return lambda path, images, parts: undamaged(read(path, images, parts, classes))
 
 
 def _is_named(path: Path) -> bool:
@@ -84,7 +80,7 @@ _KNOWN = (
         "kitti-360-aps",
         _LABELS,
         _is_named,
-        _drives,
+        _panoptic(read_drives, KITTI_360_APS),
         PanopticSequence,
         PanopticPredictions,
     ),
@@ -92,7 +88,7 @@ _KNOWN = (
         "bdd100k-aps",
         _LABELS,
         _is_named,
-        _single_images,
+        _panoptic(read_images, BDD100K_APS),
         PanopticSequence,
         PanopticPredictions,
     ),
@@ -100,7 +96,7 @@ _KNOWN = (
         "amodal-panoptic",
         f"*_ampano.png with *_ampano.json, and {CLASS_FILE} for the classes",
         holds_own_classes,
-        _own_classes,
+        _panoptic(read_images, None),
         PanopticSequence,
         PanopticPredictions,
     ),

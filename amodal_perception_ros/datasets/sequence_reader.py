@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from amodal_perception_ros.datasets import codecs
+from amodal_perception_ros.datasets.annotated import NOMINAL_PERIOD_NS
 from amodal_perception_ros.datasets.annotation import SceneReader
 from amodal_perception_ros.datasets.files import DatasetError, entries, is_file, is_folder, read_json
 from amodal_perception_ros.datasets.sequence_json import (
@@ -63,7 +64,6 @@ _PIECES = (
 )
 _CAMERA_ORDER = ("front", "right", "back", "left")
 _PUBLISHED_NAME = re.compile(r"\d{14}_(?P<weather>[A-Za-z]+)_(?P<layout>Town\w+)")
-_NOMINAL_PERIOD_NS = 100_000_000
 
 
 class SequenceReader:
@@ -291,8 +291,9 @@ class SequenceReader:
             raise DatasetError(f"{marker}: not a sequence description ({error!r})") from error
 
     def _find_cameras(self) -> list[str]:
-        kinds = ("images", "amodal_panoptic_seg")
-        found = {p.parent.name for kind in kinds for p in (self._layout.base / kind).glob(f"*/{self.name}")}
+        kinds = [self._layout.base / kind for kind in ("images", "amodal_panoptic_seg")]
+        cameras = [camera for kind in kinds if is_folder(kind) for camera in entries(kind)]
+        found = {camera.name for camera in cameras if (camera / self.name).exists()}
         found.discard(BEV_CAMERA)
         return [c for c in _CAMERA_ORDER if c in found] + sorted(found - set(_CAMERA_ORDER))
 
@@ -318,15 +319,13 @@ class SequenceReader:
         return Rig(tuple(Camera.uncalibrated(camera, width, height) for camera, (height, width) in sizes.items()))
 
     def _find_pieces(self, predicted: bool) -> set[str]:
-        """Return the pieces of a public sequence, by the files of its first frame."""
-        camera, first, layout = self.cameras[0], self.numbers[0], self._layout
-        present = {
-            "depth": predicted and layout.depth(camera, first).is_file(),
-            "levels": layout.levels(camera, first).is_file(),
-            "bev_image": layout.image(BEV_CAMERA, first).is_file(),
-            "flow": layout.flow(camera, first).is_file(),
-        }
-        return {piece for piece, there in present.items() if there}
+        """Return the pieces of a public sequence: those of which any image has a file."""
+        layout = self._layout
+        images = [(camera, number) for camera in self.cameras for number in self.numbers]
+        paths = {"levels": layout.levels, "flow": layout.flow} | ({"depth": layout.depth} if predicted else {})
+        pieces = {piece for piece, path in paths.items() if any(path(*image).is_file() for image in images)}
+        has_bev_image = any(layout.image(BEV_CAMERA, number).is_file() for number in self.numbers)
+        return pieces | ({"bev_image"} if has_bev_image else set())
 
     def _frame_path(self, index: int) -> Path:
         return self._layout.frame(self.numbers[index])
@@ -338,7 +337,7 @@ class SequenceReader:
             content = frame_from_json(path, read_json(path))
         else:
             number = self.numbers[index]
-            content = unknown_frame(self.cameras, index * _NOMINAL_PERIOD_NS, "images" not in self.missing)
+            content = unknown_frame(self.cameras, index * NOMINAL_PERIOD_NS, "images" not in self.missing)
             content["flow"] = [name for name in self.cameras if self._layout.flow(name, number).is_file()]
             content["bev_image"] = self._layout.image(BEV_CAMERA, number).is_file()
         return content | self._of_rig(path, content, self.rig)
