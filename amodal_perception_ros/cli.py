@@ -197,8 +197,9 @@ def _require_consistent(args: argparse.Namespace) -> None:
 
 def _print(text: str) -> None:
     """Print; raises InputError where the output can take no more. A reader that has gone away is none."""
+    encoding = sys.stdout.encoding
     try:
-        print(text, flush=True)
+        print(text.encode(encoding, "replace").decode(encoding), flush=True)
     except OSError as error:
         # What is left in the buffer is written at the end of the program, and must not fail again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,5 +1,6 @@
 """Evaluation of data sets on disk: stored predictions, a real network, processes, the command and the comparison."""
 
+import io
 import json
 import os
 import signal
@@ -13,7 +14,7 @@ from evaluation_scenes import HEIGHT, WIDTH, Thing, street, without
 from test_datasets_cocoa import COCOA
 from test_datasets_kins import FIRST_RELEASE, SECOND_RELEASE
 
-from amodal_perception_ros.cli import main
+from amodal_perception_ros.cli import _print, main
 from amodal_perception_ros.datasets.amodal_synth_drive import SequenceWriter
 from amodal_perception_ros.evaluation import BASELINES, EvaluationError, Rules
 from amodal_perception_ros.evaluation.bootstrap import weights
@@ -433,6 +434,12 @@ def test_a_full_standard_output_is_one_line_and_the_files_are_there(data, tmp_pa
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1] == "amodal: the standard output cannot be written (No space left on device)"
     assert json.loads((tmp_path / "r.json").read_text())["name"] == "ours"
+
+
+def test_an_output_without_our_signs_gets_others(monkeypatch):
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO(), "latin-1"))
+    _print("66.7● ±0.5")
+    assert sys.stdout.buffer.getvalue() == "66.7? ±0.5\n".encode("latin-1")
 
 
 def test_a_reader_of_the_output_that_has_gone_away_is_no_error(data):

@@ -164,8 +164,6 @@ class Evaluator:
         for kind in KINDS:
             table = tree[f"per_{kind}"] = dict[str, dict[str, Any]]()
             for path, metric in (*self.images, *self.frames):
-                if path == "panoptic.reference":
-                    continue  # Its rows have the names of those of panoptic.strict.
                 for name, row in metric.breakdown(kind).items():
                     known = {key: value for key, value in row.items() if (path, key) not in self._unknown}
                     table.setdefault(name, {}).update(known)
