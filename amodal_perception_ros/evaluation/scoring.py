@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-
-import numpy as np
 
 from amodal_perception_ros.datasets.annotated import AnnotatedSequence, Prediction
 from amodal_perception_ros.errors import CauseCount
 from amodal_perception_ros.evaluation.baselines import BASELINES
 from amodal_perception_ros.evaluation.decoding import DecodedScene, EvaluationError, decode
+from amodal_perception_ros.evaluation.digest import TruthDigest
 from amodal_perception_ros.evaluation.evaluator import Evaluator
 from amodal_perception_ros.evaluation.pairs import FramePair, Rules, pair_scenes
 from amodal_perception_ros.evaluation.sources import DataSet, Source
@@ -91,13 +89,12 @@ class Scorer:
         first = next(iter(methods))
         baselines = BASELINES if job.with_baselines else {}
         trivial = {name: _Method(make, sequence, job.rules) for name, make in baselines.items()}
-        digest = hashlib.blake2b(sequence.name.encode(), digest_size=16)
+        digest = TruthDigest(sequence.name)
         for index in range(len(sequence)):
             sample = sequence[index]
             where = f"sequence {sequence.name} frame {index}"
             truth = {camera: decode(scene, where) for camera, scene in sample.truth.cameras.items()}
-            for scene in truth.values():
-                _digest(digest, scene)
+            digest.add(sample, truth.values())
             for name, method in methods.items():
                 prediction = self._readers[name].read(sample)
                 method.check_cameras(truth, prediction, where)
@@ -116,7 +113,7 @@ class _Method:
 
     def __init__(self, change: Callable[[CameraScene], CameraScene], sequence: AnnotatedSequence, rules: Rules) -> None:
         self._change, self._mapper = change, BevMapper()
-        self._has_boxes = "boxes" not in sequence.missing
+        self._has_boxes, self._has_bev = (piece not in sequence.missing for piece in ("boxes", "bev"))
         self.evaluator = Evaluator(sequence.classes, rules)
 
     def check_cameras(self, truth: dict[str, DecodedScene], prediction: Prediction, where: str) -> None:
@@ -152,9 +149,12 @@ class _Method:
     def _space(
         self, sample: Sample, prediction: Prediction, cameras: dict[str, CameraScene], where: str
     ) -> tuple[list[AmodalObject] | None, BevOccupancy | None]:
-        """Return the objects and the occupancy that the prediction holds, else those that fusion makes of it."""
+        """Return the objects and the occupancy that the prediction holds, else those that fusion makes of it.
+
+        Fusion sees every frame, whatever this one's truth holds: what it remembers must not depend on the truth.
+        """
         objects, bev = prediction.objects, prediction.bev
-        lacking = (objects is None and self._has_boxes) or (bev is None and sample.bev is not None)
+        lacking = (objects is None and self._has_boxes) or (bev is None and self._has_bev)
         placed = all(scene.camera.is_calibrated for scene in cameras.values())
         if lacking and placed and sample.frame.odom_from_base is not None:
             try:
@@ -199,12 +199,3 @@ def _taken(repairs: CauseCount) -> CauseCount:
     repairs.clear()
     repairs.places.clear()
     return taken
-
-
-def _digest(digest: hashlib.blake2b, scene: DecodedScene) -> None:
-    """Add what is scored of a true scene; floats are rounded to what every machine agrees on."""
-    digest.update(f"{scene.where} {scene.scene.camera.name} {scene.scene.labels.shape}".encode())
-    for array in (scene.class_image, scene.class_index, scene.boxes, scene.levels):
-        digest.update(np.ascontiguousarray(array).data)
-    for part in scene.parts:
-        digest.update(np.ascontiguousarray(part).data)
