@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from dataset_samples import make_rig, make_sample
 from panoptic_files import CAR, ENTRIES, HIDDEN, PIXELS, changed, write, write_png
+from test_datasets_kins import FIRST_RELEASE
 
 from amodal_perception_ros.datasets.amodal_synth_drive import SequenceWriter, read_sequence, readable_sequences
 from amodal_perception_ros.datasets.files import DatasetError
@@ -307,3 +308,24 @@ def test_predictions_for_a_damaged_sequence_are_not_unknown(published, tmp_path)
     for name in (SEQUENCE, "damaged", "other"):
         write_published(tmp_path / "p", sequence=name, images=False)
     assert open_predictions(tmp_path / "p", truth).unknown == {"skipped_sequence": 2, "unknown_sequence": 2}
+
+
+def test_a_cut_annotation_file_is_named_with_the_place(tmp_path):
+    path = tmp_path / "cut.json"
+    path.write_text(FIRST_RELEASE[:200])
+    with pytest.raises(DatasetError, match=r"cut.json: not valid JSON \(.*line \d+ column \d+"):
+        open_sequences(path)
+
+
+def test_a_format_of_files_says_so_of_a_folder(tmp_path):
+    with pytest.raises(DatasetError, match=r"is a folder; kins is a file \(JSON with inmodal_seg"):
+        open_sequences(tmp_path, "kins")
+
+
+def test_predictions_of_another_format_than_the_data_are_told(published, tmp_path):
+    path = tmp_path / "kins.json"
+    path.write_text(FIRST_RELEASE)
+    with pytest.raises(DatasetError, match="in the format amodal-synth-drive cannot be for data of KINS"):
+        open_predictions(published, open_sequences(path))
+    with pytest.raises(DatasetError, match="in the format kins cannot be for data of AmodalSynthDrive"):
+        open_predictions(path, open_sequences(published))

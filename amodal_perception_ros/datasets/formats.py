@@ -22,7 +22,7 @@ from amodal_perception_ros.datasets.amodal_synth_drive import PARTS, SequenceRea
 from amodal_perception_ros.datasets.annotated import AnnotatedSequence, PredictionReader, undamaged
 from amodal_perception_ros.datasets.coco_results import CocoPredictions
 from amodal_perception_ros.datasets.coco_scenes import CocoSequence
-from amodal_perception_ros.datasets.files import DatasetError, entries, is_file, is_folder
+from amodal_perception_ros.datasets.files import DatasetError, entries, is_file, is_folder, read_json
 from amodal_perception_ros.labels import ClassList
 
 _Open = Callable[[Path, Path | None, Collection[str]], Sequence[AnnotatedSequence]]
@@ -149,6 +149,8 @@ def open_sequences(
     """
     path = Path(path)
     known = _named(format) if format is not None else _detected(path)
+    if known.sequence is CocoSequence and is_folder(path):
+        raise DatasetError(f"{path}: is a folder; {known.name} is a file ({known.expects})")
     return list(known.sequences(path, images, parts))
 
 
@@ -167,10 +169,15 @@ def open_predictions(
     Raises:
         DatasetError: unknown format or another one than the truth's, or nothing there.
     """
+    path = Path(path)
     candidates = FORMATS.values() if format is None else [_named(format)]
     for known in candidates:
         if all(isinstance(sequence, known.sequence) for sequence in truth):
-            return known.predictions(Path(path), truth)
+            other = next((f.name for f in FORMATS.values() if f.sequence is not known.sequence and f.holds(path)), None)
+            if other is None:
+                return known.predictions(path, truth)
+            format = other
+            break
     kinds = sorted({sequence.classes.name for sequence in truth})
     form = "predictions" if format is None else f"predictions in the format {format}"
     raise DatasetError(f"{path}: {form} cannot be for data of {', '.join(kinds)}; they have the format of the data")
@@ -197,6 +204,8 @@ def _detected(path: Path) -> DatasetFormat:
 
 def _found(path: Path) -> str:
     if is_file(path):
+        if path.suffix == ".json":
+            read_json(path)  # A damaged file is named with the place of the damage.
         return "a file of no known format"
     if not is_folder(path):
         return "does not exist"
