@@ -13,7 +13,7 @@ from amodal_perception_ros.datasets.files import DatasetError
 from amodal_perception_ros.datasets.kins import holds_kins, read_kins
 from amodal_perception_ros.evaluation.decoding import decode
 from amodal_perception_ros.evaluation.evaluator import Evaluator
-from amodal_perception_ros.evaluation.pairs import FramePair, Rules, pair_scenes
+from amodal_perception_ros.evaluation.pairs import Rules
 
 FIRST_RELEASE = """{
   "info": {"description": "KINS"}, "licenses": [],
@@ -292,6 +292,5 @@ def test_254_classes_of_any_id_are_scored(tmp_path):
 
     (sequence,) = read(tmp_path, SECOND_RELEASE, change)
     evaluator = Evaluator(sequence.classes, Rules())
-    scene = decode(scene_of(sequence))
-    evaluator.add(FramePair("", sequence.name, 0, 0, {"image": pair_scenes(scene, scene, Rules())}, None))
+    evaluator.add(scene_of(sequence), scene_of(sequence))
     assert evaluator.results()["instance"]["AP_A"] == 100
