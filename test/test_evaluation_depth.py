@@ -446,6 +446,6 @@ def test_table():
     lines = format_table(results).splitlines()
     assert lines[0].split() == ["unit", "ours", "amodal", ":=", "visible"]
     hidden = next(line for line in lines if line.startswith("RMSE hidden"))
-    assert hidden.split() == ["RMSE", "hidden", "m", "7.21*", "10.00"]
+    assert hidden.split() == ["RMSE", "hidden", "↓", "m", "7.21●", "10.00"]
     assert not any("hidden cells" in line for line in lines)
-    assert len({len(line) for line in lines if line.endswith("*")}) <= 1
+    assert len({len(line) for line in lines if line.endswith("●")}) <= 1

@@ -23,6 +23,7 @@ LIBRARIES = {
     "cv2": ("opencv-python-headless", "python3-opencv"),
     "embreex": ("embreex", "python3-embreex-pip"),
     "jinja2": ("jinja2", "python3-jinja2"),
+    "markupsafe": ("jinja2", "python3-jinja2"),  # Part of it.
     "mcap": ("mcap", "python3-mcap-pip"),
     "moderngl": ("moderngl", "python3-moderngl-pip"),
     "numpy": ("numpy", "python3-numpy"),
