@@ -442,3 +442,9 @@ def test_wrong_levels_are_named(tmp_path, text, message):
     (tmp_path / "a_rel.json").write_text(text)
     with pytest.raises(DatasetError, match=rf"a_rel\.json: .*{re.escape(message)}"):
         read_levels(tmp_path / "a_rel.json")
+
+
+def test_a_track_beyond_all_numbers_is_named(tmp_path):
+    write(tmp_path, "a", entries=changed(_26001={"track_id": 2**70}))
+    with pytest.raises(DatasetError, match=r"a_ampano\.json: segment '26001' .*'track_id'"):
+        read(tmp_path)

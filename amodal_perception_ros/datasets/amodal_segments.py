@@ -48,7 +48,10 @@ class Segment:
         """Return the segment of an entry; raises TypeError, ValueError or OverflowError for what are no numbers."""
         numbers = {key: from_number(entry.get(key)) for key in ("visible_depth", "amodal_depth", "amodal_depth_stddev")}
         numbers["score"] = float(entry.get("score", 1.0))
-        return cls(id_, visible, amodal, entry, numbers, int(entry.get("track_id") or 0))
+        track_id = int(entry.get("track_id") or 0)
+        if abs(track_id) > np.iinfo(np.int64).max:
+            raise OverflowError(f"'track_id' has {track_id.bit_length()} bits")
+        return cls(id_, visible, amodal, entry, numbers, track_id)
 
     def instance(self, level: int) -> Instance:
         """Return the thing, on an occlusion level, without depth."""
