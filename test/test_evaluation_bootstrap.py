@@ -133,6 +133,12 @@ def test_a_replicate_is_the_set_with_parts_repeated():
     assert len({tuple(weights(name, resamples)) for name in PARTS}) == 3
 
 
+def test_average_precision_keeps_a_byte_per_part_and_replicate():
+    """Of a large set of single images the weights of the parts are most of what it remembers."""
+    metric = dict(merged("abc", 100).images)["instance"]
+    assert sum(drawn.nbytes for drawn in metric._part_weights) == 3 * 100
+
+
 def test_intervals_of_two_parts():
     """Part a finds 5 of 6 objects, part c 4 of 6."""
     evaluator = merged("ac", 40)

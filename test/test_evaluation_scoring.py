@@ -14,8 +14,9 @@ from amodal_perception_ros.datasets.annotated import Prediction
 from amodal_perception_ros.evaluation.decoding import decode
 from amodal_perception_ros.evaluation.digest import TruthDigest
 from amodal_perception_ros.evaluation.pairs import Rules
-from amodal_perception_ros.evaluation.scoring import _as_predicted, _Method
-from amodal_perception_ros.evaluation.sources import DataSet
+from amodal_perception_ros.evaluation.run import _Total
+from amodal_perception_ros.evaluation.scoring import Job, _as_predicted, _Method
+from amodal_perception_ros.evaluation.sources import DataSet, StoredPredictions
 from amodal_perception_ros.scene import AmodalObject
 
 CAR = AmodalObject(1, 26, 1.0, np.array([9.0, 1, 0]), np.ones(3), 0.0, np.zeros(3), 0.1, 1.0, ("front",), 0)
@@ -130,6 +131,21 @@ def test_baselines_make_their_own_map(tmp_path):
     evaluation = score(root, ours=root)
     assert evaluation.runs["ours"]["occupancy"]["hidden_recall"] == 100
     assert evaluation.baselines["amodal := visible"]["occupancy"]["hidden_recall"] == 0
+
+
+def test_figures_are_the_same_whenever_they_are_asked_for(tmp_path):
+    """What was corrected in the truth is part of the figures, and counted when it is read, not when it is told."""
+    path = tmp_path / "kins.json"
+    content = json.loads(SECOND_RELEASE)
+    content["annotations"][2]["a_segm"] = [[6, 1, 9, 1, 9, 5, 6, 5]]
+    path.write_text(json.dumps(content))
+    job = Job(DataSet((path,)), {"ours": StoredPredictions(path)}, Rules())
+    scorer = job.open()
+    total = _Total(job, scorer, 0)
+    for part in scorer.score(range(1)):
+        total.add(part)
+    assert any(cause.startswith("truth_") for cause in total.results("ours")["excluded"])
+    assert total.results("ours") == total.results("ours")
 
 
 def test_repairs_while_reading_are_counted_once(tmp_path):

@@ -99,7 +99,8 @@ class AveragePrecision(Metric):
         from 0.80: precision 0, 0, 1/3 at recall 0, 0, 1/2       -> 51 recalls at 1/3:          17 / 101
         AP_A = (6 x 84.33 + 4 x 17) / 10 / 101 = 56.83 %
 
-    Unlike the other metrics AP is not a sum: 30 bytes per prediction are kept.
+    Unlike the other metrics AP is not a sum: 30 bytes per prediction are kept, and a byte per part of the set (a
+    sequence, or a single image) and bootstrap replicate.
 
     Args:
         classes: classes of the data set.
@@ -147,7 +148,7 @@ class AveragePrecision(Metric):
             records = np.concatenate(part._records)
             records["part"] = len(self._part_weights)
             self._records.append(records)
-        self._part_weights.append(np.zeros(0) if weights is None else weights)
+        self._part_weights.append(np.zeros(0, np.uint8) if weights is None else weights.astype(np.uint8))
         self._sorted, self._values = {}, None
 
     def select(self, replicate: int | None) -> None:
@@ -187,7 +188,7 @@ class AveragePrecision(Metric):
             if self._records and not self._sorted:
                 self._sorted = _sort(np.concatenate(self._records))
             chosen = self._replicate
-            weights = None if chosen is None else np.array([weights[chosen] for weights in self._part_weights])
+            weights = None if chosen is None else np.array([w[chosen] for w in self._part_weights], np.float64)
             self._values = np.zeros((len(self.classes), _CURVES))
             for c, predictions in self._sorted.items():
                 if positives[_ALL_OBJECTS, c]:

@@ -13,6 +13,7 @@ from typing import Any
 from tqdm import tqdm
 
 from amodal_perception_ros.datasets.files import write_file
+from amodal_perception_ros.errors import CauseCount
 from amodal_perception_ros.evaluation.baselines import BASELINES
 from amodal_perception_ros.evaluation.bootstrap import RESAMPLES, weights
 from amodal_perception_ros.evaluation.comparison import compare, format_comparison
@@ -62,8 +63,9 @@ def evaluate(
     scored = score_in_workers(job, groups, workers) if workers > 1 else (scorer.score(group) for group in groups)
     for one in _with_progress(scored, [len(sequence) for sequence in scorer.sequences]):
         total.add(one)
-    runs = {name: total.results(name) for name in sources}
-    return Evaluation(runs, {name: total.results(name) for name in BASELINES}, partial(read_again, job))
+    results = {name: total.results(name) for name in _with_bar([*sources, *BASELINES])}
+    runs = {name: results.pop(name) for name in sources}
+    return Evaluation(runs, results, partial(read_again, job))
 
 
 def report(evaluation: Evaluation) -> str:
@@ -110,7 +112,7 @@ class _Total:
         self._paths = [str(path) for path in job.data.paths]
         self._methods = {name: self._evaluator() for name in (*job.sources, *BASELINES)}
         self._conditions: dict[tuple[str, str, str], Evaluator] = {}
-        self._repairs = scorer.found[""]
+        self._note_repairs(scorer.found[""])
         for name in self._runs:
             excluded = self._methods[name].excluded
             excluded.merge(scorer.found[name].renamed("prediction_"))
@@ -122,7 +124,7 @@ class _Total:
         drawn = weights(sequence.name, self._resamples) if self._resamples else None
         for name, evaluator in part.methods.items():
             self._methods[name].merge(evaluator, part.digest, drawn)
-        self._repairs.merge(part.repairs)
+        self._note_repairs(part.repairs)
         resolved = sequence.info.get("resolved", {})
         for kind in _CONDITIONS:
             for name in self._runs if kind in resolved else ():
@@ -132,7 +134,6 @@ class _Total:
     def results(self, name: str) -> dict[str, Any]:
         """Return the figures of a run or baseline, in the form of the JSON file."""
         evaluator = self._methods[name]
-        evaluator.excluded.merge(self._repairs.renamed("truth_"))
         results = {"name": name, **self._told.get(name, {}), **evaluator.results(), **evaluator.intervals()}
         results["data"]["paths"] = self._paths
         if name not in self._runs:
@@ -143,6 +144,10 @@ class _Total:
                 figures = part.results()
                 conditions.setdefault(kind, {})[value] = {"frames": figures["frames"], **headline(figures)}
         return results | ({"per_condition": conditions} if conditions else {})
+
+    def _note_repairs(self, of_truth: CauseCount) -> None:
+        for evaluator in self._methods.values():
+            evaluator.excluded.merge(of_truth.renamed("truth_"))
 
     def _evaluator(self) -> Evaluator:
         sequences = self._scorer.sequences
@@ -161,6 +166,14 @@ def _left_out(name: str, results: dict[str, Any]) -> list[str]:
     lines = [f"{name}: left out or corrected"]
     width = len(str(max(excluded.values())))
     return lines + [f"  {n:{width}} {cause}: {'; '.join(places[cause][:2])}" for cause, n in excluded.items()]
+
+
+def _with_bar(names: list[str]) -> Iterator[str]:
+    """Pass on the names of methods, with a bar on a terminal and a line in a log: their intervals take a while."""
+    on_terminal = sys.stderr.isatty()
+    if not on_terminal:
+        print(f"evaluated all frames, now figures and intervals of {len(names)} methods", file=sys.stderr, flush=True)
+    yield from tqdm(names, unit="method", desc="intervals", disable=not on_terminal)
 
 
 def _with_progress(scored: Iterator[list[ScoredSequence]], frames: list[int]) -> Iterator[ScoredSequence]:
