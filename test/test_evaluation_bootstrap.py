@@ -7,6 +7,7 @@ import pytest
 from evaluation_scenes import Thing, street, with_instance, without
 
 from amodal_perception_ros.evaluation.bootstrap import MIN_PARTS, interval, weights
+from amodal_perception_ros.evaluation.comparison import compare
 from amodal_perception_ros.evaluation.evaluator import Evaluator
 from amodal_perception_ros.evaluation.metric import Metric
 
@@ -163,6 +164,32 @@ def test_every_figure_that_is_no_count_has_an_interval_around_it():
     low, high = spread["panoptic.strict.APQ"]
     assert low < figures["panoptic.strict.APQ"] < high
     assert dict(flat(evaluator.figures())) == figures, "the whole set is selected again"
+
+
+def told(value, replicates):
+    """Results with one figure, of 20 sequences."""
+    return {
+        "rules": {},
+        "data": {"fingerprint": "town", "sequences": 20, "frames": 20},
+        "masks": {"recall": value},
+        "intervals": {"resamples": 3, "units": 20, "figures": {"masks": {"recall": interval(np.array(replicates))}}},
+        "replicates": {"masks.recall": replicates},
+    }
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (1, 0, 2), (2, 1, 0)])
+def test_differences_are_taken_replicate_by_replicate(order):
+    """The example of `compare`, whatever the order of the replicates; the same ones in another order are no pairs."""
+    a, b = [50.0, 60.0, 70.0], [51.0, 61.0, 71.0]
+    runs = {"A": told(60.0, [a[k] for k in order]), "B": told(61.0, [b[k] for k in order])}
+    first, second = compare(runs).rows[0].cells
+    assert first.interval == pytest.approx([50.5, 69.5])
+    assert second.interval == pytest.approx([51.5, 70.5])
+    assert (second.difference, second.difference_interval, second.differs) == (1.0, [1.0, 1.0], True)
+    runs["B"] = told(61.0, [b[order[k - 1]] for k in range(3)])
+    unpaired = compare(runs).rows[0].cells[1]
+    assert unpaired.difference_interval[0] < 0 < unpaired.difference_interval[1]
+    assert not unpaired.differs
 
 
 def test_no_intervals_without_two_parts_or_replicates():

@@ -11,7 +11,7 @@ from test_evaluation_run import sample, score, write
 
 from amodal_perception_ros.datasets.amodal_synth_drive import SequenceWriter
 from amodal_perception_ros.datasets.annotated import Prediction
-from amodal_perception_ros.evaluation.decoding import decode
+from amodal_perception_ros.evaluation.decoding import EvaluationError, decode
 from amodal_perception_ros.evaluation.digest import TruthDigest
 from amodal_perception_ros.evaluation.pairs import Rules
 from amodal_perception_ros.evaluation.run import _Total
@@ -123,6 +123,17 @@ def test_fusion_sees_every_frame_whatever_the_truth_holds(tmp_path):
         cameras = made.truth.cameras
         _, bev = method._space(made, Prediction(cameras), cameras, "frame")
         assert bev is not None
+
+
+def test_a_prediction_for_another_camera_is_counted_and_a_missing_one_an_error(tmp_path):
+    (sequence,) = DataSet((write(tmp_path),)).open(with_images=False)
+    method, scenes = _Method(_as_predicted, sequence, Rules()), sequence[0].truth.cameras
+    truth = {"front": decode(scenes["front"])}
+    method.check_cameras(truth, Prediction({**scenes, "left": scenes["front"]}), "frame 3")
+    assert method.evaluator.excluded == {"prediction_for_unknown_camera": 1}
+    assert method.evaluator.excluded.places == {"prediction_for_unknown_camera": ["frame 3, camera 'left'"]}
+    with pytest.raises(EvaluationError, match="frame 3: no prediction for camera 'front'"):
+        method.check_cameras(truth, Prediction({"left": scenes["front"]}), "frame 3")
 
 
 def test_baselines_make_their_own_map(tmp_path):

@@ -121,7 +121,7 @@ class _Method:
         missing = [camera for camera in truth if camera not in prediction.cameras]
         if missing:
             raise EvaluationError(f"{where}: no prediction for camera '{missing[0]}'")
-        for camera in set(prediction.cameras) - set(truth):
+        for camera in sorted(set(prediction.cameras) - set(truth)):
             self.evaluator.excluded.note("prediction_for_unknown_camera", f"{where}, camera '{camera}'")
 
     def add(self, sample: Sample, truth: dict[str, DecodedScene], prediction: Prediction, where: str) -> None:
