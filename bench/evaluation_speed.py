@@ -25,13 +25,13 @@ from pycocotools import mask as coco
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from amodal_perception_ros.datasets.coco_masks import decode_mask
+from amodal_perception_ros.datasets.coco.masks import decode_mask
 from amodal_perception_ros.datasets.sequence_writer import SequenceWriter
 from amodal_perception_ros.evaluation import BASELINES, Evaluator, Rules
 from amodal_perception_ros.evaluation.decoding import decode
-from amodal_perception_ros.evaluation.instance import average_precision
+from amodal_perception_ros.evaluation.metrics.instance import average_precision
+from amodal_perception_ros.evaluation.metrics.panoptic import ReferenceQuality, StrictQuality
 from amodal_perception_ros.evaluation.pairs import pair_scenes
-from amodal_perception_ros.evaluation.panoptic import ReferenceQuality, StrictQuality
 from amodal_perception_ros.evaluation.run import evaluate
 from amodal_perception_ros.evaluation.sources import DataSet, StoredPredictions
 from amodal_perception_ros.labels import THINGS

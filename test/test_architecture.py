@@ -111,3 +111,19 @@ def test_folders_of_the_simulator_import_only_those_before_them(path):
         if parts[:2] == [NAME, "simulation"] and len(parts) > 2 and parts[2] in SIMULATOR:
             assert parts[2] in allowed, f"imports {name}"
         assert not name.startswith(f"{NAME}.simulation.sequence"), "the sequence is built of the folders"
+
+
+@pytest.mark.parametrize("path", sorted((PACKAGE / "evaluation" / "metrics").glob("*.py")), ids=lambda p: p.name)
+def test_metrics_know_matched_scenes_only(path):
+    """They import one another, what decodes and matches scenes, and nothing of the evaluation that uses them."""
+    allowed = ("metrics", "graph", "decoding", "pairs")
+    for name in imported(path):
+        parts = name.split(".")
+        if parts[:2] == [NAME, "evaluation"] and len(parts) > 2:
+            assert parts[2] in allowed, f"imports {name}"
+
+
+@pytest.mark.parametrize("module", ["graph", "decoding", "pairs", "baselines"])
+def test_what_metrics_are_made_of_knows_no_metric(module):
+    path = PACKAGE / "evaluation" / f"{module}.py"
+    assert not [name for name in imported(path) if name.startswith(f"{NAME}.evaluation.metrics")]

@@ -14,16 +14,16 @@ from test_datasets_coco_masks import JUNK
 from test_datasets_cocoa import COCOA
 from test_datasets_kins import FIRST_RELEASE, SECOND_RELEASE, scene_of
 
-from amodal_perception_ros.datasets.coco_cls import read_d2sa
-from amodal_perception_ros.datasets.coco_results import CocoPredictions
-from amodal_perception_ros.datasets.coco_scenes import CAMERA
-from amodal_perception_ros.datasets.cocoa import read_cocoa
+from amodal_perception_ros.datasets.coco.cocoa import read_cocoa
+from amodal_perception_ros.datasets.coco.cocoa_cls import read_d2sa
+from amodal_perception_ros.datasets.coco.kins import read_kins
+from amodal_perception_ros.datasets.coco.results import CocoPredictions
+from amodal_perception_ros.datasets.coco.scenes import CAMERA
 from amodal_perception_ros.datasets.files import DatasetError
-from amodal_perception_ros.datasets.kins import read_kins
 from amodal_perception_ros.evaluation.decoding import decode
-from amodal_perception_ros.evaluation.instance import AveragePrecision
-from amodal_perception_ros.evaluation.invariants import InvariantViolations
-from amodal_perception_ros.evaluation.order import OrderAccuracy
+from amodal_perception_ros.evaluation.metrics.instance import AveragePrecision
+from amodal_perception_ros.evaluation.metrics.invariants import InvariantViolations
+from amodal_perception_ros.evaluation.metrics.order import OrderAccuracy
 from amodal_perception_ros.evaluation.pairs import Rules, pair_scenes
 
 

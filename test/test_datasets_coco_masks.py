@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pycocotools import mask as coco_mask
 
-from amodal_perception_ros.datasets.coco_masks import MaskError, compact, decode_mask
+from amodal_perception_ros.datasets.coco.masks import MaskError, compact, decode_mask
 
 SIDES = st.integers(1, 40)
 

@@ -4,11 +4,11 @@ import json
 
 import pytest
 
-from amodal_perception_ros.datasets.coco_cls import holds_cocoa_cls, holds_d2sa
-from amodal_perception_ros.datasets.coco_scenes import CAMERA
-from amodal_perception_ros.datasets.cocoa import holds_cocoa, read_cocoa
+from amodal_perception_ros.datasets.coco.cocoa import holds_cocoa, read_cocoa
+from amodal_perception_ros.datasets.coco.cocoa_cls import holds_cocoa_cls, holds_d2sa
+from amodal_perception_ros.datasets.coco.kins import holds_kins
+from amodal_perception_ros.datasets.coco.scenes import CAMERA
 from amodal_perception_ros.datasets.files import DatasetError
-from amodal_perception_ros.datasets.kins import holds_kins
 from amodal_perception_ros.evaluation.decoding import decode
 
 COCOA = """{

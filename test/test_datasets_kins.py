@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from pycocotools.coco import COCO
 
-from amodal_perception_ros.datasets.coco_cls import holds_cocoa_cls, holds_d2sa
-from amodal_perception_ros.datasets.coco_scenes import CAMERA
-from amodal_perception_ros.datasets.cocoa import holds_cocoa
+from amodal_perception_ros.datasets.coco.cocoa import holds_cocoa
+from amodal_perception_ros.datasets.coco.cocoa_cls import holds_cocoa_cls, holds_d2sa
+from amodal_perception_ros.datasets.coco.kins import holds_kins, read_kins
+from amodal_perception_ros.datasets.coco.scenes import CAMERA
 from amodal_perception_ros.datasets.files import DatasetError
-from amodal_perception_ros.datasets.kins import holds_kins, read_kins
 from amodal_perception_ros.evaluation.decoding import decode
 from amodal_perception_ros.evaluation.evaluator import Evaluator
 from amodal_perception_ros.evaluation.pairs import Rules

@@ -8,8 +8,8 @@ from evaluation_scenes import Thing, street, without
 from hypothesis import given
 from hypothesis import strategies as st
 
-from amodal_perception_ros.evaluation.adiw import HiddenDepthQuality, alignment, object_errors
 from amodal_perception_ros.evaluation.decoding import decode
+from amodal_perception_ros.evaluation.metrics.adiw import HiddenDepthQuality, alignment, object_errors
 from amodal_perception_ros.evaluation.pairs import Rules, pair_scenes
 
 NAN = np.nan

@@ -9,7 +9,7 @@ from evaluation_scenes import Thing, street, with_instance, without
 from amodal_perception_ros.evaluation.bootstrap import MIN_PARTS, interval, weights
 from amodal_perception_ros.evaluation.comparison import compare
 from amodal_perception_ros.evaluation.evaluator import Evaluator
-from amodal_perception_ros.evaluation.metric import Metric
+from amodal_perception_ros.evaluation.metrics.metric import Metric
 
 CAR, TRUCK = Thing("car", 1, (2, 2, 14, 14), 20.0), Thing("truck", 2, (10, 0, 20, 16), 10.0)
 PERSON = Thing("person", 3, (22, 4, 26, 16), 6.0)

@@ -21,8 +21,8 @@ from amodal_perception_ros.evaluation import (
     format_table,
 )
 from amodal_perception_ros.evaluation.decoding import decode
-from amodal_perception_ros.evaluation.depth import DepthError
-from amodal_perception_ros.evaluation.invariants import KINDS, InvariantViolations
+from amodal_perception_ros.evaluation.metrics.depth import DepthError
+from amodal_perception_ros.evaluation.metrics.invariants import KINDS, InvariantViolations
 from amodal_perception_ros.evaluation.pairs import pair_scenes
 from amodal_perception_ros.masks import RoiMask
 

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from amodal_perception_ros.evaluation import Rules, evaluate_pairs
 from amodal_perception_ros.evaluation.decoding import decode
-from amodal_perception_ros.evaluation.order import OrderAccuracy
+from amodal_perception_ros.evaluation.metrics.order import OrderAccuracy
+from amodal_perception_ros.evaluation.metrics.panoptic import ReferenceQuality, StrictQuality
 from amodal_perception_ros.evaluation.pairs import pair_scenes
-from amodal_perception_ros.evaluation.panoptic import ReferenceQuality, StrictQuality
 
 NUMBER = 50
 

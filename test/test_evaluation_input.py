@@ -11,7 +11,7 @@ from test_evaluation_run import FRAMES, command, score, write
 
 from amodal_perception_ros.evaluation import EvaluationError, Evaluator, evaluate_pairs
 from amodal_perception_ros.evaluation.decoding import decode
-from amodal_perception_ros.evaluation.invariants import InvariantViolations
+from amodal_perception_ros.evaluation.metrics.invariants import InvariantViolations
 from amodal_perception_ros.labels import ClassList
 from amodal_perception_ros.masks import RoiMask
 

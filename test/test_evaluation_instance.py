@@ -14,12 +14,12 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from amodal_perception_ros.evaluation import Rules
-from amodal_perception_ros.evaluation.bins import distance_bin, occlusion_bin, visible_px_bin
 from amodal_perception_ros.evaluation.decoding import decode
-from amodal_perception_ros.evaluation.instance import AveragePrecision, average_precision
-from amodal_perception_ros.evaluation.mask_overlap import MaskOverlap
+from amodal_perception_ros.evaluation.metrics.bins import distance_bin, occlusion_bin, visible_px_bin
+from amodal_perception_ros.evaluation.metrics.instance import AveragePrecision, average_precision
+from amodal_perception_ros.evaluation.metrics.mask_overlap import MaskOverlap
+from amodal_perception_ros.evaluation.metrics.shape import ShapeRegularity
 from amodal_perception_ros.evaluation.pairs import pair_scenes
-from amodal_perception_ros.evaluation.shape import ShapeRegularity
 from amodal_perception_ros.labels import ClassList
 from amodal_perception_ros.masks import RoiMask
 from amodal_perception_ros.scene import CameraScene, Instance

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from amodal_perception_ros.evaluation import EvaluationError
-from amodal_perception_ros.evaluation.occupancy import HiddenOccupancy
+from amodal_perception_ros.evaluation.metrics.occupancy import HiddenOccupancy
 from amodal_perception_ros.evaluation.pairs import FramePair
 from amodal_perception_ros.scene import BevOccupancy
 

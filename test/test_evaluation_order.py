@@ -8,7 +8,7 @@ from evaluation_scenes import Thing, drawn, letter_id, order, street, with_insta
 
 from amodal_perception_ros.evaluation import Evaluator, amodal_is_visible, evaluate_pairs
 from amodal_perception_ros.evaluation.decoding import decode
-from amodal_perception_ros.evaluation.order import OrderAccuracy
+from amodal_perception_ros.evaluation.metrics.order import OrderAccuracy
 from amodal_perception_ros.evaluation.pairs import FramePair, Rules, pair_scenes
 
 HIDDEN_CAR = Thing("car", 1, (2, 2, 12, 12), 20.0)

@@ -8,9 +8,9 @@ from evaluation_scenes import Thing, drawn, street, with_instance, without
 
 from amodal_perception_ros.evaluation import Rules, evaluate_pairs
 from amodal_perception_ros.evaluation.decoding import decode
-from amodal_perception_ros.evaluation.instance import AveragePrecision
+from amodal_perception_ros.evaluation.metrics.instance import AveragePrecision
+from amodal_perception_ros.evaluation.metrics.panoptic import ReferenceQuality, StrictQuality
 from amodal_perception_ros.evaluation.pairs import pair_scenes
-from amodal_perception_ros.evaluation.panoptic import ReferenceQuality, StrictQuality
 from amodal_perception_ros.labels import BY_NAME, ClassList
 
 CAR, TRUCK, PERSON, ROAD, SKY = (BY_NAME[name].index for name in ("car", "truck", "person", "road", "sky"))

@@ -4,8 +4,8 @@ import pytest
 from evaluation_scenes import drawn, letter_id, without
 
 from amodal_perception_ros.evaluation.decoding import decode
+from amodal_perception_ros.evaluation.metrics.semantic import SemanticIoU
 from amodal_perception_ros.evaluation.pairs import Rules, pair_scenes
-from amodal_perception_ros.evaluation.semantic import SemanticIoU
 
 
 def semantic(*pairs, **rules):

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from amodal_perception_ros.evaluation import Rules
 from amodal_perception_ros.evaluation.decoding import decode
+from amodal_perception_ros.evaluation.metrics.stability import TemporalStability
 from amodal_perception_ros.evaluation.pairs import FramePair, pair_scenes
-from amodal_perception_ros.evaluation.stability import TemporalStability
 
 WALL = Thing("bus", 2, (0, 0, 4, 20), 5.0)
 

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from amodal_perception_ros.evaluation import EvaluationError, Rules
 from amodal_perception_ros.evaluation.decoding import decode
+from amodal_perception_ros.evaluation.metrics.tracking import BoxTracking, MaskTracking, assign
 from amodal_perception_ros.evaluation.pairs import FramePair, pair_scenes
-from amodal_perception_ros.evaluation.tracking import BoxTracking, MaskTracking, assign
 from amodal_perception_ros.scene import AmodalObject
 
 CAR, PERSON = 26, 24

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from amodal_perception_ros.errors import InputError
 from amodal_perception_ros.evaluation.decoding import decode
-from amodal_perception_ros.evaluation.invariants import InvariantViolations
+from amodal_perception_ros.evaluation.metrics.invariants import InvariantViolations
 from amodal_perception_ros.labels import BY_NAME, STUFF, THINGS
 from amodal_perception_ros.network import CANONICAL_FOCAL, AmodalNetwork, NetworkConfig, NetworkOutput, save_weights
 from amodal_perception_ros.perception import Perception, PostprocessConfig

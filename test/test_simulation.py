@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from amodal_perception_ros.evaluation.decoding import decode
-from amodal_perception_ros.evaluation.invariants import InvariantViolations
+from amodal_perception_ros.evaluation.metrics.invariants import InvariantViolations
 from amodal_perception_ros.labels import BY_ID, THINGS
 from amodal_perception_ros.scene import Evidence
 from amodal_perception_ros.simulation import SequenceConfig, simulate

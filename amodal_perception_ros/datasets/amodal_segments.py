@@ -15,7 +15,7 @@ import numpy as np
 from scipy import ndimage
 
 from amodal_perception_ros.datasets import codecs
-from amodal_perception_ros.datasets.coco_masks import REACH
+from amodal_perception_ros.datasets.coco.masks import REACH
 from amodal_perception_ros.datasets.files import DatasetError, from_number, read_json
 from amodal_perception_ros.datasets.visible_order import visible_order
 from amodal_perception_ros.errors import CauseCount

@@ -20,7 +20,7 @@ import cv2
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from amodal_perception_ros.datasets import coco_masks
+from amodal_perception_ros.datasets.coco import masks as coco_masks
 from amodal_perception_ros.datasets.files import DatasetError, read_json, write_bytes
 from amodal_perception_ros.labels import AMODAL_SYNTH_DRIVE, LABELS, SEGMENT_FACTOR, ClassList
 from amodal_perception_ros.masks import RoiMask, run_lengths

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from amodal_perception_ros.datasets import amodal_synth_drive, coco_cls, cocoa, kins
+from amodal_perception_ros.datasets import amodal_synth_drive
 from amodal_perception_ros.datasets.amodal_panoptic import (
     BDD100K_APS,
     CLASS_FILE,
@@ -20,8 +20,9 @@ from amodal_perception_ros.datasets.amodal_panoptic import (
 )
 from amodal_perception_ros.datasets.amodal_synth_drive import PARTS, SequenceReader
 from amodal_perception_ros.datasets.annotated import AnnotatedSequence, PredictionReader, undamaged
-from amodal_perception_ros.datasets.coco_results import CocoPredictions
-from amodal_perception_ros.datasets.coco_scenes import CocoSequence
+from amodal_perception_ros.datasets.coco import cocoa, cocoa_cls, kins
+from amodal_perception_ros.datasets.coco.results import CocoPredictions
+from amodal_perception_ros.datasets.coco.scenes import CocoSequence
 from amodal_perception_ros.datasets.files import DatasetError, entries, is_file, is_folder, read_json
 from amodal_perception_ros.labels import ClassList
 
@@ -112,16 +113,16 @@ _KNOWN = (
     DatasetFormat(
         "cocoa-cls",
         "JSON with visible_mask or invisible_mask",
-        coco_cls.holds_cocoa_cls,
-        coco_cls.read_cocoa_cls,
+        cocoa_cls.holds_cocoa_cls,
+        cocoa_cls.read_cocoa_cls,
         CocoSequence,
         CocoPredictions,
     ),
     DatasetFormat(
         "d2sa",
         "JSON with visible_mask or invisible_mask, of the D2S images",
-        coco_cls.holds_d2sa,
-        coco_cls.read_d2sa,
+        cocoa_cls.holds_d2sa,
+        cocoa_cls.read_d2sa,
         CocoSequence,
         CocoPredictions,
     ),

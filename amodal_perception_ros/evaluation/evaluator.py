@@ -12,24 +12,24 @@ from typing import Any
 import numpy as np
 
 from amodal_perception_ros.errors import CauseCount
-from amodal_perception_ros.evaluation.adiw import HiddenDepthQuality
-from amodal_perception_ros.evaluation.bins import KINDS
 from amodal_perception_ros.evaluation.bootstrap import LEVEL, interval
 from amodal_perception_ros.evaluation.decoding import decode
-from amodal_perception_ros.evaluation.depth import DepthError
-from amodal_perception_ros.evaluation.instance import AveragePrecision
-from amodal_perception_ros.evaluation.invariants import InvariantViolations
-from amodal_perception_ros.evaluation.mask_overlap import MaskOverlap
-from amodal_perception_ros.evaluation.metric import Metric
-from amodal_perception_ros.evaluation.occupancy import HiddenOccupancy
-from amodal_perception_ros.evaluation.order import EDGE_FIGURES, OrderAccuracy
+from amodal_perception_ros.evaluation.metrics.adiw import HiddenDepthQuality
+from amodal_perception_ros.evaluation.metrics.bins import KINDS
+from amodal_perception_ros.evaluation.metrics.depth import DepthError
+from amodal_perception_ros.evaluation.metrics.instance import AveragePrecision
+from amodal_perception_ros.evaluation.metrics.invariants import InvariantViolations
+from amodal_perception_ros.evaluation.metrics.mask_overlap import MaskOverlap
+from amodal_perception_ros.evaluation.metrics.metric import Metric
+from amodal_perception_ros.evaluation.metrics.occupancy import HiddenOccupancy
+from amodal_perception_ros.evaluation.metrics.order import EDGE_FIGURES, OrderAccuracy
+from amodal_perception_ros.evaluation.metrics.panoptic import ReferenceQuality, StrictQuality
+from amodal_perception_ros.evaluation.metrics.semantic import SemanticIoU
+from amodal_perception_ros.evaluation.metrics.shape import ShapeRegularity
+from amodal_perception_ros.evaluation.metrics.stability import TemporalStability
+from amodal_perception_ros.evaluation.metrics.tracking import BoxTracking, MaskTracking
 from amodal_perception_ros.evaluation.pairs import FramePair, Rules, ScenePair, pair_scenes
-from amodal_perception_ros.evaluation.panoptic import ReferenceQuality, StrictQuality
-from amodal_perception_ros.evaluation.semantic import SemanticIoU
-from amodal_perception_ros.evaluation.shape import ShapeRegularity
-from amodal_perception_ros.evaluation.stability import TemporalStability
 from amodal_perception_ros.evaluation.table import ROWS, look_up, part_name
-from amodal_perception_ros.evaluation.tracking import BoxTracking, MaskTracking
 from amodal_perception_ros.evaluation.worst import ImageErrors, image_errors, keep_worst
 from amodal_perception_ros.labels import AMODAL_SYNTH_DRIVE, ClassList
 from amodal_perception_ros.scene import OCCLUSION_LEVELS, CameraScene

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from amodal_perception_ros.evaluation.order import matched_edges
+from amodal_perception_ros.evaluation.metrics.order import matched_edges
 from amodal_perception_ros.evaluation.pairs import ScenePair
 from amodal_perception_ros.scene import CameraScene
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from amodal_perception_ros.evaluation.bins import KINDS, bin_names, object_bins
-from amodal_perception_ros.evaluation.metric import Metric
+from amodal_perception_ros.evaluation.metrics.bins import KINDS, bin_names, object_bins
+from amodal_perception_ros.evaluation.metrics.metric import Metric
 from amodal_perception_ros.evaluation.pairs import ScenePair
 from amodal_perception_ros.labels import AMODAL_SYNTH_DRIVE, ClassList
 

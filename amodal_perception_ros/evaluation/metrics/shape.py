@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from amodal_perception_ros.datasets.statistics import MIN_SHAPE_PX, convexity, simplicity
-from amodal_perception_ros.evaluation.metric import Metric
+from amodal_perception_ros.evaluation.metrics.metric import Metric
 from amodal_perception_ros.evaluation.pairs import ScenePair
 
 

@@ -7,9 +7,9 @@ from collections.abc import Hashable, Sequence
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from amodal_perception_ros.evaluation.bins import bin_names, distance_bin, distances
 from amodal_perception_ros.evaluation.decoding import EvaluationError
-from amodal_perception_ros.evaluation.metric import Metric
+from amodal_perception_ros.evaluation.metrics.bins import bin_names, distance_bin, distances
+from amodal_perception_ros.evaluation.metrics.metric import Metric
 from amodal_perception_ros.evaluation.pairs import FramePair, ScenePair
 from amodal_perception_ros.labels import AMODAL_SYNTH_DRIVE, ClassList
 from amodal_perception_ros.scene import AmodalObject, Instance

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from amodal_perception_ros.datasets.coco_amodal import (
+from amodal_perception_ros.datasets.coco.annotation_file import (
     ImageContent,
     has_keys,
     read_annotations,
@@ -24,7 +24,7 @@ from amodal_perception_ros.datasets.coco_amodal import (
     read_images,
     read_lists,
 )
-from amodal_perception_ros.datasets.coco_scenes import CocoSequence, SceneRules, to_sequences
+from amodal_perception_ros.datasets.coco.scenes import CocoSequence, SceneRules, to_sequences
 from amodal_perception_ros.errors import CauseCount
 
 NAME = "KINS"

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from amodal_perception_ros.evaluation.bins import bin_names, distance_bin
 from amodal_perception_ros.evaluation.decoding import EvaluationError
-from amodal_perception_ros.evaluation.metric import Metric
+from amodal_perception_ros.evaluation.metrics.bins import bin_names, distance_bin
+from amodal_perception_ros.evaluation.metrics.metric import Metric
 from amodal_perception_ros.evaluation.pairs import FramePair
 from amodal_perception_ros.labels import AMODAL_SYNTH_DRIVE, ClassList
 from amodal_perception_ros.scene import BevOccupancy

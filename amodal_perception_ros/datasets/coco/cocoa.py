@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from amodal_perception_ros.datasets.coco_amodal import (
+from amodal_perception_ros.datasets.coco.annotation_file import (
     AMODAL_KEYS,
     CocoImage,
     ImageContent,
@@ -27,7 +27,7 @@ from amodal_perception_ros.datasets.coco_amodal import (
     require_key,
     to_region,
 )
-from amodal_perception_ros.datasets.coco_scenes import CocoSequence, SceneRules, to_sequences
+from amodal_perception_ros.datasets.coco.scenes import CocoSequence, SceneRules, to_sequences
 from amodal_perception_ros.errors import CauseCount
 from amodal_perception_ros.labels import ClassList
 

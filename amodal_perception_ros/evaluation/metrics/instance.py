@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from amodal_perception_ros.evaluation.metric import Metric
+from amodal_perception_ros.evaluation.metrics.metric import Metric
 from amodal_perception_ros.evaluation.pairs import Rules, ScenePair
 from amodal_perception_ros.labels import AMODAL_SYNTH_DRIVE, ClassList
 from amodal_perception_ros.masks import RoiMask, pairwise_areas

@@ -16,8 +16,8 @@ from scipy.sparse.csgraph import connected_components
 
 from amodal_perception_ros.datasets import codecs
 from amodal_perception_ros.datasets.annotated import CAMERA
-from amodal_perception_ros.datasets.coco_amodal import CocoImage, ImageContent, Region
-from amodal_perception_ros.datasets.coco_masks import MaskError, decode_mask
+from amodal_perception_ros.datasets.coco.annotation_file import CocoImage, ImageContent, Region
+from amodal_perception_ros.datasets.coco.masks import MaskError, decode_mask
 from amodal_perception_ros.datasets.files import DatasetError, is_file
 from amodal_perception_ros.datasets.visible_order import order_of, visible_order
 from amodal_perception_ros.errors import CauseCount
@@ -44,7 +44,7 @@ class SceneRules:
 
     Attributes:
         classes: what class ids mean.
-        padded: see `coco_masks.decode_mask`.
+        padded: see `masks.decode_mask`.
         has_order: whether the files tell which object is in front.
         classless: whether the only class stands for objects of all kinds.
         predicted: whether a program made the regions: the visible masks are cut to the amodal ones, which are scored as

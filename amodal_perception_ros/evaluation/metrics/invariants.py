@@ -31,7 +31,7 @@ from amodal_perception_ros.evaluation.decoding import (
     box_overlaps,
 )
 from amodal_perception_ros.evaluation.graph import longest_chains
-from amodal_perception_ros.evaluation.metric import Metric
+from amodal_perception_ros.evaluation.metrics.metric import Metric
 
 KINDS = (
     "visible_outside_amodal",

@@ -15,7 +15,7 @@ from __future__ import annotations
 import numpy as np
 
 from amodal_perception_ros.evaluation.decoding import HIDDEN_BIT, DecodedScene, Window
-from amodal_perception_ros.evaluation.metric import Metric
+from amodal_perception_ros.evaluation.metrics.metric import Metric
 from amodal_perception_ros.evaluation.pairs import ScenePair
 from amodal_perception_ros.labels import AMODAL_SYNTH_DRIVE, ClassList
 

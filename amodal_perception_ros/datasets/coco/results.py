@@ -15,15 +15,15 @@ from pathlib import Path
 from typing import Any
 
 from amodal_perception_ros.datasets.annotated import CAMERA, AnnotatedSequence, Prediction
-from amodal_perception_ros.datasets.coco_amodal import (
+from amodal_perception_ros.datasets.coco.annotation_file import (
     read_annotations,
     read_content,
     require_key,
 )
-from amodal_perception_ros.datasets.coco_scenes import CocoSequence
-from amodal_perception_ros.datasets.cocoa import read_regions
+from amodal_perception_ros.datasets.coco.cocoa import read_regions
+from amodal_perception_ros.datasets.coco.kins import add_cluster_order
+from amodal_perception_ros.datasets.coco.scenes import CocoSequence
 from amodal_perception_ros.datasets.files import DatasetError, is_folder
-from amodal_perception_ros.datasets.kins import add_cluster_order
 from amodal_perception_ros.errors import CauseCount
 from amodal_perception_ros.scene import Sample
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from pathlib import Path
 
-from amodal_perception_ros.datasets.coco_amodal import (
+from amodal_perception_ros.datasets.coco.annotation_file import (
     has_keys,
     matches,
     read_annotations,
@@ -18,7 +18,7 @@ from amodal_perception_ros.datasets.coco_amodal import (
     read_images,
     read_lists,
 )
-from amodal_perception_ros.datasets.coco_scenes import CocoSequence, SceneRules, to_sequences
+from amodal_perception_ros.datasets.coco.scenes import CocoSequence, SceneRules, to_sequences
 from amodal_perception_ros.errors import CauseCount
 
 _OTHERS = ("regions", "inmodal_seg", "i_segm")

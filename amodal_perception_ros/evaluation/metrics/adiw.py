@@ -30,8 +30,8 @@ from typing import Any
 import numpy as np
 
 from amodal_perception_ros.evaluation.decoding import HIDDEN_BIT, VISIBLE_BIT
-from amodal_perception_ros.evaluation.depth import bounded, is_scored, object_estimate
-from amodal_perception_ros.evaluation.metric import Metric
+from amodal_perception_ros.evaluation.metrics.depth import bounded, is_scored, object_estimate
+from amodal_perception_ros.evaluation.metrics.metric import Metric
 from amodal_perception_ros.evaluation.pairs import ScenePair
 
 EPSILON = 1e-5

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from amodal_perception_ros.evaluation.decoding import DecodedScene, as_window, box_overlaps
-from amodal_perception_ros.evaluation.metric import Metric
+from amodal_perception_ros.evaluation.metrics.metric import Metric
 from amodal_perception_ros.evaluation.pairs import ScenePair
 
 LARGE_OVERLAP_PX = 50

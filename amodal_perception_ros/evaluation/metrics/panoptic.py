@@ -23,7 +23,7 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from amodal_perception_ros.evaluation.decoding import DecodedScene, visible_px_on
-from amodal_perception_ros.evaluation.metric import Metric
+from amodal_perception_ros.evaluation.metrics.metric import Metric
 from amodal_perception_ros.evaluation.pairs import ScenePair
 from amodal_perception_ros.labels import AMODAL_SYNTH_DRIVE, BY_NAME, ClassList
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from amodal_perception_ros.datasets.coco_masks import MAX_PIXELS, compact
+from amodal_perception_ros.datasets.coco.masks import MAX_PIXELS, compact
 from amodal_perception_ros.datasets.files import DatasetError, is_file, read_json
 from amodal_perception_ros.errors import CauseCount
 from amodal_perception_ros.labels import SEGMENT_FACTOR, ClassList
@@ -56,7 +56,7 @@ class CocoImage:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Region:
-    """One annotated or predicted object, its masks as in the file (see `coco_masks.decode_mask`).
+    """One annotated or predicted object, its masks as in the file (see `masks.decode_mask`).
 
     Attributes:
         number: what `ImageContent.in_front` calls it.
