@@ -20,7 +20,7 @@ from amodal_perception_ros.evaluation.metrics.depth import DepthError
 from amodal_perception_ros.evaluation.metrics.instance import AveragePrecision
 from amodal_perception_ros.evaluation.metrics.invariants import InvariantViolations
 from amodal_perception_ros.evaluation.metrics.mask_overlap import MaskOverlap
-from amodal_perception_ros.evaluation.metrics.metric import Metric
+from amodal_perception_ros.evaluation.metrics.metric import Metric, Sums
 from amodal_perception_ros.evaluation.metrics.occupancy import HiddenOccupancy
 from amodal_perception_ros.evaluation.metrics.order import EDGE_FIGURES, OrderAccuracy
 from amodal_perception_ros.evaluation.metrics.panoptic import ReferenceQuality, StrictQuality
@@ -83,7 +83,7 @@ class Evaluator:
         self.invariants = InvariantViolations()
         self.excluded = CauseCount()
         self.worst: list[ImageErrors] = []
-        self._size = Metric(**{name: np.zeros(()) for name in ("frames", "images", "without_objects")})
+        self._size = Sums(**{name: np.zeros(()) for name in ("frames", "images", "without_objects")})
         self._cameras: Counter[str] = Counter()
         self._parts: list[str] = []
         self._resamples = 0
@@ -214,7 +214,7 @@ class Evaluator:
         self._size.sums["without_objects"] += not pair.truth.instances
         self.worst = keep_worst([*self.worst, image_errors(pair, sequence, index)])
 
-    def _metrics(self) -> list[Metric]:
+    def _metrics(self) -> list[Sums]:
         return [*(metric for _, metric in (*self.images, *self.frames)), self.invariants, self._size]
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from amodal_perception_ros.evaluation.metrics.metric import Metric
+from amodal_perception_ros.evaluation.metrics.metric import Metric, Sums
 from amodal_perception_ros.evaluation.pairs import Rules, ScenePair
 from amodal_perception_ros.labels import AMODAL_SYNTH_DRIVE, ClassList
 from amodal_perception_ros.masks import RoiMask, pairwise_areas
@@ -140,7 +140,7 @@ class AveragePrecision(Metric):
                 self._records.append(_records(image, rows, columns))
         self._sorted, self._values = {}, None
 
-    def merge(self, part: Metric, weights: np.ndarray | None = None) -> None:
+    def merge(self, part: Sums, weights: np.ndarray | None = None) -> None:
         """Add another set's predictions; merge parts in a fixed order, which decides between equal scores."""
         super().merge(part, weights)
         assert isinstance(part, AveragePrecision)

@@ -5,39 +5,28 @@ Parts can be scored in different processes and merged, and a weighted sum of par
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Any
 
 import numpy as np
 
 
-class Metric:
-    """One group of figures of a set of images.
+class Sums:
+    """Named arrays that add up over the parts of a set.
 
     Args:
         sums: named arrays that start at zero and to which every image adds.
 
     Attributes:
-        sums: the named float64 arrays; `results` reads nothing else.
+        sums: the named float64 arrays.
     """
 
     def __init__(self, **sums: np.ndarray) -> None:
         self.sums = {name: np.asarray(value, np.float64) for name, value in sums.items()}
         self._whole, self._replicates = self.sums, dict[str, np.ndarray]()
 
-    def results(self) -> dict[str, Any]:
-        """Return the figures of what was added; a figure without data behind it is absent."""
-        raise NotImplementedError
-
-    def add(self, item: Any) -> None:
-        """Add what the metric looks at: the matched scenes of an image, a frame, or a scene."""
-        raise NotImplementedError
-
-    def breakdown(self, kind: str) -> dict[str, dict[str, Any]]:
-        """Return figures by the bins of a kind (`bins.KINDS`): bin -> figures; empty where the metric has none."""
-        return {}
-
-    def merge(self, part: Metric, weights: np.ndarray | None = None) -> None:
-        """Add what another metric of the same kind has summed.
+    def merge(self, part: Sums, weights: np.ndarray | None = None) -> None:
+        """Add what another one of the same kind has summed.
 
         Args:
             part: the figures of a part of the set: a sequence, or a single image.
@@ -51,8 +40,24 @@ class Metric:
                 self._replicates[name] += np.multiply.outer(weights, value)
 
     def select(self, replicate: int | None) -> None:
-        """Let `results` speak of a bootstrap replicate, or of the whole (None)."""
+        """Let `sums` be those of a bootstrap replicate, or of the whole (None)."""
         if replicate is None:
             self.sums = self._whole
         else:
             self.sums = {name: values[replicate] for name, values in self._replicates.items()}
+
+
+class Metric(Sums, ABC):
+    """One group of figures of a set of images; `results` reads nothing but `sums`."""
+
+    @abstractmethod
+    def results(self) -> dict[str, Any]:
+        """Return the figures of what was added; a figure without data behind it is absent."""
+
+    @abstractmethod
+    def add(self, item: Any) -> None:
+        """Add what the metric looks at: the matched scenes of an image, a frame, or a scene."""
+
+    def breakdown(self, kind: str) -> dict[str, dict[str, Any]]:
+        """Return figures by the bins of a kind (`bins.KINDS`): bin -> figures; empty where the metric has none."""
+        return {}
