@@ -9,7 +9,7 @@ from evaluation_scenes import Thing, street, with_instance, without
 from amodal_perception_ros.evaluation.bootstrap import MIN_PARTS, interval, weights
 from amodal_perception_ros.evaluation.comparison import compare
 from amodal_perception_ros.evaluation.evaluator import Evaluator
-from amodal_perception_ros.evaluation.metrics.metric import Metric
+from amodal_perception_ros.evaluation.metrics.metric import Sums
 
 CAR, TRUCK = Thing("car", 1, (2, 2, 14, 14), 20.0), Thing("truck", 2, (10, 0, 20, 16), 10.0)
 PERSON = Thing("person", 3, (22, 4, 26, 16), 6.0)
@@ -54,7 +54,7 @@ def flat(tree, above=""):
         yield from flat(value, f"{above}{key}.") if isinstance(value, dict) else [(above + key, value)]
 
 
-class Mean(Metric):
+class Mean(Sums):
     """Mean of numbers."""
 
     def __init__(self, numbers=()):
