@@ -8,7 +8,7 @@ stuff first (0..10), then things (11..17).
 from __future__ import annotations
 
 import colorsys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -118,6 +118,10 @@ class ClassList:
         """Number of stuff classes: indices below it are stuff, the others things."""
         return sum(not label.is_thing for label in self.labels)
 
+    def indices(self, class_ids: Iterable[int]) -> np.ndarray:
+        """Return the (n,) int64 indices of n class ids; raises KeyError for one that is not in the list."""
+        return np.array([self.by_id[class_id].index for class_id in class_ids], np.int64)
+
     @property
     def void(self) -> int:
         """Index that stands for unlabelled ground."""
@@ -143,14 +147,6 @@ def segment_id(class_id: int, instance_number: int = 0) -> int:
     if not low <= instance_number <= high:
         raise ValueError(f"instance number {instance_number} of {label.name} must be in {low}..{high}")
     return class_id * SEGMENT_FACTOR + instance_number
-
-
-def id_table() -> np.ndarray:
-    """Return a (256,) int16 table from class id to class index; unknown ids map to -1."""
-    table = np.full(256, -1, np.int16)
-    for label in LABELS:
-        table[label.id] = label.index
-    return table
 
 
 def color_table() -> np.ndarray:

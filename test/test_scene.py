@@ -23,9 +23,9 @@ def test_labels_are_a_bijection_between_ids_and_indices():
     assert len(labels.STUFF) == 11
     assert len(labels.THINGS) == 7
     assert len({label.id for label in labels.LABELS}) == 18
-    table = labels.id_table()
-    assert all(table[label.id] == label.index for label in labels.LABELS)
-    assert (table >= 0).sum() == 18
+    classes = labels.AMODAL_SYNTH_DRIVE
+    assert classes.indices(label.id for label in labels.LABELS).tolist() == list(range(18))
+    assert len(classes.by_id) == 18
 
 
 def test_segment_ids_keep_stuff_and_things_apart():

@@ -20,6 +20,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from amodal_perception_ros.evaluation.decoding import box_overlaps
 from amodal_perception_ros.evaluation.graph import longest_chains
 from amodal_perception_ros.masks import RoiMask
 from amodal_perception_ros.scene import CameraScene, Instance, OcclusionOrder
@@ -90,9 +91,8 @@ def _with_amodal(instance: Instance, amodal: RoiMask, level: int) -> Instance:
 def _depth_order(instances: list[Instance], boxes: list[RoiMask]) -> tuple[OcclusionOrder, np.ndarray]:
     count = len(instances)
     corners = np.array([box.box for box in boxes], np.int64).reshape(count, 4)
-    low = np.maximum(corners[:, None, :2], corners[None, :, :2])
-    high = np.minimum(corners[:, None, 2:], corners[None, :, 2:])
-    overlap = np.maximum(high - low, 0).prod(axis=2)
+    windows, _ = box_overlaps(corners, corners)
+    overlap = np.maximum(windows[..., 2:] - windows[..., :2], 0).prod(axis=2)
     median = np.array([instance.visible_depth for instance in instances])
     occludes = (overlap > 0) & (median[:, None] < median)  # Never with NaN.
     occluder, occludee = np.nonzero(occludes)

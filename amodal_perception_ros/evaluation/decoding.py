@@ -105,7 +105,7 @@ def decode(scene: CameraScene, where: str = "") -> DecodedScene:
     return DecodedScene(
         scene=scene,
         where=where,
-        class_index=np.array([scene.classes.by_id[i.class_id].index for i in scene.instances], np.int64),
+        class_index=scene.classes.indices(i.class_id for i in scene.instances),
         boxes=np.array(boxes, np.int64).reshape(-1, 4),
         parts=parts,
         visible_px=visible_px,

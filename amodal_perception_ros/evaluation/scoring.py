@@ -43,13 +43,11 @@ class Job:
         data: the truth.
         sources: name -> run.
         rules: what is scored.
-        with_baselines: whether the baselines of the first run are scored too.
     """
 
     data: DataSet
     sources: Mapping[str, Source]
     rules: Rules
-    with_baselines: bool = True
 
     def open(self) -> Scorer:
         """Open the data and the runs."""
@@ -87,8 +85,7 @@ class Scorer:
         sequence, job = self.sequences[position], self._job
         methods = {name: _Method(_as_predicted, sequence, job.rules) for name in job.sources}
         first = next(iter(methods))
-        baselines = BASELINES if job.with_baselines else {}
-        trivial = {name: _Method(make, sequence, job.rules) for name, make in baselines.items()}
+        trivial = {name: _Method(make, sequence, job.rules) for name, make in BASELINES.items()}
         digest = TruthDigest(sequence.name)
         for index in range(len(sequence)):
             sample = sequence[index]

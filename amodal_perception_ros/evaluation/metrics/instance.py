@@ -209,8 +209,7 @@ def _overlaps(truth: CameraScene, predicted: CameraScene, rules: Rules) -> Overl
     true_masks, predicted_masks = _masks_inside(truth), _masks_inside(predicted)
     n, m = len(truth.instances), len(predicted.instances)
     true_class, predicted_class = (
-        np.array([scene.classes.by_id[i.class_id].index for i in scene.instances], np.int64)
-        for scene in (truth, predicted)
+        scene.classes.indices(i.class_id for i in scene.instances) for scene in (truth, predicted)
     )
     same_class = true_class[:, None] == predicted_class
     shared, *areas = pairwise_areas(true_masks, predicted_masks, np.tile(same_class, (2, 2)))

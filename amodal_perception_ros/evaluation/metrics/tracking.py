@@ -314,7 +314,7 @@ class _Boxes:
                 )
             if not np.isfinite(item.center[:2]).all():
                 raise EvaluationError(f"{what} {item.track_id} has its centre at {item.center}")
-        self.class_index = np.array([classes.by_id[item.class_id].index for item in objects], np.int64)
+        self.class_index = classes.indices(item.class_id for item in objects)
         self.range = np.hypot(*(self.centers - np.asarray(ego)[:2]).T)
 
 
