@@ -37,17 +37,19 @@ class NetworkConfig:
         field_hidden: hidden units of each instance's field MLP.
         tokens: K, the fixed number of instance tokens.
         seed_stride: 4 or 8, stride of the seed heat map.
+        instance_head: name of the head that gives each token its masks and depth (see `instance_heads`).
     """
 
     stem_channels: int = 16
-    widths: tuple[int, int, int, int] = (32, 64, 128, 192)
+    widths: tuple[int, int, int, int] = (32, 96, 192, 256)
     depths: tuple[int, int, int, int] = (1, 2, 2, 2)
-    channels: int = 64
+    channels: int = 80
     guidance_channels: int = 16
-    mask_channels: int = 24
+    mask_channels: int = 32
     field_hidden: int = 8
     tokens: int = 64
     seed_stride: int = 4
+    instance_head: str = "fields"
 
     def __post_init__(self) -> None:
         for name in ("widths", "depths"):
@@ -57,7 +59,7 @@ class NetworkConfig:
                 raise ValueError(f"network {name} must be four positive integers, got {values}")
         for field in fields(self):
             value = getattr(self, field.name)
-            if field.name not in ("widths", "depths") and (not isinstance(value, int) or value <= 0):
+            if field.name not in ("widths", "depths", "instance_head") and (not isinstance(value, int) or value <= 0):
                 raise ValueError(f"network {field.name} must be a positive integer, got {value!r}")
         if self.channels % 4:
             raise ValueError(f"network channels must be a multiple of 4, got {self.channels}")

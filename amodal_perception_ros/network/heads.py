@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 from amodal_perception_ros.network.backbone import LOG_DEPTH_CENTRE, conv_bn, mlp
 from amodal_perception_ros.network.config import OUTPUT_STRIDE, STUFF_CLASSES, THING_CLASSES, NetworkConfig
-from amodal_perception_ros.scene import OCCLUSION_LEVELS
 
 HEAT_BIAS = -4.0
 """Start of the heat map's bias: few cells are seeds, so the focal loss should not start by unlearning them."""
@@ -80,14 +79,15 @@ def pick_seeds(heat_logits: Tensor, count: int, forced: Tensor | None = None) ->
 
 class Tokens(NamedTuple):
     """Per-seed outputs: `embedding` (B, K, D), `class_logits` (B, K, T+1), `boxes` (B, K, 4),
-    `order_logits` (B, K, K), `level_logits` (B, K, N).
+    `order_logits` (B, K, K), `occluded_logits` (B, K), `quality_logits` (B, K).
     """
 
     embedding: Tensor
     class_logits: Tensor
     boxes: Tensor
     order_logits: Tensor
-    level_logits: Tensor
+    occluded_logits: Tensor
+    quality_logits: Tensor
 
 
 class TokenHead(nn.Module):
@@ -108,7 +108,8 @@ class TokenHead(nn.Module):
         self.box = mlp(channels, channels, 4)
         self.order_query = nn.Linear(channels, channels)
         self.order_key = nn.Linear(channels, channels)
-        self.level = nn.Linear(channels, OCCLUSION_LEVELS)
+        self.occluded = nn.Linear(channels, 1)
+        self.quality = mlp(channels, channels, 1)
 
     def forward(self, hidden: Tensor, pyramid: list[Tensor], index: Tensor) -> Tokens:
         """Build tokens for (B, K) flat seed indices of the heat map."""
@@ -127,7 +128,8 @@ class TokenHead(nn.Module):
         order = torch.bmm(self.order_query(token), self.order_key(token).transpose(1, 2))
         scale = 1 / math.sqrt(token.shape[-1])
         boxes = decode_boxes(self.box(token).float(), seed)
-        return Tokens(token, self.classes(token), boxes, order * scale, self.level(token))
+        occluded, quality = self.occluded(token)[..., 0], self.quality(token)[..., 0]
+        return Tokens(token, self.classes(token), boxes, order * scale, occluded, quality)
 
 
 def gather_cells(features: Tensor, index: Tensor) -> Tensor:

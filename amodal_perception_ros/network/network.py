@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from amodal_perception_ros.network.backbone import Trunk
 from amodal_perception_ros.network.config import INPUT_MULTIPLE, NetworkConfig
-from amodal_perception_ros.network.fields import InstanceFields
 from amodal_perception_ros.network.heads import DenseHead, TokenHead, pick_seeds
+from amodal_perception_ros.network.instance_heads import INSTANCE_HEADS
 
 
 class NetworkOutput(NamedTuple):
@@ -26,7 +26,8 @@ class NetworkOutput(NamedTuple):
         visible_logits, amodal_logits: (B, K, h, w).
         object_log_depth: (B, K, h, w) log canonical depth of the whole object, hidden part included.
         order_logits: (B, K, K), entry [i, j] high: i occludes j.
-        level_logits: (B, K, 8) occlusion level.
+        occluded_logits: (B, K) high: a part of the object is hidden.
+        quality_logits: (B, K) logit of the expected IoU of the amodal mask.
     """
 
     stuff_logits: Tensor
@@ -40,11 +41,12 @@ class NetworkOutput(NamedTuple):
     amodal_logits: Tensor
     object_log_depth: Tensor
     order_logits: Tensor
-    level_logits: Tensor
+    occluded_logits: Tensor
+    quality_logits: Tensor
 
 
 class AmodalNetwork(nn.Module):
-    """Seeded dynamic fields: heat-map seeds -> K tokens -> one small field MLP per token."""
+    """Heat-map seeds -> K tokens -> the instance head's masks and depth, with "fields" one small MLP per token."""
 
     def __init__(self, config: NetworkConfig | None = None) -> None:
         super().__init__()
@@ -52,7 +54,7 @@ class AmodalNetwork(nn.Module):
         self.trunk = Trunk(self.config)
         self.dense = DenseHead(self.config)
         self.tokens = TokenHead(self.config)
-        self.fields = InstanceFields(self.config)
+        self.instances = INSTANCE_HEADS[self.config.instance_head](self.config)
 
     def forward(self, image: Tensor, guidance: Tensor) -> NetworkOutput:
         """Perceive B images.
@@ -70,7 +72,7 @@ class AmodalNetwork(nn.Module):
         dense = self.dense(pyramid)
         seeds = pick_seeds(dense.heat_logits, self.config.tokens)
         tokens = self.tokens(dense.hidden, pyramid, seeds.cells)
-        visible, amodal, object_depth = self.fields(tokens.embedding, tokens.boxes, dense.mask_features)
+        maps = self.instances(tokens.embedding, tokens.boxes, dense)
         return NetworkOutput(
             stuff_logits=dense.stuff_logits,
             log_depth=dense.log_depth,
@@ -79,11 +81,12 @@ class AmodalNetwork(nn.Module):
             seed_index=seeds.cells,
             class_logits=tokens.class_logits,
             boxes=tokens.boxes,
-            visible_logits=visible,
-            amodal_logits=amodal,
-            object_log_depth=object_depth,
+            visible_logits=maps.visible,
+            amodal_logits=maps.amodal,
+            object_log_depth=maps.log_depth,
             order_logits=tokens.order_logits,
-            level_logits=tokens.level_logits,
+            occluded_logits=tokens.occluded_logits,
+            quality_logits=tokens.quality_logits,
         )
 
 

@@ -10,8 +10,10 @@ import yaml
 
 from amodal_perception_ros.errors import InputError
 from amodal_perception_ros.network.config import INPUT_MULTIPLE, NetworkConfig
-from amodal_perception_ros.network.losses import LossWeights
+from amodal_perception_ros.network.targets import LossWeights
 from amodal_perception_ros.training.augment import Augmentation
+
+PRECISIONS = ("auto", "float32", "bfloat16")
 
 Section = TypeVar("Section", LossWeights, Augmentation)
 
@@ -35,12 +37,14 @@ class TrainConfig:
         clip_norm: limit of the gradient's norm.
         ema_decay: decay per step of the averaged weights, which are the result.
         field_tokens: tokens per image whose masks are supervised.
+        cells: cells per image (of the input's size / 4 squared) at which masks are supervised.
         forced_seed_probability: chance that an object's seed cell becomes a token whatever the heat map says.
         augment: whether images are changed at random (see `augment.augment`).
         augmentation: strength of those changes.
         clip_art: composited copies of every training sequence (see `datasets.composites`) to train on besides it.
         seed: of data order, augmentation and initial weights.
         device: "auto", "cpu", "cuda" or "cuda:N".
+        precision: "auto", "float32" or "bfloat16"; auto takes bfloat16 where the device computes in it.
         threads: CPU threads of the training process; 0 = PyTorch's default.
         workers: processes that load and augment batches; 0 = in the training process.
         prepare_workers: processes that prepare the cache.
@@ -67,13 +71,15 @@ class TrainConfig:
     warmup: float = 0.08
     clip_norm: float = 5.0
     ema_decay: float = 0.998
-    field_tokens: int = 24
+    field_tokens: int = 40
+    cells: int = 2048
     forced_seed_probability: float = 0.6
     augment: bool = True
     augmentation: Augmentation = field(default_factory=Augmentation)
     clip_art: int = 0
     seed: int = 0
     device: str = "auto"
+    precision: str = "auto"
     threads: int = 0
     workers: int = 1
     prepare_workers: int = 2
@@ -96,7 +102,9 @@ class TrainConfig:
         object.__setattr__(self, "validation", tuple(self.validation))
         if self.max_minutes is None and self.max_steps is None:
             raise InputError("training needs a budget: set max_minutes or max_steps")
-        for name in ("batch_size", "max_minutes", "max_steps", "learning_rate", "clip_norm", "log_steps"):
+        if self.precision not in PRECISIONS:
+            raise InputError(f"training precision must be one of {', '.join(PRECISIONS)}, got '{self.precision}'")
+        for name in ("batch_size", "max_minutes", "max_steps", "learning_rate", "clip_norm", "log_steps", "cells"):
             value = getattr(self, name)
             if value is not None and value <= 0:
                 raise InputError(f"training {name} must be positive, got {value}")

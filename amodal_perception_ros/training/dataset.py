@@ -20,7 +20,8 @@ from amodal_perception_ros.datasets.amodal_synth_drive import SequenceReader, re
 from amodal_perception_ros.datasets.composites import CompositedSequence
 from amodal_perception_ros.errors import InputError
 from amodal_perception_ros.network.config import OUTPUT_STRIDE
-from amodal_perception_ros.network.losses import Targets
+from amodal_perception_ros.network.instance_heads.head import REGION_SCALE
+from amodal_perception_ros.network.targets import Targets
 from amodal_perception_ros.training.augment import Augmentation, augment
 from amodal_perception_ros.training.records import RECORD_FORMAT, SEED_STRIDES, ImageRecord, make_records
 
@@ -149,6 +150,10 @@ def _prepare_frame(job: tuple[AnySequence, list[Path], tuple[tuple[int, int], ..
         os.replace(draft, done)
 
 
+SEED_COVERAGE = 0.25
+"""A seed cell belongs to the object that covers most of it, if that is at least this share."""
+
+
 class BatchSource(Dataset):
     """Batches by step number. A batch depends on nothing but the seed and its step, so runs resume exactly.
 
@@ -159,6 +164,7 @@ class BatchSource(Dataset):
         seed: of order and augmentation; None = in order and once, for validation.
         forced_seed_probability: see `TrainConfig`.
         augmentation: strength of the random changes; None = none.
+        cells: number of cells an image at which objects' maps are given (see `sample_cells`); None = all, in order.
     """
 
     def __init__(
@@ -169,11 +175,12 @@ class BatchSource(Dataset):
         seed: int | None = None,
         forced_seed_probability: float = 0.0,
         augmentation: Augmentation | None = None,
+        cells: int | None = None,
     ) -> None:
         if not files:
             raise InputError("the data hold no annotated image")
         self.files, self.batch_size, self.seed_stride, self.seed = files, batch_size, seed_stride, seed
-        self.forced_seed_probability, self.augmentation = forced_seed_probability, augmentation
+        self.forced_seed_probability, self.augmentation, self.cells = forced_seed_probability, augmentation, cells
 
     def __len__(self) -> int:
         return -(-len(self.files) // self.batch_size)
@@ -184,7 +191,7 @@ class BatchSource(Dataset):
         records = [ImageRecord.load(self.files[index]) for index in self._indices(step)]
         if self.augmentation is not None:
             records = [augment(record, rng, self.augmentation) for record in records]
-        return collate(records, self.seed_stride, rng, self.forced_seed_probability)
+        return collate(records, self.seed_stride, rng, self.forced_seed_probability, self.cells)
 
     def _indices(self, step: int) -> list[int]:
         positions = range(step * self.batch_size, (step + 1) * self.batch_size)
@@ -200,33 +207,94 @@ def _order(seed: int, epoch: int, count: int) -> np.ndarray:
 
 
 def collate(
-    records: list[ImageRecord], seed_stride: int, rng: np.random.Generator, forced_seed_probability: float
+    records: list[ImageRecord],
+    seed_stride: int,
+    rng: np.random.Generator,
+    forced_seed_probability: float,
+    cells: int | None = None,
 ) -> Batch:
     """Stack records of one input size into a batch, objects padded to the largest number."""
     objects = max(1, *(len(record.classes) for record in records))
     images = torch.from_numpy(np.stack([record.image for record in records]))
     guidance = torch.from_numpy(np.stack([_guidance(record) for record in records]))
     heats = [_heat(record, seed_stride) for record in records]
-    cells = images.shape[2] // seed_stride
-    stride_number = SEED_STRIDES.index(seed_stride)
-    seeds = [record.seeds[:, stride_number, 0] * cells + record.seeds[:, stride_number, 1] for record in records]
+    seeds = [_seed_cells(record, seed_stride, images.shape[2] // seed_stride) for record in records]
+    chosen = [sample_cells(record, rng, cells) for record in records]
     targets = Targets(
         stuff=_fraction([record.stuff for record in records]),
         log_depth=torch.from_numpy(np.stack([record.log_depth for record in records])).float(),
+        cells=torch.from_numpy(np.stack(chosen)),
         valid=_padded([np.ones(len(record.classes), bool) for record in records], objects),
         classes=_padded([record.classes for record in records], objects),
         levels=_padded([record.levels for record in records], objects),
         boxes=_padded([record.boxes for record in records], objects),
-        visible=_padded([record.visible for record in records], objects).float().div_(255),
-        amodal=_padded([record.amodal for record in records], objects).float().div_(255),
-        object_log_depth=_padded([record.object_log_depth for record in records], objects).float(),
+        hidden_share=_padded([_hidden_share(record) for record in records], objects),
+        visible=_padded([_at(record.visible, where) for record, where in zip(records, chosen)], objects).div_(255),
+        amodal=_padded([_at(record.amodal, where) for record, where in zip(records, chosen)], objects).div_(255),
+        object_log_depth=_padded([_at(r.object_log_depth, where) for r, where in zip(records, chosen)], objects),
         occludes=_padded([_widen(record.occludes, objects) for record in records], objects),
         heat=torch.from_numpy(np.stack(heats)),
         heat_weight=torch.from_numpy(np.stack([_heat_weight(record, seed_stride) for record in records])),
-        seeds=_padded(seeds, objects),
+        seed_object=torch.from_numpy(np.stack([_seed_object(r, s, seed_stride) for r, s in zip(records, seeds)])),
         forced=torch.from_numpy(np.stack([_forced(s, h, rng, forced_seed_probability) for s, h in zip(seeds, heats)])),
     )
     return Batch(images.permute(0, 3, 1, 2).float().div_(255), guidance, targets)
+
+
+CELLS_PER_OBJECT = 96
+"""Of an object's region about so many cells are sampled; small ones are taken whole."""
+
+BACKGROUND_CHANCE = 0.08
+"""Relative chance of a cell that lies in no object's region."""
+
+
+def sample_cells(record: ImageRecord, rng: np.random.Generator, count: int | None) -> np.ndarray:
+    """Return (count,) int64 sorted flat cells, without repetition; None returns all.
+
+    Cells near small objects are certain or likely to be taken, those of large objects and of the background are
+    thinned (importance sampling as in PointRend, Kirillov et al. 2020, with boxes in place of uncertainty).
+    """
+    height, width = record.log_depth.shape
+    if count is None or count >= height * width:
+        return np.arange(height * width)
+    chance = np.full((height, width), BACKGROUND_CHANCE, np.float32)
+    reach = 0.5 * REGION_SCALE * record.boxes[:, 2:] * (width, height) + 1
+    centre = record.boxes[:, :2] * (width, height)
+    low = np.clip(np.floor(centre - reach), 0, None).astype(int)
+    high = np.ceil(centre + reach).astype(int)
+    for (x0, y0), (x1, y1) in zip(low, high):
+        region = chance[y0:y1, x0:x1]
+        np.maximum(region, min(1.0, CELLS_PER_OBJECT / max(1, region.size)), out=region)
+    # The smallest of -log(uniform) / chance are a weighted sample without repetition (Efraimidis and Spirakis 2006).
+    key = rng.standard_exponential(chance.size, dtype=np.float32) / chance.ravel()
+    return np.sort(np.argpartition(key, count)[:count])
+
+
+def _at(maps: np.ndarray, cells: np.ndarray) -> np.ndarray:
+    return maps.reshape(len(maps), maps.shape[1] * maps.shape[2])[:, cells].astype(np.float32)
+
+
+def _hidden_share(record: ImageRecord) -> np.ndarray:
+    visible, amodal = (maps.sum((1, 2), dtype=np.int64) for maps in (record.visible, record.amodal))
+    return (1 - visible / np.maximum(amodal, 1)).astype(np.float32)
+
+
+def _seed_cells(record: ImageRecord, stride: int, columns: int) -> np.ndarray:
+    seeds = record.seeds[:, SEED_STRIDES.index(stride)]
+    return seeds[:, 0] * columns + seeds[:, 1]
+
+
+def _seed_object(record: ImageRecord, seeds: np.ndarray, stride: int) -> np.ndarray:
+    """Return (hs, ws) int64: the object that covers most of each cell, at least `SEED_COVERAGE`, or whose core it is."""
+    ratio = stride // OUTPUT_STRIDE
+    height, width = (side // ratio for side in record.log_depth.shape)
+    if len(record.classes) == 0:
+        return np.full((height, width), -1, np.int64)
+    coverage = record.visible.reshape(-1, height, ratio, width, ratio).mean((2, 4)) if ratio > 1 else record.visible
+    best = coverage.argmax(0)
+    owner = np.where(coverage.max(0) >= SEED_COVERAGE * 255, best, -1)
+    owner.ravel()[seeds] = np.arange(len(seeds))
+    return owner
 
 
 def _guidance(record: ImageRecord) -> np.ndarray:

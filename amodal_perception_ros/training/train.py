@@ -115,6 +115,13 @@ def choose_device(name: str) -> torch.device:
     return torch.device(name)
 
 
+def half_precision(setting: str, device: torch.device) -> bool:
+    """Return whether to train in bfloat16; "auto" does on GPUs and on CPUs with matrix units for it (AMX)."""
+    if setting == "auto":
+        return device.type == "cuda" or bool(torch.cpu._is_amx_tile_supported())
+    return setting == "bfloat16"
+
+
 def prepare(
     split: Split, out: Path, config: TrainConfig
 ) -> tuple[dict[tuple[int, int], list[Path]], BatchSource | None]:
@@ -196,6 +203,7 @@ def batches(
             config.seed,
             config.forced_seed_probability,
             config.augmentation if config.augment else None,
+            config.cells,
         )
         loader = DataLoader(
             source,
@@ -231,7 +239,7 @@ def train_step(state: RunState, batch: Batch, config: TrainConfig, device: torch
     guidance, targets = batch.guidance.to(device, non_blocking=True), batch.targets.to(device)
     for group in state.optimizer.param_groups:
         group["lr"] = learning_rate(progress(state, config), config)
-    with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
+    with torch.autocast(device.type, torch.bfloat16, enabled=half_precision(config.precision, device)):
         parts = training_losses(state.network, image, guidance, targets, config.loss, config.field_tokens)
     state.optimizer.zero_grad(set_to_none=True)
     torch.stack(list(parts.values())).sum().backward()

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from amodal_perception_ros.network import AmodalNetwork, NetworkOutput
 from amodal_perception_ros.network.heads import Seeds
-from amodal_perception_ros.network.losses import Targets, assign
+from amodal_perception_ros.network.losses import assign
+from amodal_perception_ros.network.targets import Targets
 from amodal_perception_ros.training.dataset import BatchSource
 
 HIDDEN_SHARE = 0.1
@@ -63,8 +64,7 @@ def _add_objects(sums: dict[str, float], output: NetworkOutput, targets: Targets
     detected = output.class_logits.argmax(-1) < output.class_logits.shape[-1] - 1
     sums["detections"] += int((detected & ~assignment.ignored).sum())
     sums["objects"] += int(targets.valid.sum())
-    hidden_share = 1 - targets.visible.sum((2, 3)) / targets.amodal.sum((2, 3)).clamp(min=1e-6)
-    has_hidden = targets.valid & (hidden_share > HIDDEN_SHARE)
+    has_hidden = targets.valid & (targets.hidden_share > HIDDEN_SHARE)
     sums["hidden_objects"] += int(has_hidden.sum())
     for image in range(len(targets.valid)):
         found: dict[int, int] = {}
@@ -79,23 +79,24 @@ def _score_pair(
     sums: dict[str, float], output: NetworkOutput, targets: Targets, where: tuple[int, int, int], has_hidden: bool
 ) -> bool:
     image, token, instance = where
-    amodal, truth = output.amodal_logits[image, token] > 0, targets.amodal[image, instance] > 0.5
+    amodal, truth = output.amodal_logits[image, token].flatten() > 0, targets.amodal[image, instance] > 0.5
     iou = _iou(amodal, truth)
     if iou <= MATCH_IOU:
         return False
     sums["found"] += 1
     sums["amodal_iou"] += iou
     if has_hidden:
-        hidden = amodal & (output.visible_logits[image, token] <= 0)
+        hidden = amodal & (output.visible_logits[image, token].flatten() <= 0)
         sums["hidden_found"] += 1
         sums["hidden_iou"] += _iou(hidden, truth & (targets.visible[image, instance] <= 0.5))
     target_depth = targets.object_log_depth[image, instance]
     known = truth & torch.isfinite(target_depth)
-    error = ((output.object_log_depth[image, token] - target_depth)[known].exp() - 1).abs()
+    depth = output.object_log_depth[image, token].flatten()
+    error = ((depth - target_depth)[known].exp() - 1).abs()
     sums["object_depth_error"] += float(error.sum())
     sums["object_depth_cells"] += int(known.sum())
     if known.any():
-        median = (output.object_log_depth[image, token][known].median() - target_depth[known].median()).exp() - 1
+        median = (depth[known].median() - target_depth[known].median()).exp() - 1
         sums["median_square"] += float(median) ** 2
         sums["medians"] += 1
     return True
