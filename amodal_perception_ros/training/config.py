@@ -28,7 +28,7 @@ class TrainConfig:
         input_size: (width, height) of the network's input [px], multiples of 32.
         early_size: input size of the first part of the run (cheaper steps), or None.
         early_fraction: share of the schedule that runs at `early_size`.
-        batch_size: images per step; each is one camera of one frame.
+        batch_size: images per step and process; each is one camera of one frame.
         max_minutes: wall-clock budget of the training loop (without preparing the data), or None.
         max_steps: step budget, or None. The schedule ends with whichever budget ends first; one is needed.
         learning_rate: peak of the one-cycle schedule (AdamW).
@@ -42,11 +42,12 @@ class TrainConfig:
         augment: whether images are changed at random (see `augment.augment`).
         augmentation: strength of those changes.
         clip_art: composited copies of every training sequence (see `datasets.composites`) to train on besides it.
+        init: weights file to start from (fine-tuning); tensors of equal name and shape are taken. None = untrained.
         seed: of data order, augmentation and initial weights.
         device: "auto", "cpu", "cuda" or "cuda:N".
         precision: "auto", "float32" or "bfloat16"; auto takes bfloat16 where the device computes in it.
-        threads: CPU threads of the training process; 0 = PyTorch's default.
-        workers: processes that load and augment batches; 0 = in the training process.
+        threads: CPU threads of each training process; 0 = PyTorch's default.
+        workers: processes that load and augment batches, for each training process; 0 = in that process.
         prepare_workers: processes that prepare the cache.
         log_steps: steps between log lines.
         checkpoint_minutes: wall-clock time between checkpoints.
@@ -77,6 +78,7 @@ class TrainConfig:
     augment: bool = True
     augmentation: Augmentation = field(default_factory=Augmentation)
     clip_art: int = 0
+    init: str | None = None
     seed: int = 0
     device: str = "auto"
     precision: str = "auto"

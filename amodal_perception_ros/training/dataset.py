@@ -285,7 +285,7 @@ def _seed_cells(record: ImageRecord, stride: int, columns: int) -> np.ndarray:
 
 
 def _seed_object(record: ImageRecord, seeds: np.ndarray, stride: int) -> np.ndarray:
-    """Return (hs, ws) int64: the object that covers most of each cell, at least `SEED_COVERAGE`, or whose core it is."""
+    """Return (hs, ws) int64 object that covers most of each cell, at least `SEED_COVERAGE`, or has its core there."""
     ratio = stride // OUTPUT_STRIDE
     height, width = (side // ratio for side in record.log_depth.shape)
     if len(record.classes) == 0:

@@ -3,7 +3,8 @@
 A run prepares its data once (records in a cache), then trains until its budget of minutes or steps is used up. The
 learning rate follows the share of the budget that is used, so a run that is given 60 minutes ends annealed after 60
 minutes whatever the machine's speed. `--resume` goes on from the last checkpoint exactly: the same batches, the
-same optimizer state, the same averaged weights.
+same optimizer state, the same averaged weights. Under `torchrun` each process trains on batches of its own and all
+take the same step with the mean of their gradients; the first one logs, validates and saves.
 """
 
 from __future__ import annotations
@@ -13,12 +14,9 @@ import math
 import os
 import sys
 import time
-from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import cv2
 import torch
@@ -27,15 +25,18 @@ from torch.utils.data import DataLoader
 
 from amodal_perception_ros.datasets.composites import CompositedSequence, Donors
 from amodal_perception_ros.errors import InputError
-from amodal_perception_ros.network import AmodalNetwork, save_weights
+from amodal_perception_ros.network import AmodalNetwork, load_weights, save_weights
 from amodal_perception_ros.network.losses import training_losses
+from amodal_perception_ros.network.targets import Targets
+from amodal_perception_ros.training.checkpoint import RunState, load_checkpoint, run_identity, save_checkpoint
 from amodal_perception_ros.training.config import TrainConfig
 from amodal_perception_ros.training.dataset import Batch, BatchSource, Split, prepare_cache, split_sequences
+from amodal_perception_ros.training.processes import Processes, joined
+from amodal_perception_ros.training.run_log import RunLog
 from amodal_perception_ros.training.validate import validate
 
 CHECKPOINT = "checkpoint.pt"
 WEIGHTS = "weights.safetensors"
-LOG = "log.jsonl"
 
 FINAL_LEARNING_RATE = 1e-3
 """The schedule ends at this share of the peak learning rate."""
@@ -43,19 +44,8 @@ FINAL_LEARNING_RATE = 1e-3
 MAX_BAD_STEPS = 20
 """The run stops after so many consecutive steps without finite gradients."""
 
-
-@dataclass
-class RunState:
-    """Everything that changes during a run; `sums` and `logged_s` belong to the log, the rest to the checkpoint."""
-
-    network: AmodalNetwork
-    average: AmodalNetwork
-    optimizer: torch.optim.Optimizer
-    step: int = 0
-    elapsed_s: float = 0.0
-    bad_steps: int = 0
-    logged_s: float = 0.0
-    sums: dict[str, float] = field(default_factory=lambda: defaultdict(float))
+Files = dict[tuple[int, int], list[Path]]
+"""Input size -> training records, in order."""
 
 
 def train(data: list[Path], out: Path, config: TrainConfig, resume: bool = False) -> Path:
@@ -63,37 +53,41 @@ def train(data: list[Path], out: Path, config: TrainConfig, resume: bool = False
 
     Args:
         data: data set folders (see `datasets.amodal_synth_drive.read_sequences`).
-        out: folder of the run: checkpoint, log (`log.jsonl`, one JSON object a line), settings and weights.
+        out: folder of the run: checkpoint, log (`log.jsonl`, one JSON object a line), example pictures, settings and
+            weights.
         config: settings.
-        resume: go on from the folder's checkpoint; the data and settings must be those of the run.
+        resume: go on from the folder's checkpoint; data, settings and number of processes must be those of the run.
 
     Returns:
         Path of the weights file.
 
     Raises:
-        InputError: no data, overlapping training and validation sequences, nothing to resume, or a folder that
-            already holds a run.
+        InputError: no data, overlapping training and validation sequences, nothing to resume, other data or settings
+            than those of the resumed run, or a folder that already holds a run.
         RuntimeError: the training diverged.
     """
     out.mkdir(parents=True, exist_ok=True)
     if (out / CHECKPOINT).exists() and not resume:
         raise InputError(f"{out} already holds a run; pass --resume to go on, or choose another folder")
-    device = choose_device(config.device)
-    torch.manual_seed(config.seed)
     if config.threads:
         torch.set_num_threads(config.threads)
-    split = split_sequences(data, [Path(path) for path in config.validation], config.holdout_sequences)
-    files, held = prepare(split, out, config)
-    state = new_state(config, device)
-    if resume:
-        load_checkpoint(out / CHECKPOINT, state, config, device)
-    (out / "config.json").write_text(json.dumps(config.to_dict(), indent=2))
-    with flushed_denormals():
-        run_loop(state, files, held, out, config, device)
-    path = out / WEIGHTS
-    scores = validate(state.average, held, len(held), device) if held else {}
-    save_weights(path, state.average, describe(state, split, out, config) | calibration(scores))
-    return path
+    with joined(config.device) as processes:
+        torch.manual_seed(config.seed)
+        split = split_sequences(data, [Path(path) for path in config.validation], config.holdout_sequences)
+        files, held = prepare(split, out, config, processes)
+        state = new_state(config, processes.device)
+        identity = run_identity(config, files, processes.count)
+        if resume:
+            load_checkpoint(out / CHECKPOINT, state, identity, processes.device)
+        if processes.is_first:
+            (out / "config.json").write_text(json.dumps(config.to_dict(), indent=2))
+        with flushed_denormals():
+            run_loop(state, files, held, out, config, identity, processes)
+        if processes.is_first:
+            scores = validate(state.average, held, len(held), processes.device) if held else {}
+            save_weights(out / WEIGHTS, state.average, describe(state, split, out, config) | calibration(scores))
+        processes.wait()
+    return out / WEIGHTS
 
 
 @contextmanager
@@ -106,15 +100,6 @@ def flushed_denormals() -> Iterator[None]:
         torch.set_flush_denormal(False)
 
 
-def choose_device(name: str) -> torch.device:
-    """Return the device of a setting; raises InputError where it is not there."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if name.startswith("cuda") and not torch.cuda.is_available():
-        raise InputError(f"device '{name}' is not available; use 'cpu' or 'auto'")
-    return torch.device(name)
-
-
 def half_precision(setting: str, device: torch.device) -> bool:
     """Return whether to train in bfloat16; "auto" does on GPUs and on CPUs with matrix units for it (AMX)."""
     if setting == "auto":
@@ -122,17 +107,19 @@ def half_precision(setting: str, device: torch.device) -> bool:
     return setting == "bfloat16"
 
 
-def prepare(
-    split: Split, out: Path, config: TrainConfig
-) -> tuple[dict[tuple[int, int], list[Path]], BatchSource | None]:
-    """Fill the cache; return input size -> training records, and the validation source if there is any."""
+def prepare(split: Split, out: Path, config: TrainConfig, processes: Processes) -> tuple[Files, BatchSource | None]:
+    """Fill the cache (the first process does); return the training records, and the validation source if any."""
+    if not processes.is_first:
+        processes.wait()
     cache = Path(config.cache) if config.cache else out / "cache"
     donors = Donors(split.train)
     copies = [CompositedSequence(r, donors, seed) for r in split.train for seed in range(config.clip_art)]
     files = prepare_cache([*split.train, *copies], cache, config.sizes(), config.prepare_workers)
     held = prepare_cache(split.validation, cache, [config.input_size], config.prepare_workers)[config.input_size]
-    print(f"training on {len(files[config.input_size])} images of {len(split.train)} sequences, ", end="")
-    print(f"validating on {len(held)} images of {len(split.validation)}", flush=True)
+    if processes.is_first:
+        print(f"training on {len(files[config.input_size])} images of {len(split.train)} sequences, ", end="")
+        print(f"validating on {len(held)} images of {len(split.validation)}", flush=True)
+        processes.wait()
     if not held:
         return files, None
     spread = held[:: max(1, len(held) // config.validation_images)][: config.validation_images]
@@ -140,9 +127,11 @@ def prepare(
 
 
 def new_state(config: TrainConfig, device: torch.device) -> RunState:
-    """Return an untrained network, its average and its optimizer."""
-    network = AmodalNetwork(config.network).to(device).train()
-    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    """Return a network that is untrained or has the weights of `init`, its average and its optimizer."""
+    network = AmodalNetwork(config.network)
+    if config.init is not None:
+        start_from(network, Path(config.init))
+    network = network.to(device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
     average = AmodalNetwork(config.network).to(device)
     average.load_state_dict(network.state_dict())
     average.eval().requires_grad_(False)
@@ -152,31 +141,65 @@ def new_state(config: TrainConfig, device: torch.device) -> RunState:
     return RunState(network, average, torch.optim.AdamW(groups, lr=config.learning_rate))
 
 
+def start_from(network: AmodalNetwork, weights: Path) -> None:
+    """Copy the values of equal name and shape from a weights file, which may be of another configuration.
+
+    Raises:
+        WeightsError: the file cannot be read.
+        InputError: nothing in it fits.
+    """
+    given, own = load_weights(weights)[0].state_dict(), network.state_dict()
+    fitting = {name: value for name, value in given.items() if name in own and own[name].shape == value.shape}
+    if not fitting:
+        raise InputError(f"{weights}: no tensor of it fits the network of this training")
+    network.load_state_dict(fitting, strict=False)
+    print(f"starting from {len(fitting)} of {len(own)} tensors of {weights.name}", flush=True)
+
+
+class LossModule(nn.Module):
+    """Batch to weighted loss parts; a module, because gradients are averaged over processes for calls of one."""
+
+    def __init__(self, network: AmodalNetwork, config: TrainConfig) -> None:
+        super().__init__()
+        self.network, self.config = network, config
+
+    def forward(self, image: Tensor, guidance: Tensor, targets: Targets) -> dict[str, Tensor]:
+        """See `training_losses`."""
+        return training_losses(self.network, image, guidance, targets, self.config.loss, self.config.field_tokens)
+
+
 def run_loop(
     state: RunState,
-    files: dict[tuple[int, int], list[Path]],
+    files: Files,
     held: BatchSource | None,
     out: Path,
     config: TrainConfig,
-    device: torch.device,
+    identity: dict[str, str],
+    processes: Processes,
 ) -> None:
     """Train until the budget is used up; log, validate and save on the way."""
+    log, losses = RunLog(out), processes.wrap(LossModule(state.network, config))
     started = time.monotonic() - state.elapsed_s
     saved = validated = state.elapsed_s
-    for batch in batches(state, files, config, device):
-        train_step(state, batch, config, device)
-        state.elapsed_s = time.monotonic() - started
+    for batch in batches(state, files, config, processes):
+        parts = train_step(state, losses, batch, config, processes.device)
+        state.elapsed_s = processes.agree(time.monotonic() - started)
+        if not processes.is_first:
+            continue
+        log.add(parts, len(batch.image) * processes.count) if parts else log.add_skipped()
         if state.step % config.log_steps == 0:
-            log_losses(state, out, config)
+            used = progress(state, config)
+            log.write_losses(state.step, state.elapsed_s, used, learning_rate(used, config))
         if state.elapsed_s - saved > 60 * config.checkpoint_minutes:
-            save_checkpoint(out / CHECKPOINT, state, config)
+            save_checkpoint(out / CHECKPOINT, state, identity)
             saved = state.elapsed_s
         if held is not None and state.elapsed_s - validated > 60 * config.validation_minutes:
-            log_validation(state, held, out, device)
-            validated = state.elapsed_s = time.monotonic() - started
-    if held is not None and validated < state.elapsed_s:
-        log_validation(state, held, out, device)
-    save_checkpoint(out / CHECKPOINT, state, config)
+            log.validate(state.average, held, processes.device, state.step, state.elapsed_s)
+            validated = time.monotonic() - started
+    if processes.is_first:
+        if held is not None:
+            log.validate(state.average, held, processes.device, state.step, state.elapsed_s)
+        save_checkpoint(out / CHECKPOINT, state, identity)
 
 
 def progress(state: RunState, config: TrainConfig) -> float:
@@ -186,10 +209,11 @@ def progress(state: RunState, config: TrainConfig) -> float:
     return min(1.0, max(by_time, by_steps))
 
 
-def batches(
-    state: RunState, files: dict[tuple[int, int], list[Path]], config: TrainConfig, device: torch.device
-) -> Iterator[Batch]:
-    """Yield batches from the state's step on until the budget is used up: first the early size, then the full."""
+def batches(state: RunState, files: Files, config: TrainConfig, processes: Processes) -> Iterator[Batch]:
+    """Yield this process' batches from the state's step on until the budget is used up: early size, then full.
+
+    A batch depends on the seed and its number only; process r of n takes number step * n + r.
+    """
     phases = [(config.input_size, 1.0)]
     if config.early_size is not None:
         phases.insert(0, (config.early_size, config.early_fraction))
@@ -208,10 +232,10 @@ def batches(
         loader = DataLoader(
             source,
             batch_size=None,
-            sampler=range(state.step, sys.maxsize),
+            sampler=range(state.step * processes.count + processes.rank, sys.maxsize, processes.count),
             num_workers=config.workers,
             prefetch_factor=4 if config.workers else None,
-            pin_memory=device.type == "cuda",
+            pin_memory=processes.device.type == "cuda",
             worker_init_fn=_use_one_thread,
         )
         for batch in loader:
@@ -233,28 +257,35 @@ def learning_rate(used: float, config: TrainConfig) -> float:
     return config.learning_rate * (floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * min(1.0, phase))))
 
 
-def train_step(state: RunState, batch: Batch, config: TrainConfig, device: torch.device) -> None:
-    """Update the network and its average from one batch; a step without finite gradients changes nothing."""
+def train_step(
+    state: RunState, losses: nn.Module, batch: Batch, config: TrainConfig, device: torch.device
+) -> dict[str, Tensor] | None:
+    """Update the network and its average from one batch and return the loss parts.
+
+    A step without finite gradients changes nothing and returns None.
+
+    Raises:
+        RuntimeError: too many such steps in a row.
+    """
     image = batch.image.to(device, non_blocking=True, memory_format=torch.channels_last)
     guidance, targets = batch.guidance.to(device, non_blocking=True), batch.targets.to(device)
     for group in state.optimizer.param_groups:
         group["lr"] = learning_rate(progress(state, config), config)
     with torch.autocast(device.type, torch.bfloat16, enabled=half_precision(config.precision, device)):
-        parts = training_losses(state.network, image, guidance, targets, config.loss, config.field_tokens)
+        parts = losses(image, guidance, targets)
     state.optimizer.zero_grad(set_to_none=True)
     torch.stack(list(parts.values())).sum().backward()
     norm = nn.utils.clip_grad_norm_(state.network.parameters(), config.clip_norm)
     state.step += 1
     if not math.isfinite(float(norm)):
         state.bad_steps += 1
-        state.sums["skipped"] += 1
         if state.bad_steps >= MAX_BAD_STEPS:
             raise RuntimeError(f"training diverged: {MAX_BAD_STEPS} steps in a row without finite gradients")
-        return
+        return None
     state.bad_steps = 0
     state.optimizer.step()
     update_average(state, config)
-    record_losses(state, parts, len(image))
+    return {name: value.detach() for name, value in parts.items()}
 
 
 @torch.no_grad()
@@ -266,84 +297,6 @@ def update_average(state: RunState, config: TrainConfig) -> None:
     torch._foreach_lerp_([ours[name] for name in names], [theirs[name] for name in names], 1 - decay)
     for name in ours.keys() - set(names):
         ours[name].copy_(theirs[name])
-
-
-def record_losses(state: RunState, parts: dict[str, Tensor], images: int) -> None:
-    """Add the loss parts to the running sums of the log."""
-    for name, value in zip(parts, torch.stack(list(parts.values())).tolist()):
-        state.sums[f"loss/{name}"] += value
-        state.sums["loss"] += value
-    state.sums["steps"] += 1
-    state.sums["images"] += images
-
-
-def log_losses(state: RunState, out: Path, config: TrainConfig) -> None:
-    """Write the mean losses since the last log line."""
-    steps = max(1.0, state.sums.pop("steps", 0.0))
-    images, skipped = state.sums.pop("images", 0.0), state.sums.pop("skipped", 0.0)
-    means = {name: value / steps for name, value in state.sums.items()}
-    used = progress(state, config)
-    seconds = state.elapsed_s - state.logged_s
-    state.logged_s = state.elapsed_s
-    state.sums.clear()
-    entry = {"step": state.step, "elapsed_s": round(state.elapsed_s, 1), "progress": round(used, 4)}
-    entry |= {"learning_rate": learning_rate(used, config), "skipped": skipped, "images": images}
-    entry |= {name: round(value, 5) for name, value in means.items()}
-    append(out, entry)
-    parts = " ".join(f"{name[5:]} {value:.3f}" for name, value in means.items() if name.startswith("loss/"))
-    rate = images / max(1e-9, seconds)
-    print(f"[{used:6.1%}] step {state.step} loss {means.get('loss', 0):.3f} {rate:.1f} img/s | {parts}", flush=True)
-
-
-def log_validation(state: RunState, held: BatchSource, out: Path, device: torch.device) -> None:
-    """Score the averaged network on the held-out images and log it."""
-    scores = validate(state.average, held, len(held), device)
-    append(out, {"step": state.step, "elapsed_s": round(state.elapsed_s, 1), "validation": scores})
-    print("validation " + " ".join(f"{name} {value:.3f}" for name, value in scores.items()), flush=True)
-
-
-def append(out: Path, entry: dict[str, Any]) -> None:
-    """Append one JSON object to the log."""
-    with (out / LOG).open("a") as file:
-        file.write(json.dumps(entry) + "\n")
-
-
-def save_checkpoint(path: Path, state: RunState, config: TrainConfig) -> None:
-    """Write the state atomically."""
-    content = {
-        "network": state.network.state_dict(),
-        "average": state.average.state_dict(),
-        "optimizer": state.optimizer.state_dict(),
-        "step": state.step,
-        "elapsed_s": state.elapsed_s,
-        "bad_steps": state.bad_steps,
-        "network_config": config.network.to_json(),
-    }
-    temporary = path.with_name(path.name + ".part")
-    torch.save(content, temporary)
-    os.replace(temporary, path)
-
-
-def load_checkpoint(path: Path, state: RunState, config: TrainConfig, device: torch.device) -> None:
-    """Restore a state saved by `save_checkpoint`.
-
-    Raises:
-        InputError: there is no checkpoint, it is damaged, or it belongs to another network configuration.
-    """
-    if not path.is_file():
-        raise InputError(f"{path}: no checkpoint to resume from")
-    try:
-        content = torch.load(path, map_location=device, weights_only=True)
-        stored = content["network_config"]
-    except Exception as error:  # torch.load raises many types for damaged files
-        raise InputError(f"{path}: the checkpoint cannot be read: {error}") from error
-    if stored != config.network.to_json():
-        raise InputError(f"{path}: the checkpoint is of another network configuration: {stored}")
-    state.network.load_state_dict(content["network"])
-    state.average.load_state_dict(content["average"])
-    state.optimizer.load_state_dict(content["optimizer"])
-    state.step, state.elapsed_s, state.bad_steps = content["step"], content["elapsed_s"], content["bad_steps"]
-    state.logged_s = state.elapsed_s
 
 
 def calibration(scores: dict[str, float]) -> dict[str, str]:

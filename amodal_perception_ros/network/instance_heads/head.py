@@ -29,7 +29,7 @@ class InstanceMaps(NamedTuple):
 
 
 class Matched(NamedTuple):
-    """(B, M) int64 `instance`, the object of each of M tokens (-1 none), and bool `owner`, the token that detects it."""
+    """(B, M) int64 `instance`, object of each of M tokens (-1 none), and bool `owner`, the token that detects it."""
 
     instance: Tensor
     owner: Tensor
