@@ -14,7 +14,7 @@ from amodal_perception_ros.perception.postprocess import PostprocessConfig, buil
 from amodal_perception_ros.perception.preprocess import prepare
 from amodal_perception_ros.scene import Camera, Rig, SurroundFrame, SurroundScene
 
-WEIGHTS_NAME = "amodal_perception.safetensors"
+WEIGHTS_NAME = "surround-s.safetensors"
 
 
 def default_weights() -> Path:
