@@ -14,10 +14,11 @@ import torch
 
 from amodal_perception_ros import __version__
 from amodal_perception_ros.errors import InputError
-from amodal_perception_ros.network import AmodalNetwork, NetworkOutput, WeightsError, load_weights
+from amodal_perception_ros.network import NetworkOutput, WeightsError, load_weights
 from amodal_perception_ros.network.weights import ARCHITECTURE
 from amodal_perception_ros.perception.export import OPSET, export_onnx
 from amodal_perception_ros.perception.preprocess import NetworkInput
+from amodal_perception_ros.perception.torch_engine import ACCELERATIONS, TorchEngine
 
 ENGINES = ("torch", "onnxruntime")
 PRECISIONS = ("float32", "float16", "bfloat16")
@@ -32,25 +33,6 @@ class Engine(Protocol):
     def run(self, batch: NetworkInput) -> NetworkOutput:
         """Return the network's output as tensors for exactly the cameras of the batch."""
         ...
-
-
-class TorchEngine:
-    """The network in PyTorch, on the CPU or a GPU."""
-
-    def __init__(self, network: AmodalNetwork, metadata: dict[str, str], device: str, precision: str) -> None:
-        self.device = torch.device(device)
-        self.name = f"torch ({self.device}, {precision})"
-        self.metadata = metadata
-        self._autocast = None if precision == "float32" else getattr(torch, precision)
-        self._network = network.to(self.device).eval()
-
-    def run(self, batch: NetworkInput) -> NetworkOutput:
-        """Return the network's output as tensors on the engine's device."""
-        image = torch.from_numpy(batch.image).to(self.device)
-        guidance = torch.from_numpy(batch.guidance).to(self.device)
-        enabled = self._autocast is not None
-        with torch.inference_mode(), torch.autocast(self.device.type, self._autocast, enabled=enabled):
-            return self._network(image, guidance)
 
 
 class OnnxEngine:
@@ -69,13 +51,18 @@ class OnnxEngine:
         try:
             self._session = onnxruntime.InferenceSession(str(path), options, providers=providers)
         except Exception as error:  # ONNX Runtime raises its own unrelated exception types for any broken file
-            raise WeightsError(f"{path}: not a usable ONNX model ({str(error).splitlines()[0]})") from error
+            raise WeightsError(
+                f"{path}: not a usable ONNX model ({str(error).splitlines()[0]}); name one that 'amodal export' has "
+                "written with this version, or the .safetensors file"
+            ) from error
         self.name = f"onnxruntime ({device})"
         self.metadata = dict(self._session.get_modelmeta().custom_metadata_map)
         self._shape = tuple(self._session.get_inputs()[0].shape)
         outputs = {output.name for output in self._session.get_outputs()}
         if not set(NetworkOutput._fields) <= outputs:
-            raise WeightsError(f"{path}: outputs {sorted(set(NetworkOutput._fields) - outputs)} are missing")
+            raise WeightsError(
+                f"{path}: outputs {sorted(set(NetworkOutput._fields) - outputs)} are missing; export the weights again"
+            )
 
     @property
     def input_size(self) -> tuple[int, int]:
@@ -100,7 +87,14 @@ class OnnxEngine:
 
 
 def create_engine(
-    weights: Path, engine: str, device: str, precision: str, input_size: tuple[int, int], batch: int, threads: int = 0
+    weights: Path,
+    engine: str,
+    device: str,
+    precision: str,
+    input_size: tuple[int, int],
+    batch: int,
+    threads: int = 0,
+    acceleration: str = "none",
 ) -> Engine:
     """Load weights into an engine.
 
@@ -112,15 +106,16 @@ def create_engine(
         input_size: (width, height) of the network's input; multiples of 32.
         batch: number of cameras.
         threads: of onnxruntime on the CPU; 0 for one per core. PyTorch's are those of the process.
+        acceleration: one of `torch_engine.ACCELERATIONS` (torch only).
 
     Raises:
         WeightsError: the file is missing, truncated or of another architecture.
         InputError: an option is unknown or not available on this machine.
     """
-    _check_options(engine, device, precision, input_size)
+    _check_options(engine, device, precision, input_size, acceleration)
     if engine == "torch":
         network, metadata = load_weights(weights)
-        return TorchEngine(network, metadata, _torch_device(device), precision)
+        return TorchEngine(network, metadata, _torch_device(device), precision, acceleration)
     onnx_device = device if device != "auto" else "cuda" if _onnx_has_cuda() else "cpu"
     if weights.suffix == ".onnx":
         loaded = OnnxEngine(_existing(weights), onnx_device, threads)
@@ -132,13 +127,17 @@ def create_engine(
     return OnnxEngine(_exported(weights, input_size, batch), onnx_device, threads)
 
 
-def _check_options(engine: str, device: str, precision: str, input_size: tuple[int, int]) -> None:
+def _check_options(engine: str, device: str, precision: str, input_size: tuple[int, int], acceleration: str) -> None:
     if engine not in ENGINES:
         raise InputError(f"engine '{engine}' is unknown; choose one of {', '.join(ENGINES)}")
     if precision not in PRECISIONS:
         raise InputError(f"precision '{precision}' is unknown; choose one of {', '.join(PRECISIONS)}")
     if engine == "onnxruntime" and precision != "float32":
         raise InputError("engine onnxruntime runs in float32 here; choose precision float32 or engine torch")
+    if acceleration not in ACCELERATIONS:
+        raise InputError(f"acceleration '{acceleration}' is unknown; choose one of {', '.join(ACCELERATIONS)}")
+    if engine == "onnxruntime" and acceleration != "none":
+        raise InputError(f"acceleration {acceleration} is for engine torch; choose acceleration none")
     if any(side <= 0 or side % 32 for side in input_size):
         raise InputError(f"input size {tuple(input_size)} must be positive multiples of 32")
     if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", device):

@@ -53,6 +53,7 @@ class Perception:
         cameras: int = 4,
         config: PostprocessConfig | None = None,
         threads: int = 0,
+        acceleration: str = "none",
     ) -> Perception:
         """Load weights (default: those of the package) into an engine; see `create_engine` for the arguments.
 
@@ -61,7 +62,7 @@ class Perception:
             InputError: an option is unknown or not available on this machine.
         """
         path = Path(weights) if weights else default_weights()
-        loaded = create_engine(path, engine, device, precision, input_size, cameras, threads)
+        loaded = create_engine(path, engine, device, precision, input_size, cameras, threads, acceleration)
         measured = loaded.metadata.get("amodal_depth_relative_stddev")
         config = config or PostprocessConfig()
         if measured is not None:

@@ -188,6 +188,13 @@ PARAMETERS: tuple[ParameterSpec, ...] = (
         choices=("float32", "float16", "bfloat16"),
     ),
     ParameterSpec(
+        "acceleration",
+        "none",
+        "How engine torch starts the network: kernel by kernel, compiled (a minute or more at the start), or as a CUDA "
+        "graph.",
+        choices=("none", "compile", "cuda_graph"),
+    ),
+    ParameterSpec(
         "input_size",
         [512, 288],
         "Width and height to which images are scaled for the network.",

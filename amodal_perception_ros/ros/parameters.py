@@ -41,6 +41,7 @@ class PerceptionParameters:
     engine: str
     device: str
     precision: str
+    acceleration: str
     input_size: tuple[int, int]
     score_threshold: float
     use_lidar: bool
@@ -88,6 +89,7 @@ class PerceptionParameters:
             engine=values["engine"],
             device=values["device"],
             precision=values["precision"],
+            acceleration=values["acceleration"],
             input_size=(values["input_size"][0], values["input_size"][1]),
             score_threshold=values["score_threshold"],
             use_lidar=values["use_lidar"],

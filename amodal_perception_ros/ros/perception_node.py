@@ -263,7 +263,8 @@ class PerceptionNode(ConfiguredNode):
             "the GPU's memory is exhausted, the network runs on the CPU from now on; free GPU memory and restart the "
             "node, or choose a smaller input_size or precision float16",
         )
-        self._perception = load_perception(replace(self._settings, device="cpu", precision="float32"))
+        on_cpu = replace(self._settings, device="cpu", precision="float32", acceleration="none")
+        self._perception = load_perception(on_cpu)
         return self._perception.perceive(frame)
 
     def _fuse(self, frame: SurroundFrame, scene: SurroundScene, watch: Stopwatch) -> Outgoing:
@@ -372,6 +373,7 @@ def load_perception(parameters: PerceptionParameters) -> Perception:
         engine=parameters.engine,
         device=parameters.device,
         precision=parameters.precision,
+        acceleration=parameters.acceleration,
         input_size=parameters.input_size,
         cameras=len(parameters.cameras),
         config=PostprocessConfig(score_threshold=parameters.score_threshold),
