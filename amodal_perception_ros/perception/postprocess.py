@@ -55,8 +55,9 @@ class PostprocessConfig:
 
 @dataclass(eq=False)
 class _Fields:
-    """One camera's chosen tokens on the network's grid (h, w at 1/4 of the input), in NumPy."""
+    """One camera's chosen tokens on the network's grid (h, w at 1/4 of the input), in NumPy; `index` names them."""
 
+    index: np.ndarray
     stuff: np.ndarray
     log_depth: np.ndarray
     probability: np.ndarray
@@ -99,7 +100,17 @@ def build_scene(
 ) -> CameraScene:
     """Turn one camera's part of a network output into a scene at the camera's resolution.
 
-    The result satisfies the invariants of the task: visible masks are disjoint subsets of amodal masks, the order
+    See `build_scene_and_tokens`.
+    """
+    return build_scene_and_tokens(output, batch_index, view, stamp_ns, config)[0]
+
+
+def build_scene_and_tokens(
+    output: NetworkOutput, batch_index: int, view: View, stamp_ns: int, config: PostprocessConfig
+) -> tuple[CameraScene, list[int]]:
+    """Return the scene of one camera at its resolution, and the network's token behind each of its instances.
+
+    The scene satisfies the invariants of the task: visible masks are disjoint subsets of amodal masks, the order
     graph is acyclic, levels are its longest paths, and a hidden part is not nearer than the surface that hides it.
     """
     fields = _choose(output, batch_index, config)
@@ -113,7 +124,9 @@ def build_scene(
     occludes, decided = break_cycles(evidence > 0, _median_depths(objects))
     _trim_hidden_parts(objects, occludes, surface, config)
     _push_hidden_depth_back(objects, occludes, surface)
-    return _assemble(objects, winner, surface, fields, _Graph(evidence, occludes, decided), view, stamp_ns, config)
+    graph = _Graph(evidence, occludes, decided)
+    scene, kept = _assemble(objects, winner, surface, fields, graph, view, stamp_ns, config)
+    return scene, [int(fields.index[objects[k].token]) for k in kept]
 
 
 def _choose(output: NetworkOutput, batch_index: int, config: PostprocessConfig) -> _Fields:
@@ -133,6 +146,7 @@ def _choose(output: NetworkOutput, batch_index: int, config: PostprocessConfig) 
             kept.append(candidate)
     index = candidates[kept]
     return _Fields(
+        index=index,
         stuff=_numpy(output.stuff_logits[batch_index]),
         log_depth=_numpy(output.log_depth[batch_index]),
         probability=probability[index],
@@ -309,8 +323,12 @@ def _assemble(
     view: View,
     stamp_ns: int,
     config: PostprocessConfig,
-) -> CameraScene:
-    """Bring everything to the camera's resolution and number the instances; what has no pixel left there is dropped."""
+) -> tuple[CameraScene, list[int]]:
+    """Bring everything to the camera's resolution and number the instances; what has no pixel left there is dropped.
+
+    Returns:
+        The scene, and the numbers of the objects that its instances are.
+    """
     tokens = [item.token for item in objects]
     classes = fields.probability[tokens, :-1].argmax(-1) if tokens else np.zeros(0, np.int64)
     ids = _instance_ids(classes)
@@ -322,14 +340,9 @@ def _assemble(
     for k, level in zip(seen, levels):
         instances[k].occlusion_level = int(level)
     depth = np.where(np.isinf(surface), np.float32(np.nan), surface)
-    return CameraScene(
-        view.camera,
-        stamp_ns,
-        _to_camera(segments, view),
-        _to_camera(depth, view),
-        [instances[k] for k in seen],
-        order,
-    )
+    labels, depth = _to_camera(segments, view), _to_camera(depth, view)
+    scene = CameraScene(view.camera, stamp_ns, labels, depth, [instances[k] for k in seen], order)
+    return scene, seen.tolist()
 
 
 def _camera_order(instances: list[Instance], graph: _Graph, index: np.ndarray) -> tuple[OcclusionOrder, np.ndarray]:
