@@ -1,14 +1,15 @@
-"""Trunk: convolutional encoder to stride 32 with LiDAR guidance, one global attention layer, feature pyramid to /4."""
+"""What every trunk shares: an encoder's four maps to a feature pyramid, LiDAR guidance, and the layers they are made of."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from amodal_perception_ros.network.config import OUTPUT_STRIDE, NetworkConfig
+from amodal_perception_ros.network.config import FEATURE_STRIDE, NetworkConfig
 
 RGB_MEAN = (0.45, 0.45, 0.45)
 RGB_STD = (0.25, 0.25, 0.25)
@@ -25,21 +26,6 @@ def conv_bn(inputs: int, outputs: int, kernel: int = 3, stride: int = 1, relu: b
 def mlp(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
     """Return a perceptron with one hidden ReLU layer."""
     return nn.Sequential(nn.Linear(inputs, hidden), nn.ReLU(inplace=True), nn.Linear(hidden, outputs))
-
-
-class ResidualBlock(nn.Module):
-    """Basic residual block (He et al. 2016, figure 5 left)."""
-
-    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
-        super().__init__()
-        self.first = conv_bn(inputs, outputs, stride=stride)
-        self.second = conv_bn(outputs, outputs, relu=False)
-        same = inputs == outputs and stride == 1
-        self.shortcut = nn.Identity() if same else conv_bn(inputs, outputs, 1, stride, relu=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (B, inputs, h, w) to (B, outputs, h / stride, w / stride)."""
-        return F.relu(self.second(self.first(x)) + self.shortcut(x))
 
 
 class GuidanceBranch(nn.Module):
@@ -59,7 +45,7 @@ class GuidanceBranch(nn.Module):
 
     def forward(self, guidance: Tensor) -> Tensor:
         """Map (B, 2, H, W) inverse depth [1/m] and validity to (B, outputs, H/4, W/4)."""
-        fine = F.avg_pool2d(guidance, OUTPUT_STRIDE)
+        fine = F.avg_pool2d(guidance, FEATURE_STRIDE)
         coarse = F.interpolate(F.avg_pool2d(fine, 4), scale_factor=4.0, mode="nearest")
         return self.write(F.relu(self.read(torch.cat([self._log_depth(fine), self._log_depth(coarse)], 1))))
 
@@ -117,37 +103,31 @@ def position_encoding(height: int, width: int, channels: int, device: torch.devi
 
 
 class Trunk(nn.Module):
-    """Image and guidance to a feature pyramid with `config.channels` channels."""
+    """Image and guidance to a feature pyramid with `config.channels` channels: one global attention layer at stride 32,
+    and from there back to stride 4 (Feature Pyramid Networks, Lin et al. 2017).
 
-    mean: Tensor
-    std: Tensor
+    A trunk makes the layers of its encoder, then calls `add_pyramid`, and implements `encode`.
+    """
 
-    def __init__(self, config: NetworkConfig) -> None:
-        super().__init__()
-        widths = config.widths
-        self.register_buffer("mean", torch.tensor(RGB_MEAN).view(1, 3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(RGB_STD).view(1, 3, 1, 1), persistent=False)
-        self.stem = nn.Sequential(
-            conv_bn(3, config.stem_channels, stride=2), conv_bn(config.stem_channels, widths[0], stride=2)
-        )
-        self.guidance = GuidanceBranch(config.guidance_channels, widths[0])
-        inputs = (widths[0], *widths[:3])
-        self.stages = nn.ModuleList(
-            _stage(i, o, depth, 1 if level == 0 else 2)
-            for level, (i, o, depth) in enumerate(zip(inputs, widths, config.depths))
-        )
+    def add_pyramid(self, widths: Sequence[int], config: NetworkConfig) -> None:
+        """Add the layers after the encoder.
+
+        Args:
+            widths: channels of the encoder's maps at /4, /8, /16, /32.
+            config: of the network.
+        """
         self.lateral = nn.ModuleList(nn.Conv2d(width, config.channels, 1) for width in widths)
         self.attention = GlobalAttention(config.channels)
         self.coordinates = nn.Conv2d(2, config.channels, 1, bias=False)
         self.smooth = nn.ModuleList(conv_bn(config.channels, config.channels) for _ in range(3))
 
+    def encode(self, image: Tensor, guidance: Tensor) -> list[Tensor]:
+        """Map (B, 3, H, W) RGB in 0..1 and (B, 2, H, W) guidance to (B, widths[i], ., .) maps at /4, /8, /16, /32."""
+        raise NotImplementedError
+
     def forward(self, image: Tensor, guidance: Tensor) -> list[Tensor]:
         """Map (B, 3, H, W) RGB in 0..1 and (B, 2, H, W) guidance to four (B, D, ., .) maps at /4, /8, /16, /32."""
-        x = self.stem((image - self.mean) / self.std) + self.guidance(guidance)
-        levels = []
-        for stage in self.stages:
-            x = stage(x)
-            levels.append(x)
+        levels = self.encode(image, guidance)
         x = self.attention(self.lateral[3](levels[3]))
         pyramid = [x]
         for level in (2, 1, 0):
@@ -157,11 +137,6 @@ class Trunk(nn.Module):
             x = self.smooth[level](x)
             pyramid.append(x)
         return pyramid[::-1]
-
-
-def _stage(inputs: int, outputs: int, depth: int, stride: int) -> nn.Sequential:
-    first = ResidualBlock(inputs, outputs, stride)
-    return nn.Sequential(first, *(ResidualBlock(outputs, outputs, 1) for _ in range(depth - 1)))
 
 
 def coordinate_channels(like: Tensor) -> Tensor:

@@ -10,14 +10,24 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from amodal_perception_ros.network.backbone import LOG_DEPTH_CENTRE, conv_bn, mlp
-from amodal_perception_ros.network.config import OUTPUT_STRIDE, STUFF_CLASSES, THING_CLASSES, NetworkConfig
+from amodal_perception_ros.network.config import (
+    FEATURE_STRIDE,
+    OUTPUT_STRIDE,
+    STUFF_CLASSES,
+    THING_CLASSES,
+    NetworkConfig,
+)
 
 HEAT_BIAS = -4.0
 """Start of the heat map's bias: few cells are seeds, so the focal loss should not start by unlearning them."""
 
 
 class DenseMaps(NamedTuple):
-    """Dense outputs. `hidden` (B, D, h, w) is the layer before them, which tokens read."""
+    """Dense outputs at stride 2 and 4, and `hidden` (B, D, H/4, W/4), the layer before them, which tokens read.
+
+    `mask_features` (B, C, H/2, W/2), `stuff_logits` (B, 11, H/2, W/2), `log_depth` (B, H/2, W/2), `heat_logits`
+    (B, 1, hs, ws).
+    """
 
     hidden: Tensor
     mask_features: Tensor
@@ -26,28 +36,38 @@ class DenseMaps(NamedTuple):
     heat_logits: Tensor
 
 
+class FineMaps(nn.Sequential):
+    """1 x 1 convolution from the features at stride 4 to maps at stride 2: each feature cell holds its four finer ones.
+
+    Sub-pixel convolution (Shi et al. 2016): the cost of convolutions at stride 2 is saved.
+    """
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        ratio = FEATURE_STRIDE // OUTPUT_STRIDE
+        super().__init__(nn.Conv2d(inputs, outputs * ratio**2, 1), nn.PixelShuffle(ratio))
+
+
 class DenseHead(nn.Module):
     """Mask features, stuff logits, log depth and seed heat from the stride-4 (and for seeds at 8, stride-8) map."""
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
-        self.seeds_in_shared = config.seed_stride == OUTPUT_STRIDE
-        self.sizes = [config.mask_channels, STUFF_CLASSES, 1] + ([1] if self.seeds_in_shared else [])
+        self.seeds_in_shared = config.seed_stride == FEATURE_STRIDE
+        self.sizes = [config.mask_channels, STUFF_CLASSES, 1]
         self.shared = conv_bn(config.channels, config.channels)
-        self.maps = nn.Conv2d(config.channels, sum(self.sizes), 1)
-        heat_output = self.maps
-        if not self.seeds_in_shared:
-            heat_output = nn.Conv2d(config.channels, 1, 1)
-            self.heat = nn.Sequential(conv_bn(config.channels, config.channels), heat_output)
+        self.maps = FineMaps(config.channels, sum(self.sizes))
+        heat_output = nn.Conv2d(config.channels, 1, 1)
+        seeds_hidden = nn.Identity() if self.seeds_in_shared else conv_bn(config.channels, config.channels)
+        self.heat = nn.Sequential(seeds_hidden, heat_output)
         with torch.no_grad():
             heat_output.get_parameter("bias")[-1] = HEAT_BIAS
 
     def forward(self, pyramid: list[Tensor]) -> DenseMaps:
-        """Map the pyramid to dense outputs; `log_depth` is (B, h, w), `heat_logits` (B, 1, hs, ws)."""
+        """Map the pyramid to dense outputs."""
         hidden = self.shared(pyramid[0])
-        parts = torch.split(self.maps(hidden), self.sizes, 1)
-        heat = parts[3] if self.seeds_in_shared else self.heat(pyramid[1])
-        return DenseMaps(hidden, parts[0], parts[1], parts[2][:, 0] + LOG_DEPTH_CENTRE, heat)
+        mask_features, stuff, depth = torch.split(self.maps(hidden), self.sizes, 1)
+        heat = self.heat(hidden if self.seeds_in_shared else pyramid[1])
+        return DenseMaps(hidden, mask_features, stuff, depth[:, 0] + LOG_DEPTH_CENTRE, heat)
 
 
 class Seeds(NamedTuple):
@@ -113,7 +133,7 @@ class TokenHead(nn.Module):
 
     def forward(self, hidden: Tensor, pyramid: list[Tensor], index: Tensor) -> Tokens:
         """Build tokens for (B, K) flat seed indices of the heat map."""
-        source = hidden if self.seed_stride == OUTPUT_STRIDE else pyramid[1]
+        source = hidden if self.seed_stride == FEATURE_STRIDE else pyramid[1]
         context = pyramid[self.CONTEXT_LEVEL]
         height, width = source.shape[-2:]
         row = torch.div(index, width, rounding_mode="floor")
@@ -141,6 +161,7 @@ def gather_cells(features: Tensor, index: Tensor) -> Tensor:
 def decode_boxes(raw: Tensor, seed: Tensor) -> Tensor:
     """Return (B, K, 4) centre and size in image fractions from raw (B, K, 4) and the seed position (B, K, 2)."""
     centre = seed + 0.5 * (0.5 * raw[..., :2]).tanh()
-    typical_log_size = torch.tensor([-2.2, -1.6], device=raw.device, dtype=raw.dtype)
-    size = (raw[..., 2:].clamp(-4, 3) + typical_log_size).exp()
-    return torch.cat([centre, size], -1)
+    # Typical log sizes as numbers: a tensor made here would be copied to the device, which a CUDA graph cannot do.
+    width = (raw[..., 2:3].clamp(-4, 3) - 2.2).exp()
+    height = (raw[..., 3:4].clamp(-4, 3) - 1.6).exp()
+    return torch.cat([centre, width, height], -1)

@@ -6,14 +6,14 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from amodal_perception_ros.network.backbone import Trunk
 from amodal_perception_ros.network.config import INPUT_MULTIPLE, NetworkConfig
 from amodal_perception_ros.network.heads import DenseHead, TokenHead, pick_seeds
 from amodal_perception_ros.network.instance_heads import INSTANCE_HEADS
+from amodal_perception_ros.network.trunks import make_trunk
 
 
 class NetworkOutput(NamedTuple):
-    """Raw outputs for B images, K tokens, h = H/4, w = W/4; float32 unless said.
+    """Raw outputs for B images, K tokens, h = H/2, w = W/2; float32 unless said.
 
     Attributes:
         stuff_logits: (B, 11, h, w), classes in the order of `labels.STUFF`.
@@ -51,7 +51,7 @@ class AmodalNetwork(nn.Module):
     def __init__(self, config: NetworkConfig | None = None) -> None:
         super().__init__()
         self.config = config or NetworkConfig()
-        self.trunk = Trunk(self.config)
+        self.trunk = make_trunk(self.config)
         self.dense = DenseHead(self.config)
         self.tokens = TokenHead(self.config)
         self.instances = INSTANCE_HEADS[self.config.instance_head](self.config)

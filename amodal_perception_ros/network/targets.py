@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 class Targets(NamedTuple):
-    """Ground truth of B images with up to G objects each, h = H/4, w = W/4; float32 unless said.
+    """Ground truth of B images with up to G objects each, h = H/2, w = W/2; float32 unless said.
 
     Maps of objects are given at Q cells of each image, `cells`: a sample of them in training, all in validation.
 

@@ -37,7 +37,7 @@ class TrainConfig:
         clip_norm: limit of the gradient's norm.
         ema_decay: decay per step of the averaged weights, which are the result.
         field_tokens: tokens per image whose masks are supervised.
-        cells: cells per image (of the input's size / 4 squared) at which masks are supervised.
+        cells: cells per image (of those at stride 2) at which masks are supervised.
         forced_seed_probability: chance that an object's seed cell becomes a token whatever the heat map says.
         augment: whether images are changed at random (see `augment.augment`).
         augmentation: strength of those changes.
@@ -73,7 +73,7 @@ class TrainConfig:
     clip_norm: float = 5.0
     ema_decay: float = 0.998
     field_tokens: int = 40
-    cells: int = 2048
+    cells: int = 3072
     forced_seed_probability: float = 0.6
     augment: bool = True
     augmentation: Augmentation = field(default_factory=Augmentation)

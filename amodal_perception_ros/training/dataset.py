@@ -217,7 +217,8 @@ def collate(
     objects = max(1, *(len(record.classes) for record in records))
     images = torch.from_numpy(np.stack([record.image for record in records]))
     guidance = torch.from_numpy(np.stack([_guidance(record) for record in records]))
-    heats = [_heat(record, seed_stride) for record in records]
+    coverages = [_pooled(record.visible, seed_stride // OUTPUT_STRIDE) for record in records]
+    heats = [_heat(record, coverage, seed_stride) for record, coverage in zip(records, coverages)]
     seeds = [_seed_cells(record, seed_stride, images.shape[2] // seed_stride) for record in records]
     chosen = [sample_cells(record, rng, cells) for record in records]
     targets = Targets(
@@ -234,17 +235,17 @@ def collate(
         object_log_depth=_padded([_at(r.object_log_depth, where) for r, where in zip(records, chosen)], objects),
         occludes=_padded([_widen(record.occludes, objects) for record in records], objects),
         heat=torch.from_numpy(np.stack(heats)),
-        heat_weight=torch.from_numpy(np.stack([_heat_weight(record, seed_stride) for record in records])),
-        seed_object=torch.from_numpy(np.stack([_seed_object(r, s, seed_stride) for r, s in zip(records, seeds)])),
+        heat_weight=torch.from_numpy(np.stack([_heat_weight(*pair) for pair in zip(records, coverages)])),
+        seed_object=torch.from_numpy(np.stack([_seed_object(*entry) for entry in zip(records, coverages, seeds)])),
         forced=torch.from_numpy(np.stack([_forced(s, h, rng, forced_seed_probability) for s, h in zip(seeds, heats)])),
     )
     return Batch(images.permute(0, 3, 1, 2).float().div_(255), guidance, targets)
 
 
-CELLS_PER_OBJECT = 96
+CELLS_PER_OBJECT = 160
 """Of an object's region about so many cells are sampled; small ones are taken whole."""
 
-BACKGROUND_CHANCE = 0.08
+BACKGROUND_CHANCE = 0.04
 """Relative chance of a cell that lies in no object's region."""
 
 
@@ -284,17 +285,24 @@ def _seed_cells(record: ImageRecord, stride: int, columns: int) -> np.ndarray:
     return seeds[:, 0] * columns + seeds[:, 1]
 
 
-def _seed_object(record: ImageRecord, seeds: np.ndarray, stride: int) -> np.ndarray:
+def _seed_object(record: ImageRecord, coverage: np.ndarray, seeds: np.ndarray) -> np.ndarray:
     """Return (hs, ws) int64 object that covers most of each cell, at least `SEED_COVERAGE`, or has its core there."""
-    ratio = stride // OUTPUT_STRIDE
-    height, width = (side // ratio for side in record.log_depth.shape)
     if len(record.classes) == 0:
-        return np.full((height, width), -1, np.int64)
-    coverage = record.visible.reshape(-1, height, ratio, width, ratio).mean((2, 4)) if ratio > 1 else record.visible
+        return np.full(coverage.shape[1:], -1, np.int64)
     best = coverage.argmax(0)
     owner = np.where(coverage.max(0) >= SEED_COVERAGE * 255, best, -1)
     owner.ravel()[seeds] = np.arange(len(seeds))
     return owner
+
+
+def _pooled(coverage: np.ndarray, ratio: int) -> np.ndarray:
+    """Return (G, h / ratio, w / ratio) uint8 mean of (G, h, w) uint8 coverages."""
+    shape = (coverage.shape[1] // ratio, coverage.shape[2] // ratio)
+    total = np.zeros((len(coverage), *shape), np.uint16)
+    for row in range(ratio):
+        for column in range(ratio):
+            total += coverage[:, row::ratio, column::ratio]
+    return (total // ratio**2).astype(np.uint8)
 
 
 def _guidance(record: ImageRecord) -> np.ndarray:
@@ -310,35 +318,38 @@ SEED_REACH = 8
 """Cells; beyond four standard deviations the Gaussian of a seed is nothing."""
 
 
-def _heat(record: ImageRecord, stride: int) -> np.ndarray:
+def _heat(record: ImageRecord, coverages: np.ndarray, stride: int) -> np.ndarray:
     """Return the (hs, ws) float32 seed target: a Gaussian round each seed cell, limited to the visible part.
 
     Seeds mark visible cores, not amodal centres, so two objects never share one.
+
+    Args:
+        record: of the image.
+        coverages: (G, hs, ws) uint8 visible coverage of the heat map's cells.
+        stride: of the heat map.
     """
-    ratio, number = stride // OUTPUT_STRIDE, SEED_STRIDES.index(stride)
-    height, width = (side // ratio for side in record.log_depth.shape)
+    height, width = coverages.shape[1:]
     heat = np.zeros((height, width), np.float32)
     rows, columns = np.arange(height)[:, None], np.arange(width)[None]
-    for coverage, (row, column) in zip(record.visible, record.seeds[:, number]):
-        area = float(coverage.sum(dtype=np.int64)) / 255 / ratio**2
+    areas = coverages.reshape(len(coverages), -1).sum(1, dtype=np.int64) / 255
+    for coverage, area, (row, column) in zip(coverages, areas, record.seeds[:, SEED_STRIDES.index(stride)]):
         sigma = min(max(0.25 * np.sqrt(area), 0.5), MAX_SEED_SIGMA)
         near = np.s_[
             max(0, row - SEED_REACH) : row + SEED_REACH + 1, max(0, column - SEED_REACH) : column + SEED_REACH + 1
         ]
         distance = (rows - row)[near[0]] ** 2 + (columns - column)[:, near[1]] ** 2
         gaussian = np.minimum(np.exp(-distance / (2 * sigma**2)), 0.999)
-        seen = coverage.reshape(height, ratio, width, ratio)[near[0], :, near[1]].max((1, 3)) > 0
-        heat[near] = np.maximum(heat[near], gaussian * seen)
+        heat[near] = np.maximum(heat[near], gaussian * (coverage[near] > 0))
+    number = SEED_STRIDES.index(stride)
     heat[record.seeds[:, number, 0], record.seeds[:, number, 1]] = 1
     return heat
 
 
-def _heat_weight(record: ImageRecord, stride: int) -> np.ndarray:
-    ratio = stride // OUTPUT_STRIDE
-    height, width = (side // ratio for side in record.ignored.shape)
-    ignored = record.ignored.reshape(height, ratio, width, ratio).max((1, 3))
-    targets = record.visible.max(0, initial=0).reshape(height, ratio, width, ratio).max((1, 3)) > 0
-    return (~ignored | targets).astype(np.float32)
+def _heat_weight(record: ImageRecord, coverages: np.ndarray) -> np.ndarray:
+    height, width = coverages.shape[1:]
+    ratio = record.ignored.shape[0] // height
+    ignored = record.ignored.reshape(height, ratio, width, ratio).any((1, 3))
+    return (~ignored | (coverages > 0).any(0)).astype(np.float32)
 
 
 def _forced(seeds: np.ndarray, heat: np.ndarray, rng: np.random.Generator, probability: float) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Example pictures of a run: truth beside prediction, as the losses see them (stride 4, no post-processing)."""
+"""Example pictures of a run: truth beside prediction, as the losses see them (stride 2, no post-processing)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import numpy as np
 import torch
 
 from amodal_perception_ros.network import AmodalNetwork
-from amodal_perception_ros.network.config import OUTPUT_STRIDE
 from amodal_perception_ros.training.dataset import BatchSource
 
 EXAMPLES = 4
@@ -52,7 +51,7 @@ def _draw(image: np.ndarray, visible: np.ndarray, amodal: np.ndarray) -> np.ndar
         )
         out[seen > 0] = (0.5 * out[seen > 0] + 0.5 * np.array(colour)).astype(np.uint8)
         contours = cv2.findContours(whole, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)[0]
-        cv2.drawContours(out, contours, -1, colour, max(1, OUTPUT_STRIDE // 4))
+        cv2.drawContours(out, contours, -1, colour, 1)
     return out
 
 

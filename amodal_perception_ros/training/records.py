@@ -1,4 +1,4 @@
-"""One image of a sample as compact training data: the network's exact input and its targets at stride 4.
+"""One image of a sample as compact training data: the network's exact input and its targets at stride 2.
 
 Preparing an image costs far more than a training step may wait for, so records are made once and kept in a cache.
 """
@@ -20,7 +20,7 @@ from amodal_perception_ros.network.config import OUTPUT_STRIDE
 from amodal_perception_ros.perception.preprocess import View, prepare
 from amodal_perception_ros.scene import OCCLUSION_LEVELS, CameraScene, Instance, Sample, paste_nearest
 
-RECORD_FORMAT = 1
+RECORD_FORMAT = 2
 """To be raised when `make_records` makes something else of a sample: caches of another format are not used."""
 
 MIN_VISIBLE_PX = 12.0
@@ -37,7 +37,7 @@ _THING_INDEX = {label.id: index for index, label in enumerate(THINGS)}
 
 @dataclass(eq=False)
 class ImageRecord:
-    """Training data of one image with G target objects; H x W input, h = H/4, w = W/4. Coverage is 0..255.
+    """Training data of one image with G target objects; H x W input, h = H/2, w = W/2. Coverage is 0..255.
 
     Attributes:
         image: (H, W, 3) uint8 RGB, as the network sees it.
