@@ -56,6 +56,11 @@ def masked_l1_rows(prediction: Tensor, target: Tensor) -> Tensor:
     return error.sum(1) / known.sum(1).clamp(min=1)
 
 
+def mean_of_rows(values: Tensor) -> Tensor:
+    """Return the mean of (P,) values; 0, with a gradient, for none."""
+    return values.sum() / max(1, len(values))
+
+
 def class_dice_loss(logits: Tensor, target: Tensor) -> Tensor:
     """Return 1 - soft dice of the classes that occur, averaged over them, pooled over the batch.
 

@@ -6,13 +6,15 @@ from torch import Tensor
 
 from amodal_perception_ros.network.backbone import mlp
 from amodal_perception_ros.network.config import NetworkConfig
+from amodal_perception_ros.network.heads import DenseMaps
 from amodal_perception_ros.network.instance_heads.generated_mlp import (
     Evaluate,
     GeneratedHead,
     GeneratedMLP,
     object_log_depth,
 )
-from amodal_perception_ros.network.instance_heads.head import InstanceMaps
+from amodal_perception_ros.network.instance_heads.head import InstanceMaps, Matched, hidden_loss
+from amodal_perception_ros.network.targets import LossWeights, Targets
 
 
 class InstanceFields(GeneratedHead):
@@ -27,3 +29,18 @@ class InstanceFields(GeneratedHead):
         """Make the maps of the tokens (see `GeneratedHead.maps`)."""
         visible, amodal, residual = evaluate(self.generate).unbind(2)
         return InstanceMaps(visible, amodal, object_log_depth(self.base_depth(tokens), residual))
+
+    def losses(
+        self,
+        tokens: Tensor,
+        boxes: Tensor,
+        dense: DenseMaps,
+        matched: Matched,
+        targets: Targets,
+        weights: LossWeights,
+    ) -> tuple[dict[str, Tensor], InstanceMaps]:
+        """Return the losses of the three maps and of the hidden part between the masks, and the maps."""
+        parts, maps = super().losses(tokens, boxes, dense, matched, targets, weights)
+        grid = dense.log_depth.shape[-2:]
+        hidden = hidden_loss(maps, matched.instance, targets, grid, weights.hidden_dice, weights.hidden_bce)
+        return parts | {"hidden": hidden}, maps

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from amodal_perception_ros.network.heads import DenseMaps
-from amodal_perception_ros.network.loss_terms import bce_loss, dice_loss, masked_l1_rows
+from amodal_perception_ros.network.loss_terms import bce_loss, dice_loss, masked_l1_rows, mean_of_rows
 from amodal_perception_ros.network.targets import LossWeights, Targets
 
 DEPTH_COVERAGE = 0.25
@@ -66,9 +66,12 @@ class InstanceHead(nn.Module):
         weights: LossWeights,
     ) -> tuple[dict[str, Tensor], InstanceMaps]:
         """Return the weighted parts of the head's loss, and the float32 maps at the targets' cells."""
-        maps = self.at(tokens, boxes, dense, targets.cells)
-        maps = InstanceMaps(*(values.float() for values in maps))
+        maps = self.float_maps(tokens, boxes, dense, targets)
         return map_losses(maps, matched.instance, targets, dense.log_depth.shape[-2:], weights), maps
+
+    def float_maps(self, tokens: Tensor, boxes: Tensor, dense: DenseMaps, targets: Targets) -> InstanceMaps:
+        """Return the maps at the targets' cells in float32, in which losses are computed at any precision."""
+        return InstanceMaps(*(values.float() for values in self.at(tokens, boxes, dense, targets.cells)))
 
 
 class ObjectMaps(NamedTuple):
@@ -114,29 +117,36 @@ def cell_centres(cells: Tensor, grid: torch.Size) -> tuple[Tensor, Tensor]:
 def map_losses(
     maps: InstanceMaps, instance: Tensor, targets: Targets, grid: torch.Size, weights: LossWeights
 ) -> dict[str, Tensor]:
-    """Return the losses of visible mask, amodal mask, hidden part (ORCNN's invisible mask) and object depth.
+    """Return the losses of visible mask, amodal mask and object depth.
 
-    The hidden logit is amodal - relu(visible) (ORCNN, Follmann et al. 2019, section 3.2). Depth is supervised on the
-    whole object, the hidden part included.
+    Depth is supervised on the whole object, the hidden part included. Each part is the mean over the objects, or 0
+    where there are none.
     """
     where, truth = object_maps(instance, targets, grid)
-    if len(where[0]) == 0:
-        zero = sum(values.sum() for values in maps) * 0
-        return {name: zero for name in ("visible", "amodal", "hidden", "object_depth")}
-    visible, amodal = maps.visible[where], maps.amodal[where]
-    return {
-        "visible": mask_loss(visible, truth.visible, truth.region, weights.mask_dice, weights.mask_bce).mean(),
-        "amodal": mask_loss(amodal, truth.amodal, truth.region, weights.mask_dice, weights.mask_bce).mean(),
-        "hidden": hidden_loss(amodal - F.relu(visible), truth, weights),
-        "object_depth": weights.object_depth * masked_l1_rows(maps.log_depth[where], truth.log_depth).mean(),
-    }
+    dice, bce = weights.mask_dice, weights.mask_bce
+    visible = mask_loss(maps.visible[where], truth.visible, truth.region, dice, bce)
+    amodal = mask_loss(maps.amodal[where], truth.amodal, truth.region, dice, bce)
+    depth = weights.object_depth * masked_l1_rows(maps.log_depth[where], truth.log_depth)
+    return {"visible": mean_of_rows(visible), "amodal": mean_of_rows(amodal), "object_depth": mean_of_rows(depth)}
 
 
-def hidden_loss(logits: Tensor, truth: ObjectMaps, weights: LossWeights) -> Tensor:
-    """Return the loss of (P, Q) logits of the hidden part; objects that show it nowhere have no dice."""
+def hidden_logits(visible: Tensor, amodal: Tensor) -> Tensor:
+    """Return the logits of the hidden part, amodal - relu(visible) (ORCNN, Follmann et al. 2019, section 3.1)."""
+    return amodal - F.relu(visible)
+
+
+def hidden_loss(
+    maps: InstanceMaps, instance: Tensor, targets: Targets, grid: torch.Size, dice: float, bce: float
+) -> Tensor:
+    """Return the loss of the hidden part, ORCNN's invisible mask: mean over objects of dice and binary cross-entropy.
+
+    Objects of which less than a cell is hidden have no dice.
+    """
+    where, truth = object_maps(instance, targets, grid)
+    logits = hidden_logits(maps.visible[where], maps.amodal[where])
     target = (truth.amodal - truth.visible).clamp(min=0)
-    dice = dice_loss(logits, target, truth.region) * (target.sum(1) > 1).float()
-    return (weights.hidden_dice * dice + weights.hidden_bce * region_bce(logits, target, truth.region)).mean()
+    overlap = dice_loss(logits, target, truth.region) * (target.sum(1) > 1).float()
+    return mean_of_rows(dice * overlap + bce * region_bce(logits, target, truth.region))
 
 
 def mask_loss(logits: Tensor, target: Tensor, region: Tensor, dice: float, bce: float) -> Tensor:
