@@ -27,6 +27,19 @@ INPUT_MULTIPLE = 32
 STUFF_CLASSES = len(STUFF)
 THING_CLASSES = len(THINGS)
 
+INSTANCE_HEAD_NAMES = (
+    "fields",
+    "visible",
+    "independent",
+    "orcnn",
+    "occluder_layers",
+    "occlusion_layers",
+    "level_depth",
+    "level_depth_semantics",
+    "guided_depth",
+)
+"""The heads of `instance_heads`: "fields" is ours, the others are baselines."""
+
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -116,6 +129,9 @@ class NetworkConfig:
             raise ValueError(f"network channels must be a multiple of 4, got {self.channels}")
         if self.seed_stride not in (4, 8):
             raise ValueError(f"network seed_stride must be 4 or 8, got {self.seed_stride}")
+        if self.instance_head not in INSTANCE_HEAD_NAMES:
+            known = ", ".join(INSTANCE_HEAD_NAMES)
+            raise ValueError(f"unknown network instance_head {self.instance_head!r}; known: {known}")
 
     def to_json(self) -> str:
         """Return the configuration as a JSON object; a backbone that is None is left out."""
