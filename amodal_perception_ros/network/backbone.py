@@ -1,4 +1,4 @@
-"""What every trunk shares: an encoder's four maps to a feature pyramid, LiDAR guidance, and the layers they are made of."""
+"""What trunks share: an encoder's four maps to a feature pyramid, LiDAR guidance, and the layers they are made of."""
 
 from __future__ import annotations
 
