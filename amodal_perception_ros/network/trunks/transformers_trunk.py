@@ -31,18 +31,18 @@ class SimpleFeaturePyramid(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         half, quarter = channels // 2, channels // 4
-        self.quadruple = nn.Sequential(
+        self.at_4 = nn.Sequential(
             nn.ConvTranspose2d(channels, half, 2, 2),
             nn.BatchNorm2d(half),
             nn.GELU(),
             nn.ConvTranspose2d(half, quarter, 2, 2),
         )
-        self.double = nn.ConvTranspose2d(channels, half, 2, 2)
+        self.at_8 = nn.ConvTranspose2d(channels, half, 2, 2)
         self.widths = (quarter, half, channels, channels)
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """Map (B, C, h, w) to four maps of `widths` channels at 4, 2, 1 and 1/2 times its size."""
-        return [self.quadruple(x), self.double(x), x, F.max_pool2d(x, 2)]
+        return [self.at_4(x), self.at_8(x), x, F.max_pool2d(x, 2)]
 
 
 class TransformersTrunk(Trunk):
