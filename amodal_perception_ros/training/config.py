@@ -32,6 +32,7 @@ class TrainConfig:
         max_minutes: wall-clock budget of the training loop (without preparing the data), or None.
         max_steps: step budget, or None. The schedule ends with whichever budget ends first; one is needed.
         learning_rate: peak of the one-cycle schedule (AdamW).
+        backbone_learning_rate: share of the learning rate that a pretrained backbone learns with.
         weight_decay: of weights, not of biases and normalisation.
         warmup: share of the schedule in which the learning rate rises.
         clip_norm: limit of the gradient's norm.
@@ -68,6 +69,7 @@ class TrainConfig:
     max_minutes: float | None = 60.0
     max_steps: int | None = None
     learning_rate: float = 1.2e-3
+    backbone_learning_rate: float = 0.1
     weight_decay: float = 0.02
     warmup: float = 0.08
     clip_norm: float = 5.0
@@ -112,7 +114,8 @@ class TrainConfig:
                 raise InputError(f"training {name} must be positive, got {value}")
         if not isinstance(self.clip_art, int) or self.clip_art < 0:
             raise InputError(f"training clip_art must be a whole number of copies, got {self.clip_art}")
-        for name in ("early_fraction", "warmup", "ema_decay", "forced_seed_probability"):
+        shares = ("early_fraction", "warmup", "ema_decay", "forced_seed_probability", "backbone_learning_rate")
+        for name in shares:
             if not 0 <= getattr(self, name) <= 1:
                 raise InputError(f"training {name} must be in 0..1, got {getattr(self, name)}")
 

@@ -17,6 +17,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import cv2
 import torch
@@ -27,6 +28,7 @@ from amodal_perception_ros.datasets.composites import CompositedSequence, Donors
 from amodal_perception_ros.errors import InputError
 from amodal_perception_ros.network import AmodalNetwork, load_weights, save_weights
 from amodal_perception_ros.network.losses import training_losses
+from amodal_perception_ros.network.pretrained import new_network
 from amodal_perception_ros.network.targets import Targets
 from amodal_perception_ros.training.checkpoint import RunState, load_checkpoint, run_identity, save_checkpoint
 from amodal_perception_ros.training.config import TrainConfig
@@ -128,17 +130,25 @@ def prepare(split: Split, out: Path, config: TrainConfig, processes: Processes) 
 
 def new_state(config: TrainConfig, device: torch.device) -> RunState:
     """Return a network that is untrained or has the weights of `init`, its average and its optimizer."""
-    network = AmodalNetwork(config.network)
+    network = new_network(config.network)
     if config.init is not None:
         start_from(network, Path(config.init))
     network = network.to(device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
-    average = AmodalNetwork(config.network).to(device)
+    average = AmodalNetwork(network.config).to(device)
     average.load_state_dict(network.state_dict())
     average.eval().requires_grad_(False)
-    decayed = [p for p in network.parameters() if p.dim() > 1]
-    plain = [p for p in network.parameters() if p.dim() <= 1]
-    groups = [{"params": decayed, "weight_decay": config.weight_decay}, {"params": plain, "weight_decay": 0.0}]
-    return RunState(network, average, torch.optim.AdamW(groups, lr=config.learning_rate))
+    return RunState(network, average, torch.optim.AdamW(parameter_groups(network, config), lr=config.learning_rate))
+
+
+def parameter_groups(network: AmodalNetwork, config: TrainConfig) -> list[dict[str, Any]]:
+    """Return what the optimizer changes: all weights that are not frozen, by weight decay and share of the rate."""
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for name, parameter in network.named_parameters():
+        if parameter.requires_grad:
+            decay = config.weight_decay if parameter.dim() > 1 else 0.0
+            scale = config.backbone_learning_rate if name.startswith("trunk.encoder.") else 1.0
+            groups.setdefault((decay, scale), []).append(parameter)
+    return [{"params": members, "weight_decay": decay, "scale": scale} for (decay, scale), members in groups.items()]
 
 
 def start_from(network: AmodalNetwork, weights: Path) -> None:
@@ -270,7 +280,7 @@ def train_step(
     image = batch.image.to(device, non_blocking=True, memory_format=torch.channels_last)
     guidance, targets = batch.guidance.to(device, non_blocking=True), batch.targets.to(device)
     for group in state.optimizer.param_groups:
-        group["lr"] = learning_rate(progress(state, config), config)
+        group["lr"] = group["scale"] * learning_rate(progress(state, config), config)
     with torch.autocast(device.type, torch.bfloat16, enabled=half_precision(config.precision, device)):
         parts = losses(image, guidance, targets)
     state.optimizer.zero_grad(set_to_none=True)
@@ -312,7 +322,7 @@ def calibration(scores: dict[str, float]) -> dict[str, str]:
 
 def describe(state: RunState, split: Split, out: Path, config: TrainConfig) -> dict[str, str]:
     """Return the metadata of the weights file: what they are and how they were made, without the machine's paths."""
-    settings = config.to_dict()
+    settings = config.to_dict() | {"network": json.loads(state.average.config.to_json())}
     settings["validation"] = [Path(path).name for path in config.validation]
     settings["cache"] = None
     arguments = [Path(argument).name if os.path.isabs(argument) else argument for argument in sys.argv]
