@@ -53,12 +53,15 @@ class TorchEngine:
         self._forward = _accelerated(network, self.device, acceleration)
 
     def run(self, batch: NetworkInput) -> NetworkOutput:
-        """Return the network's output as tensors on the engine's device."""
+        """Return the network's output as tensors on the engine's device, when it is complete."""
         image = torch.from_numpy(batch.image).to(self.device)
-        return self.infer(image, torch.from_numpy(batch.guidance).to(self.device))
+        output = self.infer(image, torch.from_numpy(batch.guidance).to(self.device))
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        return output
 
     def infer(self, image: Tensor, guidance: Tensor) -> NetworkOutput:
-        """Return the network's output for inputs that are on the device already."""
+        """Return the network's output for inputs that are on the device already; a GPU may still be at work on it."""
         lowered = self._dtype != torch.float32
         with (
             torch.inference_mode(),
