@@ -42,9 +42,9 @@ class FineMaps(nn.Sequential):
     Sub-pixel convolution (Shi et al. 2016): the cost of convolutions at stride 2 is saved.
     """
 
-    def __init__(self, inputs: int, outputs: int) -> None:
+    def __init__(self, inputs: int, outputs: int, groups: int = 1) -> None:
         ratio = FEATURE_STRIDE // OUTPUT_STRIDE
-        super().__init__(nn.Conv2d(inputs, outputs * ratio**2, 1), nn.PixelShuffle(ratio))
+        super().__init__(nn.Conv2d(inputs, outputs * ratio**2, 1, groups=groups), nn.PixelShuffle(ratio))
 
 
 class DenseHead(nn.Module):
