@@ -1,0 +1,100 @@
+"""What networks cost: parameters, operations and time of one forward pass. Weights do not matter for any of it."""
+
+from __future__ import annotations
+
+import statistics
+import tempfile
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from amodal_perception_ros.network import AmodalNetwork, NetworkConfig, save_weights
+from amodal_perception_ros.perception.engine import Engine, create_engine
+from amodal_perception_ros.perception.preprocess import NetworkInput
+from experiments.changes import applied
+from experiments.plan import Plan
+
+CAMERAS = 4
+"""Images of the batch whose time is measured."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Cost of a network.
+
+    Attributes:
+        parameters: number of learned values.
+        gflop: 10^9 floating point operations of one image; a multiplication and an addition are two.
+        latency_ms: median time of the engine's forward pass of `CAMERAS` images; None if not measured.
+        latency: the same as a ratio to the reference.
+    """
+
+    parameters: int
+    gflop: float
+    latency_ms: float | None = None
+    latency: float | None = None
+
+
+def measure_costs(plan: Plan, reference: str, repeats: int, engine: str = "torch") -> dict[str, Cost]:
+    """Return the cost of every experiment that trains.
+
+    Args:
+        plan: the experiments.
+        reference: whose time is 1; one of them.
+        repeats: forward passes whose median is taken, after one that does not count; the networks take turns, so that
+            all meet the same conditions. 0 measures no time.
+        engine: "torch" or "onnxruntime".
+    """
+    runs, costs = {}, {}
+    for experiment in plan.experiments.values():
+        if experiment.weights_of:
+            continue
+        settings = plan.settings_of(experiment, plan.seeds[0])
+        size = tuple(settings["input_size"])
+        batch = random_batch(*size)
+        with applied(experiment.changes), tempfile.TemporaryDirectory() as folder:
+            network = AmodalNetwork(NetworkConfig.from_dict(settings.get("network", {}))).eval()
+            count = sum(parameter.numel() for parameter in network.parameters())
+            costs[experiment.name] = Cost(count, gflop(network, batch))
+            if repeats:
+                path = Path(folder) / "random.safetensors"
+                save_weights(path, network, {"model_id": "random"})
+                loaded = create_engine(path, engine, "auto", "float32", size, CAMERAS)
+                runs[experiment.name] = (loaded, batch)
+    times = median_ms(runs, repeats)
+    if not times:
+        return costs
+    ratio = {name: time_ms / times[reference] for name, time_ms in times.items()}
+    return {name: replace(cost, latency_ms=times[name], latency=ratio[name]) for name, cost in costs.items()}
+
+
+def random_batch(width: int, height: int) -> NetworkInput:
+    """Return a batch of noise with LiDAR points in one of 32 pixels."""
+    generator = torch.Generator().manual_seed(0)
+    image = torch.rand((CAMERAS, 3, height, width), generator=generator)
+    hit = (torch.rand((CAMERAS, 1, height, width), generator=generator) < 1 / 32).float()
+    return NetworkInput(image.numpy(), torch.cat([0.1 * hit, hit], 1).numpy(), ())
+
+
+def gflop(network: AmodalNetwork, batch: NetworkInput) -> float:
+    """Return 10^9 floating point operations of convolutions and matrix products for one image."""
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        network(torch.from_numpy(batch.image[:1]), torch.from_numpy(batch.guidance[:1]))
+    return counter.get_total_flops() / 1e9
+
+
+def median_ms(runs: dict[str, tuple[Engine, NetworkInput]], repeats: int) -> dict[str, float]:
+    """Return the median time of each engine's forward pass [ms]."""
+    times: dict[str, list[float]] = {name: [] for name in runs}
+    for turn in range(repeats + 1):
+        for name, (engine, batch) in runs.items():
+            start = time.perf_counter()
+            engine.run(batch)
+            if torch.cuda.is_available():
+                torch.cuda.synchronize()
+            if turn:
+                times[name].append(1e3 * (time.perf_counter() - start))
+    return {name: statistics.median(values) for name, values in times.items() if values}
