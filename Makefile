@@ -28,7 +28,7 @@ help:
 venv: $(VENV)
 build: $(BUILD)
 
-$(VENV): requirements.txt requirements-ros.txt requirements-dev.txt env/make_venv env/check_machine.py \
+$(VENV): requirements.txt requirements-ros.txt requirements-dev.txt requirements-transformers.txt env/make_venv env/check_machine.py \
 		env/fix_cmake_paths.py
 	env/make_venv $(PYTHON)
 

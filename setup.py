@@ -28,7 +28,7 @@ setup(
         for folder in ("weights", "config")
     ],
     install_requires=requirements("requirements.txt"),
-    extras_require={"ros": requirements("requirements-ros.txt"), "dev": requirements("requirements-dev.txt")},
+    extras_require={name: requirements(f"requirements-{name}.txt") for name in ("ros", "dev", "transformers")},
     entry_points={
         "console_scripts": [
             "amodal = amodal_perception_ros.cli:main",

@@ -44,6 +44,8 @@ LIBRARIES = {
 }
 # Needed by another library at run time, never imported by us: torch.onnx exports through onnxscript.
 INDIRECT = {"onnxscript"}
+# Imported where a setting asks for it; an extra of setup.py with a file of its own.
+OPTIONAL = {"transformers"}
 # ROS packages that the wheels lack; ros/distro.py and launch/ use them where they are.
 DISTRIBUTION_ONLY = {"cv_bridge", "launch", "launch_ros", "tf_transformations"}
 
@@ -134,11 +136,22 @@ def test_the_demo_needs_no_graphics_library() -> None:
 def test_every_import_is_a_declared_dependency() -> None:
     required, keys = required_names("requirements.txt"), dependencies()
     libraries = {name for name, (requirement, key) in LIBRARIES.items() if requirement in required and key in keys}
-    assert imported_packages() - libraries - keys == set()
+    assert imported_packages() - libraries - keys - OPTIONAL == set()
+
+
+@pytest.mark.parametrize("name", sorted(OPTIONAL))
+def test_every_optional_import_is_an_extra_and_loaded_on_demand_only(name: str) -> None:
+    assert required_names(f"requirements-{name}.txt") == {name}
+    code = (
+        "import sys; from amodal_perception_ros.network import AmodalNetwork; "
+        f"AmodalNetwork(); print({name!r} in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
 
 
 def test_every_ros_package_comes_with_the_wheels_or_is_known_to_be_missing() -> None:
-    ros_packages = imported_packages() - set(LIBRARIES)
+    ros_packages = imported_packages() - set(LIBRARIES) - OPTIONAL
     missing = {name for name in ros_packages if importlib.util.find_spec(name) is None}
     assert missing <= DISTRIBUTION_ONLY
 
