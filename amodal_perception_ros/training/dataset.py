@@ -331,7 +331,7 @@ def _heat(record: ImageRecord, coverages: np.ndarray, stride: int) -> np.ndarray
     height, width = coverages.shape[1:]
     heat = np.zeros((height, width), np.float32)
     rows, columns = np.arange(height)[:, None], np.arange(width)[None]
-    areas = coverages.reshape(len(coverages), -1).sum(1, dtype=np.int64) / 255
+    areas = coverages.sum((1, 2), dtype=np.int64) / 255
     for coverage, area, (row, column) in zip(coverages, areas, record.seeds[:, SEED_STRIDES.index(stride)]):
         sigma = min(max(0.25 * np.sqrt(area), 0.5), MAX_SEED_SIGMA)
         near = np.s_[
