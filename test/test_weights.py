@@ -81,6 +81,11 @@ def test_the_file_holds_half_precision_and_a_second_round_trip_changes_nothing(w
     assert header_of(tmp_path / "again.safetensors") == header_of(weights)
 
 
+def test_the_file_has_the_usual_permissions(weights, tmp_path):
+    (tmp_path / "usual").touch()
+    assert weights.stat().st_mode == (tmp_path / "usual").stat().st_mode
+
+
 def test_statistics_beyond_half_precision_stay_exact(tmp_path):
     network = make_network()
     network.trunk.stem[0][1].running_var[0] = 1e6

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from amodal_perception_ros.errors import InputError
@@ -51,7 +51,8 @@ def save_weights(path: Path | str, network: AmodalNetwork, metadata: dict[str, s
         "classes": class_names(AMODAL_SYNTH_DRIVE),
     }
     temporary = path.with_name(path.name + ".part")
-    save_file({name: _stored(value) for name, value in state.items()}, str(temporary), metadata=header)
+    # Not save_file, whose files only their owner can read.
+    temporary.write_bytes(save({name: _stored(value) for name, value in state.items()}, metadata=header))
     os.replace(temporary, path)
 
 
