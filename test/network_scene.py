@@ -12,7 +12,7 @@ SIDE, HEAT_SIDE = 16, 8
 
 GRID = torch.Size((SIDE, SIDE))
 ALL_CELLS = torch.arange(SIDE * SIDE)[None]
-DEPTH = (math.log(5), math.log(9))
+DEPTH = (math.log(15), math.log(30))
 HIDDEN, AREA = 24, 64
 """Cells of object 1: those that object 0 hides, and all."""
 
@@ -38,7 +38,7 @@ def make_targets(cells=ALL_CELLS):
     occludes[0, 0, 1] = True
     return Targets(
         stuff=stuff,
-        log_depth=torch.full((1, SIDE, SIDE), math.log(20)),
+        log_depth=torch.full((1, SIDE, SIDE), math.log(50)),
         cells=cells,
         valid=torch.tensor([[True, True, False]]),
         classes=torch.tensor([[2, 5, 0]]),

@@ -88,8 +88,8 @@ def layer_losses(
     dice, bce = weights.mask_dice, weights.mask_bce
     parts = {"amodal": mask_loss(layers.amodal[where], coverage.amodal, truth.region, dice, bce)}
     for name, logits, target in (
-        ("occluder", layers.occluder[where], coverage.occluder),
-        ("occluded", layers.occluded[where], coverage.occluded),
+        ("occluder_layer", layers.occluder[where], coverage.occluder),
+        ("occluded_layer", layers.occluded[where], coverage.occluded),
     ):
         present = ((target * truth.region).sum(1) > 1).float()
         overlap = dice_loss(logits, target, truth.region) * present
