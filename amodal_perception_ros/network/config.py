@@ -76,11 +76,11 @@ class BackboneConfig:
             raise ValueError("network backbone architecture must be a mapping with 'model_type'")
         if not isinstance(self.frozen, bool):
             raise ValueError(f"network backbone frozen must be true or false, got {self.frozen!r}")
-        for name in ("mean", "std"):
+        for name, least in (("mean", 0.0), ("std", 1e-3)):
             values = tuple(getattr(self, name))
             object.__setattr__(self, name, values)
-            if len(values) != 3 or not all(isinstance(v, int | float) and 0 <= v <= 1 for v in values) or 0 in self.std:
-                raise ValueError(f"network backbone {name} must be three numbers in 0..1, got {values}")
+            if len(values) != 3 or not all(isinstance(v, int | float) and least <= v <= 1 for v in values):
+                raise ValueError(f"network backbone {name} must be three numbers in {least}..1, got {values}")
 
 
 @dataclass(frozen=True)

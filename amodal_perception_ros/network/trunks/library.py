@@ -57,8 +57,9 @@ def load_encoder(backbone: BackboneConfig) -> tuple[nn.Module, BackboneConfig]:
 
     name = str(backbone.name)
     try:
-        settings = _with_all_stages(AutoConfig.from_pretrained(name))
-        encoder, report = _class_of(settings).from_pretrained(name, config=settings, output_loading_info=True)
+        settings = AutoConfig.from_pretrained(name)
+        kind = _class_of(settings)
+        encoder, report = kind.from_pretrained(name, config=_with_all_stages(settings), output_loading_info=True)
     except (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError, SafetensorError) as error:
         raise InputError(
             f"backbone '{name}' cannot be loaded: {_first_line(error)}; give a hub id (needs network access or the "
