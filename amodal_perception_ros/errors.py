@@ -15,7 +15,7 @@ class InputError(ValueError):
 
 
 class RunError(RuntimeError):
-    """A program that a run had started failed; the message holds its exit code and the end of its log."""
+    """Work under way failed, not for its input; the message says what (of a program: exit code, end of its log)."""
 
 
 class CauseCount(Counter[str]):

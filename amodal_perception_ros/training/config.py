@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,6 +16,23 @@ from amodal_perception_ros.network.targets import LossWeights
 from amodal_perception_ros.training.augment import Augmentation
 
 PRECISIONS = ("auto", "float32", "bfloat16")
+
+DEVICES = r"auto|cpu|cuda(:\d+)?"
+
+NUMBERS = (
+    (("batch_size", "max_steps", "log_steps", "cells", "field_tokens", "validation_images"), int, 1, "positive"),
+    (("clip_art", "seed", "threads", "workers", "prepare_workers", "holdout_sequences"), int, 0, "at least 0"),
+    (("max_minutes", "learning_rate", "clip_norm"), (int, float), 1e-12, "positive"),
+    (
+        ("weight_decay", "backbone_learning_rate", "checkpoint_minutes", "validation_minutes"),
+        (int, float),
+        0,
+        "at least 0",
+    ),
+)
+"""Settings that are numbers: names, type, least value and what a message calls it."""
+
+SHARES = ("early_fraction", "warmup", "ema_decay", "forced_seed_probability")
 
 Section = TypeVar("Section", LossWeights, Augmentation)
 
@@ -103,20 +122,21 @@ class TrainConfig:
                 object.__setattr__(self, name, tuple(size))
                 if len(size) != 2 or any(not isinstance(s, int) or s <= 0 or s % INPUT_MULTIPLE for s in size):
                     raise InputError(f"training {name} must be two multiples of {INPUT_MULTIPLE}, got {list(size)}")
+        if isinstance(self.validation, str):
+            raise InputError("training validation must be a list of folders: validation: [FOLDER]")
         object.__setattr__(self, "validation", tuple(self.validation))
         if self.max_minutes is None and self.max_steps is None:
             raise InputError("training needs a budget: set max_minutes or max_steps")
         if self.precision not in PRECISIONS:
             raise InputError(f"training precision must be one of {', '.join(PRECISIONS)}, got '{self.precision}'")
-        for name in ("batch_size", "max_minutes", "max_steps", "learning_rate", "clip_norm", "log_steps", "cells"):
-            value = getattr(self, name)
-            if value is not None and value <= 0:
-                raise InputError(f"training {name} must be positive, got {value}")
-        if not isinstance(self.clip_art, int) or self.clip_art < 0:
-            raise InputError(f"training clip_art must be a whole number of copies, got {self.clip_art}")
-        shares = ("early_fraction", "warmup", "ema_decay", "forced_seed_probability", "backbone_learning_rate")
-        for name in shares:
-            if not 0 <= getattr(self, name) <= 1:
+        if not re.fullmatch(DEVICES, str(self.device)):
+            raise InputError(f"training device must be auto, cpu, cuda or cuda:N, got '{self.device}'")
+        for names, kind, least, wanted in NUMBERS:
+            for name in names:
+                _require_number(name, getattr(self, name), kind, least, wanted)
+        for name in SHARES:
+            _require_number(name, getattr(self, name), (int, float), 0, "in 0..1")
+            if getattr(self, name) > 1:
                 raise InputError(f"training {name} must be in 0..1, got {getattr(self, name)}")
 
     def sizes(self) -> list[tuple[int, int]]:
@@ -152,6 +172,17 @@ def load_config(path: Path | None) -> TrainConfig:
         return TrainConfig(**values)
     except (ValueError, TypeError) as error:
         raise InputError(f"{path}: {error}") from error
+
+
+def _require_number(name: str, value: Any, kind: type | tuple[type, ...], least: float, wanted: str) -> None:
+    if value is None and name in ("max_minutes", "max_steps"):
+        return
+    what = "a whole number" if kind is int else "a number"
+    if not isinstance(value, kind) or isinstance(value, bool):
+        hint = " (YAML takes 1e-3 for text: write 1.0e-3)" if isinstance(value, str) else ""
+        raise InputError(f"training {name} must be {what}, got {value!r}{hint}")
+    if not least <= value < math.inf:
+        raise InputError(f"training {name} must be {wanted}, got {value}")
 
 
 def _section(kind: type[Section], values: dict[str, float] | None) -> Section:

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from amodal_perception_ros.network import AmodalNetwork
-from amodal_perception_ros.training.dataset import BatchSource
+from amodal_perception_ros.training.dataset import Batch, BatchSource
 
 EXAMPLES = 4
 """Rows of a picture: validation images spread over the set."""
@@ -15,28 +15,29 @@ EXAMPLES = 4
 
 @torch.no_grad()
 def example_pictures(network: AmodalNetwork, source: BatchSource, device: torch.device) -> np.ndarray:
-    """Return an (EXAMPLES * H, 2 * W, 3) uint8 BGR picture: truth on the left, prediction on the right.
+    """Return an (R * H, 2 * W, 3) uint8 BGR picture of at most `EXAMPLES` images: truth left, prediction right.
 
     The visible part of an object is filled with its colour, the whole object is outlined with it.
     """
     was_training = network.training
     network.eval()
-    rows = []
-    for number in np.linspace(0, len(source) - 1, EXAMPLES).astype(int):
-        image, guidance, targets = source[int(number)]
-        output = network(image[:1].to(device), guidance[:1].to(device))
-        shape = tuple(output.log_depth.shape[1:])
-        count = int(targets.valid[0].sum())
-        true = [
-            (values[0, :count] > 0.5).reshape(count, *shape).numpy() for values in (targets.visible, targets.amodal)
-        ]
-        found = output.class_logits[0].argmax(-1) < output.class_logits.shape[-1] - 1
-        maps = (output.visible_logits, output.amodal_logits)
-        predicted = [(values[0][found] > 0).cpu().numpy() for values in maps]
-        picture = np.rint(image[0].permute(1, 2, 0).numpy()[..., ::-1] * 255).astype(np.uint8)
-        rows.append(np.hstack([_draw(picture, *true), _draw(picture, *predicted)]))
+    numbers = np.unique(np.linspace(0, len(source.files) - 1, EXAMPLES).astype(int)).tolist()
+    rows = [_row(network, source[n // source.batch_size], n % source.batch_size, device) for n in numbers]
     network.train(was_training)
     return np.vstack(rows)
+
+
+def _row(network: AmodalNetwork, batch: Batch, place: int, device: torch.device) -> np.ndarray:
+    one = slice(place, place + 1)
+    output = network(batch.image[one].to(device), batch.guidance[one].to(device))
+    shape, count = output.log_depth.shape[1:], int(batch.targets.valid[place].sum())
+    true = [
+        (maps[place, :count] > 0.5).reshape(count, *shape) for maps in (batch.targets.visible, batch.targets.amodal)
+    ]
+    found = output.class_logits[0].argmax(-1) < output.class_logits.shape[-1] - 1
+    predicted = [maps[0][found].cpu() > 0 for maps in (output.visible_logits, output.amodal_logits)]
+    image = np.rint(batch.image[place].permute(1, 2, 0).numpy()[..., ::-1] * 255).astype(np.uint8)
+    return np.hstack([_draw(image, *(maps.numpy() for maps in pair)) for pair in (true, predicted)])
 
 
 def _draw(image: np.ndarray, visible: np.ndarray, amodal: np.ndarray) -> np.ndarray:

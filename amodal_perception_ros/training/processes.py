@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,6 +18,9 @@ from amodal_perception_ros.errors import InputError
 
 PATIENCE = timedelta(hours=12)
 """The others wait so long for the first process, which prepares the data and validates."""
+
+SILENCE_S = 60.0
+"""A process that fails after another one waits so long for torchrun, which ends all as soon as one has ended."""
 
 
 @dataclass(frozen=True)
@@ -38,23 +42,25 @@ class Processes:
             return module
         return DistributedDataParallel(module)
 
-    def agree(self, value: float) -> float:
-        """Return the first process' value in all of them."""
+    def agree(self, *values: float) -> list[float]:
+        """Return the first process' values in all of them."""
         if self.count == 1:
-            return value
-        tensor = torch.tensor(value, dtype=torch.float64, device=self.device)
+            return list(values)
+        tensor = torch.tensor(values, dtype=torch.float64)
         dist.broadcast(tensor, 0)
-        return float(tensor)
+        return tensor.tolist()
 
     def wait(self) -> None:
         """Return when all processes are here."""
         if self.count > 1:
-            dist.barrier()
+            dist.all_reduce(torch.zeros(1))
 
 
 @contextmanager
 def joined(device: str) -> Iterator[Processes]:
     """Join the processes that torchrun started (RANK, WORLD_SIZE, LOCAL_RANK), with NCCL on GPUs and Gloo on CPUs.
+
+    Of all errors in several processes the first alone is raised: the others fail alike, or because that one is gone.
 
     Args:
         device: "auto", "cpu", "cuda" or "cuda:N"; with several processes each takes the GPU of its local rank.
@@ -63,24 +69,35 @@ def joined(device: str) -> Iterator[Processes]:
         InputError: the device is not there.
     """
     count = int(os.environ.get("WORLD_SIZE", "1"))
-    chosen = choose_device(device)
     if count == 1:
-        yield Processes(0, 1, chosen)
+        yield Processes(0, 1, choose_device(device))
         return
-    if chosen.type == "cuda":
-        chosen = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
-        torch.cuda.set_device(chosen)
-    dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo", timeout=PATIENCE)
+    store, rank, _ = next(dist.rendezvous("env://"))
+    # Numbers that the processes agree on stay on the CPU; gradients go the way of their device.
+    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+    dist.init_process_group(backend, store=store, rank=rank, world_size=count, timeout=PATIENCE)
     try:
-        yield Processes(dist.get_rank(), count, chosen)
-    finally:
-        dist.destroy_process_group()
+        chosen = choose_device(device)
+        if chosen.type == "cuda":
+            chosen = choose_device(f"cuda:{os.environ['LOCAL_RANK']}")
+            torch.cuda.set_device(chosen)
+        yield Processes(rank, count, chosen)
+    except Exception as error:
+        if store.add("failures", 1) == 1:
+            raise
+        time.sleep(SILENCE_S)
+        raise SystemExit(1) from error
+    dist.destroy_process_group()
 
 
 def choose_device(name: str) -> torch.device:
     """Return the device of a setting; raises InputError where it is not there."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if name.startswith("cuda") and not torch.cuda.is_available():
-        raise InputError(f"device '{name}' is not available; use 'cpu' or 'auto'")
-    return torch.device(name)
+    device = torch.device(name)
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise InputError(
+            f"device '{name}' is not there (GPUs that PyTorch can use: {torch.cuda.device_count()}); "
+            "use 'cpu' or 'auto', and start one process a GPU"
+        )
+    return device

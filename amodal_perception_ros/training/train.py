@@ -16,26 +16,27 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
 
 from amodal_perception_ros.datasets.composites import CompositedSequence, Donors
-from amodal_perception_ros.errors import InputError
-from amodal_perception_ros.network import AmodalNetwork, load_weights, save_weights
+from amodal_perception_ros.datasets.files import make_folder, write_bytes
+from amodal_perception_ros.errors import InputError, RunError
+from amodal_perception_ros.network import AmodalNetwork, save_weights
 from amodal_perception_ros.network.losses import training_losses
-from amodal_perception_ros.network.pretrained import new_network
 from amodal_perception_ros.network.targets import Targets
-from amodal_perception_ros.training.checkpoint import RunState, load_checkpoint, run_identity, save_checkpoint
+from amodal_perception_ros.training.checkpoint import load_checkpoint, run_identity, save_checkpoint
 from amodal_perception_ros.training.config import TrainConfig
 from amodal_perception_ros.training.dataset import Batch, BatchSource, Split, prepare_cache, split_sequences
+from amodal_perception_ros.training.interrupt import interruptible
+from amodal_perception_ros.training.loading import deaths_named, load_batches
 from amodal_perception_ros.training.processes import Processes, joined
-from amodal_perception_ros.training.run_log import RunLog
-from amodal_perception_ros.training.validate import validate
+from amodal_perception_ros.training.run_log import LOG, PICTURES, RunLog, device_name, introduce
+from amodal_perception_ros.training.state import RunState, new_state
 
 CHECKPOINT = "checkpoint.pt"
 WEIGHTS = "weights.safetensors"
@@ -46,8 +47,21 @@ FINAL_LEARNING_RATE = 1e-3
 MAX_BAD_STEPS = 20
 """The run stops after so many consecutive steps without finite gradients."""
 
+INTERRUPTED = 130
+"""Exit status after Ctrl-C."""
+
 Files = dict[tuple[int, int], list[Path]]
 """Input size -> training records, in order."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """What stays the same during a run; `identity` as in `run_identity`."""
+
+    out: Path
+    config: TrainConfig
+    processes: Processes
+    identity: dict[str, str]
 
 
 def train(data: list[Path], out: Path, config: TrainConfig, resume: bool = False) -> Path:
@@ -65,29 +79,32 @@ def train(data: list[Path], out: Path, config: TrainConfig, resume: bool = False
 
     Raises:
         InputError: no data, overlapping training and validation sequences, nothing to resume, other data or settings
-            than those of the resumed run, or a folder that already holds a run.
-        RuntimeError: the training diverged.
+            than those of the resumed run, a folder that already holds a run, or a file that cannot be read or written.
+        RunError: the training diverged, or a loading process died.
+        KeyboardInterrupt: after Ctrl-C, with the state of the last step in the checkpoint.
     """
-    out.mkdir(parents=True, exist_ok=True)
-    if (out / CHECKPOINT).exists() and not resume:
-        raise InputError(f"{out} already holds a run; pass --resume to go on, or choose another folder")
-    if config.threads:
-        torch.set_num_threads(config.threads)
     with joined(config.device) as processes:
+        if (out / CHECKPOINT).exists() and not resume:
+            raise InputError(f"{out} already holds a run; pass --resume to go on, or choose another folder")
+        make_folder(out)
+        if config.threads:
+            torch.set_num_threads(config.threads)
         torch.manual_seed(config.seed)
         split = split_sequences(data, [Path(path) for path in config.validation], config.holdout_sequences)
         files, held = prepare(split, out, config, processes)
         state = new_state(config, processes.device)
-        identity = run_identity(config, files, processes.count)
+        run = Run(out, config, processes, run_identity(config, files, processes.count))
         if resume:
-            load_checkpoint(out / CHECKPOINT, state, identity, processes.device)
+            load_checkpoint(out / CHECKPOINT, state, run.identity, processes.device)
         if processes.is_first:
-            (out / "config.json").write_text(json.dumps(config.to_dict(), indent=2))
+            write_bytes(out / "config.json", json.dumps(config.to_dict(), indent=2).encode())
+            introduce(state, config, processes, half_precision(config.precision, processes.device))
         with flushed_denormals():
-            run_loop(state, files, held, out, config, identity, processes)
+            scores = run_loop(state, files, held, run)
         if processes.is_first:
-            scores = validate(state.average, held, len(held), processes.device) if held else {}
-            save_weights(out / WEIGHTS, state.average, describe(state, split, out, config) | calibration(scores))
+            images = len(files[config.input_size])
+            save_weights(out / WEIGHTS, state.average, describe(state, split, images, run) | calibration(scores))
+            print(f"log: {out / LOG}, example pictures: {out / PICTURES}", flush=True)
         processes.wait()
     return out / WEIGHTS
 
@@ -128,44 +145,6 @@ def prepare(split: Split, out: Path, config: TrainConfig, processes: Processes) 
     return files, BatchSource(spread, config.batch_size, config.network.seed_stride)
 
 
-def new_state(config: TrainConfig, device: torch.device) -> RunState:
-    """Return a network that is untrained or has the weights of `init`, its average and its optimizer."""
-    network = new_network(config.network)
-    if config.init is not None:
-        start_from(network, Path(config.init))
-    network = network.to(device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
-    average = AmodalNetwork(network.config).to(device)
-    average.load_state_dict(network.state_dict())
-    average.eval().requires_grad_(False)
-    return RunState(network, average, torch.optim.AdamW(parameter_groups(network, config), lr=config.learning_rate))
-
-
-def parameter_groups(network: AmodalNetwork, config: TrainConfig) -> list[dict[str, Any]]:
-    """Return what the optimizer changes: all weights that are not frozen, by weight decay and share of the rate."""
-    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
-    for name, parameter in network.named_parameters():
-        if parameter.requires_grad:
-            decay = config.weight_decay if parameter.dim() > 1 else 0.0
-            scale = config.backbone_learning_rate if name.startswith("trunk.encoder.") else 1.0
-            groups.setdefault((decay, scale), []).append(parameter)
-    return [{"params": members, "weight_decay": decay, "scale": scale} for (decay, scale), members in groups.items()]
-
-
-def start_from(network: AmodalNetwork, weights: Path) -> None:
-    """Copy the values of equal name and shape from a weights file, which may be of another configuration.
-
-    Raises:
-        WeightsError: the file cannot be read.
-        InputError: nothing in it fits.
-    """
-    given, own = load_weights(weights)[0].state_dict(), network.state_dict()
-    fitting = {name: value for name, value in given.items() if name in own and own[name].shape == value.shape}
-    if not fitting:
-        raise InputError(f"{weights}: no tensor of it fits the network of this training")
-    network.load_state_dict(fitting, strict=False)
-    print(f"starting from {len(fitting)} of {len(own)} tensors of {weights.name}", flush=True)
-
-
 class LossModule(nn.Module):
     """Batch to weighted loss parts; a module, because gradients are averaged over processes for calls of one."""
 
@@ -178,38 +157,49 @@ class LossModule(nn.Module):
         return training_losses(self.network, image, guidance, targets, self.config.loss, self.config.field_tokens)
 
 
-def run_loop(
-    state: RunState,
-    files: Files,
-    held: BatchSource | None,
-    out: Path,
-    config: TrainConfig,
-    identity: dict[str, str],
-    processes: Processes,
-) -> None:
-    """Train until the budget is used up; log, validate and save on the way."""
-    log, losses = RunLog(out), processes.wrap(LossModule(state.network, config))
+def run_loop(state: RunState, files: Files, held: BatchSource | None, run: Run) -> dict[str, float]:
+    """Train until the budget is used up; log, validate and save on the way. Returns the scores of the last validation.
+
+    Raises:
+        InputError, RunError, KeyboardInterrupt: see `train`.
+    """
+    config, processes, checkpoint = run.config, run.processes, run.out / CHECKPOINT
+    log, losses = RunLog(run.out), processes.wrap(LossModule(state.network, config))
+    if processes.is_first:
+        log.forget_after(state.step)
     started = time.monotonic() - state.elapsed_s
     saved = validated = state.elapsed_s
-    for batch in batches(state, files, config, processes):
-        parts = train_step(state, losses, batch, config, processes.device)
-        state.elapsed_s = processes.agree(time.monotonic() - started)
-        if not processes.is_first:
-            continue
-        log.add(parts, len(batch.image) * processes.count) if parts else log.add_skipped()
-        if state.step % config.log_steps == 0:
-            used = progress(state, config)
-            log.write_losses(state.step, state.elapsed_s, used, learning_rate(used, config))
-        if state.elapsed_s - saved > 60 * config.checkpoint_minutes:
-            save_checkpoint(out / CHECKPOINT, state, identity)
-            saved = state.elapsed_s
-        if held is not None and state.elapsed_s - validated > 60 * config.validation_minutes:
-            log.validate(state.average, held, processes.device, state.step, state.elapsed_s)
-            validated = time.monotonic() - started
-    if processes.is_first:
-        if held is not None:
-            log.validate(state.average, held, processes.device, state.step, state.elapsed_s)
-        save_checkpoint(out / CHECKPOINT, state, identity)
+    with interruptible() as interrupt, deaths_named():
+        for batch in batches(state, files, config, processes):
+            parts = train_step(state, losses, batch, config, processes.device)
+            state.elapsed_s, stop = processes.agree(time.monotonic() - started, interrupt.requested)
+            if processes.is_first:
+                log.add(parts, len(batch.image) * processes.count) if parts else log.add_skipped()
+                if state.step % config.log_steps == 0:
+                    used = progress(state, config)
+                    log.write_losses(state.step, state.elapsed_s, used, learning_rate(used, config))
+                if stop or state.elapsed_s - saved > 60 * config.checkpoint_minutes:
+                    save_checkpoint(checkpoint, state, run.identity)
+                    saved = state.elapsed_s
+                if held and not stop and state.elapsed_s - validated > 60 * config.validation_minutes:
+                    log.validate(state.average, held, processes.device, state.step, state.elapsed_s)
+                    validated = time.monotonic() - started
+            if stop:
+                leave(state, run)
+    if not processes.is_first:
+        return {}
+    save_checkpoint(checkpoint, state, run.identity)
+    return log.validate(state.average, held, processes.device, state.step, state.elapsed_s) if held else {}
+
+
+def leave(state: RunState, run: Run) -> None:
+    """End the run on request, all processes together, after the first one has saved; raises KeyboardInterrupt there."""
+    if run.processes.is_first:
+        print(f"step {state.step} is saved in {run.out}; to go on, repeat the command with --resume", flush=True)
+    run.processes.wait()
+    if run.processes.is_first:
+        raise KeyboardInterrupt
+    raise SystemExit(INTERRUPTED)
 
 
 def progress(state: RunState, config: TrainConfig) -> float:
@@ -239,23 +229,11 @@ def batches(state: RunState, files: Files, config: TrainConfig, processes: Proce
             config.augmentation if config.augment else None,
             config.cells,
         )
-        loader = DataLoader(
-            source,
-            batch_size=None,
-            sampler=range(state.step * processes.count + processes.rank, sys.maxsize, processes.count),
-            num_workers=config.workers,
-            prefetch_factor=4 if config.workers else None,
-            pin_memory=processes.device.type == "cuda",
-            worker_init_fn=_use_one_thread,
-        )
-        for batch in loader:
+        numbers = range(state.step * processes.count + processes.rank, sys.maxsize, processes.count)
+        for batch in load_batches(source, numbers, config.workers, processes.device):
             yield batch
             if progress(state, config) >= end:
                 break
-
-
-def _use_one_thread(_worker: int) -> None:
-    cv2.setNumThreads(1)
 
 
 def learning_rate(used: float, config: TrainConfig) -> float:
@@ -275,7 +253,7 @@ def train_step(
     A step without finite gradients changes nothing and returns None.
 
     Raises:
-        RuntimeError: too many such steps in a row.
+        RunError: too many such steps in a row.
     """
     image = batch.image.to(device, non_blocking=True, memory_format=torch.channels_last)
     guidance, targets = batch.guidance.to(device, non_blocking=True), batch.targets.to(device)
@@ -290,7 +268,10 @@ def train_step(
     if not math.isfinite(float(norm)):
         state.bad_steps += 1
         if state.bad_steps >= MAX_BAD_STEPS:
-            raise RuntimeError(f"training diverged: {MAX_BAD_STEPS} steps in a row without finite gradients")
+            raise RunError(
+                f"the training diverged: {MAX_BAD_STEPS} steps in a row without finite gradients at step {state.step}; "
+                "start again with a lower learning_rate"
+            )
         return None
     state.bad_steps = 0
     state.optimizer.step()
@@ -320,19 +301,35 @@ def calibration(scores: dict[str, float]) -> dict[str, str]:
     return {"amodal_depth_relative_stddev": f"{stddev:.4f}"} if stddev > 0 else {}
 
 
-def describe(state: RunState, split: Split, out: Path, config: TrainConfig) -> dict[str, str]:
-    """Return the metadata of the weights file: what they are and how they were made, without the machine's paths."""
-    settings = config.to_dict() | {"network": json.loads(state.average.config.to_json())}
-    settings["validation"] = [Path(path).name for path in config.validation]
-    settings["cache"] = None
-    arguments = [Path(argument).name if os.path.isabs(argument) else argument for argument in sys.argv]
+def describe(state: RunState, split: Split, images: int, run: Run) -> dict[str, str]:
+    """Return the metadata of the weights file: what they are and how they were made, without the machine's paths.
+
+    Args:
+        state: at the end of the run.
+        split: sequences trained on and validated on.
+        images: number of training images.
+        run: of the training.
+    """
+    settings = {**run.config.to_dict(), "cache": None}
     return {
-        "model_id": config.model_id or out.resolve().name,
+        "model_id": run.config.model_id or run.out.resolve().name,
         "training_sequences": json.dumps([reader.name for reader in split.train]),
         "validation_sequences": json.dumps([reader.name for reader in split.validation]),
-        "training_config": json.dumps(settings),
+        "training_config": json.dumps(_without_folders(settings)),
+        "training_images": str(images),
         "steps": str(state.step),
         "minutes": f"{state.elapsed_s / 60:.1f}",
-        "command": " ".join(arguments),
+        "device": device_name(run.processes.device),
+        "processes": str(run.processes.count),
+        "command": " ".join(_without_folders(sys.argv)),
         "torch": torch.__version__,
     }
+
+
+def _without_folders(value: Any) -> Any:
+    """Return plain values with absolute paths cut to their last part."""
+    if isinstance(value, dict):
+        return {name: _without_folders(item) for name, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_without_folders(item) for item in value]
+    return Path(value).name if isinstance(value, str) and os.path.isabs(value) else value
