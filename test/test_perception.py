@@ -13,13 +13,17 @@ from amodal_perception_ros.evaluation.decoding import decode
 from amodal_perception_ros.evaluation.metrics.invariants import InvariantViolations
 from amodal_perception_ros.labels import BY_NAME, STUFF, THINGS
 from amodal_perception_ros.network import CANONICAL_FOCAL, AmodalNetwork, NetworkConfig, NetworkOutput, save_weights
+from amodal_perception_ros.network.config import OUTPUT_STRIDE
 from amodal_perception_ros.perception import Perception, PostprocessConfig
-from amodal_perception_ros.perception.postprocess import build_scene
+from amodal_perception_ros.perception.calibration import Calibration
+from amodal_perception_ros.perception.postprocess import build_scenes
 from amodal_perception_ros.perception.preprocess import prepare, sparse_inverse_depth, view_of
 from amodal_perception_ros.scene import Camera, Rig, SurroundFrame
 
 SIZE = (128, 64)
-GRID = (16, 32)
+CELLS = (16, 32)
+"""Of 4 x 4 px, in which the tests draw."""
+GRID = tuple(4 // OUTPUT_STRIDE * side for side in CELLS)
 CAR = [label.name for label in THINGS].index("car")
 PERSON = [label.name for label in THINGS].index("person")
 ROAD, SKY = (STUFF.index(BY_NAME[name]) for name in ("road", "sky"))
@@ -33,8 +37,9 @@ def camera(name="front", width=128, height=64, focal=CANONICAL_FOCAL):
 def network_output(objects, tokens=8):
     """One image: road below, sky above at 50 m; objects are (class index, visible, amodal, depth) on the grid."""
     stuff = torch.full((1, 11, *GRID), -40.0)
-    stuff[:, ROAD, 8:] = 0.0
-    stuff[:, SKY, :8] = 0.0
+    horizon = GRID[0] // 2
+    stuff[:, ROAD, horizon:] = 0.0
+    stuff[:, SKY, :horizon] = 0.0
     classes = torch.full((1, tokens, 8), -9.0)
     classes[..., -1] = 9.0
     visible = torch.full((1, tokens, *GRID), -20.0)
@@ -47,7 +52,7 @@ def network_output(objects, tokens=8):
     return NetworkOutput(
         stuff_logits=stuff,
         log_depth=torch.full((1, *GRID), math.log(50.0)),
-        heat_logits=torch.zeros(1, 1, *GRID),
+        heat_logits=torch.zeros(1, 1, *CELLS),
         seed_score=torch.ones(1, tokens),
         seed_index=torch.zeros(1, tokens, dtype=torch.int64),
         class_logits=classes,
@@ -56,14 +61,15 @@ def network_output(objects, tokens=8):
         amodal_logits=amodal,
         object_log_depth=depth,
         order_logits=torch.zeros(1, tokens, tokens),
-        level_logits=torch.zeros(1, tokens, 8),
+        occluded_logits=torch.zeros(1, tokens),
+        quality_logits=torch.zeros(1, tokens),
     )
 
 
 def block(top, bottom, left, right):
-    mask = torch.zeros(GRID, dtype=torch.bool)
+    mask = torch.zeros(CELLS, dtype=torch.bool)
     mask[top:bottom, left:right] = True
-    return mask
+    return mask.repeat_interleave(GRID[0] // CELLS[0], 0).repeat_interleave(GRID[1] // CELLS[1], 1)
 
 
 def car_hides_person(order=None):
@@ -77,7 +83,7 @@ def car_hides_person(order=None):
 
 def scene_of(output, cam=None, **config):
     cam = cam or camera()
-    return build_scene(output, 0, view_of(cam, SIZE), 7, PostprocessConfig(**config))
+    return build_scenes(output, [view_of(cam, SIZE)], [7], PostprocessConfig(**config))[0]
 
 
 def test_the_hidden_part_is_there_with_its_depth_and_order():
@@ -137,13 +143,41 @@ def test_duplicates_and_ghosts_are_dropped_and_their_pixels_given_away():
     assert (scene.labels > 0).all()
 
 
+def test_what_is_hardly_occluded_has_no_hidden_part():
+    """Of the person 16 x 16 px are hidden; by the logit of being occluded, or as too little, that is nothing."""
+    doubted = car_hides_person()
+    doubted.occluded_logits[0] = -1.0  # a probability of 0.27
+    for output, calibration, hidden in (
+        (doubted, Calibration(occluded_threshold=0.26), 256),
+        (doubted, Calibration(occluded_threshold=0.28), 0),
+        (car_hides_person(), Calibration(min_hidden_px=200), 256),
+        (car_hides_person(), Calibration(min_hidden_px=300), 0),
+    ):
+        scene = scene_of(output, calibration=calibration)
+        assert scene.instance(24001).hidden_mask.area == pytest.approx(hidden, abs=4)
+        assert scene.instance(24001).occlusion_level == len(scene.order) == (hidden > 0)
+
+
+def test_calibrated_logits_decide_on_score_and_mask():
+    output = car_hides_person()
+    output.class_logits[0, 0, [PERSON, -1]] = torch.tensor([1.0, 0.0])  # the logit of being a thing is 1
+    output.quality_logits[0, 0] = -4.0
+    sure, unsure = Calibration(score=(1, 0.25, 0.5)), Calibration(score=(1, 0.5, 0), score_threshold=0.5)
+    # 1 - 0.25 * 4 + 0.5 = 0.5 and 1 - 0.5 * 4 = -1; the other classes' logits of -9 hardly count.
+    assert scene_of(output, calibration=sure).instance(24001).score == pytest.approx(1 / (1 + math.exp(-0.5)), abs=1e-3)
+    assert [item.instance_id for item in scene_of(output, calibration=unsure).instances] == [26001]
+    assert len(scene_of(output, calibration=unsure, score_threshold=0.2).instances) == 2
+    strict = scene_of(output, calibration=Calibration(amodal=(0.5, -11.0)))  # 0.5 * 20 - 11 is below 0
+    assert strict.instance(24001).hidden_mask.area == 0
+
+
 @st.composite
 def random_outputs(draw):
     """Objects with conflicting masks, depths and pair logits, over stuff at a random depth."""
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     objects = []
     for _ in range(draw(st.integers(0, 6))):
-        top, left = rng.integers(0, GRID[0] - 2), rng.integers(0, GRID[1] - 2)
+        top, left = rng.integers(0, CELLS[0] - 2), rng.integers(0, CELLS[1] - 2)
         whole = block(top, top + rng.integers(2, 10), left, left + rng.integers(2, 16))
         seen = whole & torch.from_numpy(rng.random(GRID) < rng.uniform(0.2, 1))
         objects.append((int(rng.integers(len(THINGS))), seen, whole, float(rng.uniform(3, 60))))
@@ -270,7 +304,15 @@ def test_engines_agree(untrained, tmp_path, monkeypatch):
         ]
         assert len(common) >= 14  # of 16
         own, other = (torch.tensor(side) for side in zip(*common))
-        for field in ("class_logits", "boxes", "visible_logits", "amodal_logits", "object_log_depth", "level_logits"):
+        for field in (
+            "class_logits",
+            "boxes",
+            "visible_logits",
+            "amodal_logits",
+            "object_log_depth",
+            "occluded_logits",
+            "quality_logits",
+        ):
             pair = getattr(first, field)[image][own], getattr(second, field)[image][other]
             torch.testing.assert_close(*pair, atol=2e-3, rtol=1e-3)
         order = first.order_logits[image][own][:, own], second.order_logits[image][other][:, other]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 
 _MAX_PIXELS = 1 << 31
@@ -49,12 +50,11 @@ class RoiMask:
         mask = np.asarray(mask, bool)
         if mask.ndim != 2:
             raise ValueError(f"a mask is a (H, W) array, got shape {mask.shape}")
-        rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-        if rows.size == 0:
+        left, top, width, height = cv2.boundingRect(mask.view(np.uint8)) if mask.size else (0, 0, 0, 0)
+        if width == 0:
             return cls.empty()
-        top, left = int(rows[0]), int(columns[0])
-        roi = mask[top : rows[-1] + 1, left : columns[-1] + 1]
-        return cls(x_offset + left, y_offset + top, roi.shape[1], roi.shape[0], run_lengths(roi))
+        roi = mask[top : top + height, left : left + width]
+        return cls(x_offset + left, y_offset + top, width, height, run_lengths(roi))
 
     def roi(self) -> np.ndarray:
         """Return the ROI as a (height, width) boolean array."""
@@ -111,6 +111,8 @@ class RoiMask:
 
     def intersection_area(self, other: RoiMask) -> int:
         """Number of pixels in both masks."""
+        if other is self:
+            return self.area
         frame = self._common_frame(other)
         return int(np.count_nonzero(self.window(*frame) & other.window(*frame))) if frame[2] and frame[3] else 0
 
@@ -141,6 +143,9 @@ class RoiMask:
 def run_lengths(mask: np.ndarray) -> np.ndarray:
     """Return the (n,) int64 COCO run lengths of a non-empty (H, W) boolean array (see `RoiMask.counts`)."""
     flat = mask.T.ravel()
-    changes = np.flatnonzero(flat[1:] != flat[:-1]) + 1
-    runs = np.diff(np.concatenate(([0], changes, [flat.size])))
-    return np.concatenate(([0], runs)) if flat[0] else runs
+    changes = np.flatnonzero(flat[1:] != flat[:-1])
+    starts_set = int(flat[0])
+    ends = np.zeros(changes.size + 2 + starts_set, np.int64)
+    np.add(changes, 1, out=ends[1 + starts_set : -1])
+    ends[-1] = flat.size
+    return ends[1:] - ends[:-1]

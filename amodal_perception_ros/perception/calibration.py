@@ -30,10 +30,14 @@ class Calibration:
     Attributes:
         score: weights of the logit of P(thing), of the quality logit, and the constant; gives P(true positive), the
             probability that the class is right and the amodal IoU above 0.5.
-        amodal: scale and shift of the amodal logits; gives P(a pixel belongs to the object's amodal mask).
+        amodal: scale and shift of the amodal logits where the object is not seen; gives P(a pixel belongs to the
+            object's amodal mask).
+        seen: the same where the object is seen.
         occluded: scale and shift of the occluded logits; gives P(a part of the object is hidden).
         score_threshold: least score of an object, in (0, 1).
         occluded_threshold: least P(occluded) of an object with a hidden part, in [0, 1).
+        mask_probability: a pixel where the object is not seen is in its amodal mask when P(amodal) is above this, in
+            (0, 1).
         min_hidden_px: least area of a hidden part, at the network's input size [px].
 
     Raises:
@@ -42,34 +46,46 @@ class Calibration:
 
     score: tuple[float, float, float] = (1.0, 0.0, 0.0)
     amodal: tuple[float, float] = (1.0, 0.0)
+    seen: tuple[float, float] = (1.0, 0.0)
     occluded: tuple[float, float] = (1.0, 0.0)
     score_threshold: float = 0.4
     occluded_threshold: float = 0.0
+    mask_probability: float = 0.5
     min_hidden_px: int = 0
 
     def __post_init__(self) -> None:
-        for name, count in (("score", 3), ("amodal", 2), ("occluded", 2)):
+        for name, count in (("score", 3), ("amodal", 2), ("seen", 2), ("occluded", 2)):
             object.__setattr__(self, name, _weights(name, getattr(self, name), count))
-        for name in ("score_threshold", "occluded_threshold"):
+        for name in ("score_threshold", "occluded_threshold", "mask_probability"):
             value = getattr(self, name)
             if not _is_number(value) or not 0 <= value < 1:
                 raise ValueError(f"calibration {name} must be in 0..1, got {value!r}")
-        if self.score_threshold == 0:
-            raise ValueError("calibration score_threshold must be above 0: every token would be an object")
+        for name in ("score_threshold", "mask_probability"):
+            if getattr(self, name) == 0:
+                raise ValueError(f"calibration {name} must be above 0: everything would be chosen")
         pixels = self.min_hidden_px
         if isinstance(pixels, bool) or not isinstance(pixels, int) or pixels < 0:
             raise ValueError(f"calibration min_hidden_px must be a whole number of at least 0, got {pixels!r}")
 
     def scores(self, thing: np.ndarray, quality_logits: np.ndarray) -> np.ndarray:
         """Return P(true positive) of tokens from their P(thing) and quality logits, all of one shape."""
-        weight, quality, constant = self.score
-        thing_logits = logit(np.clip(thing, _LEAST_PROBABILITY, 1 - _LEAST_PROBABILITY))
-        return expit(weight * thing_logits + quality * quality_logits + constant)
+        return self.scores_of_logits(logit_of(thing), quality_logits)
 
-    def amodal_logits(self, logits: np.ndarray) -> np.ndarray:
-        """Return the logits of P(amodal) of amodal logits of any shape; the mask is where they are above 0."""
+    def scores_of_logits(self, thing_logits: np.ndarray, quality_logits: np.ndarray) -> np.ndarray:
+        """Return P(true positive) of tokens from the logits of P(thing) and of the quality, all of one shape."""
+        thing, quality, constant = self.score
+        return expit(thing * thing_logits + quality * quality_logits + constant)
+
+    def amodal_probability(self, logits: np.ndarray, seen: np.ndarray) -> np.ndarray:
+        """Return P(amodal) of pixels from their amodal logits and whether the object is seen there, of one shape."""
+        (scale, shift), (seen_scale, seen_shift) = self.amodal, self.seen
+        return expit(np.where(seen, seen_scale * logits + seen_shift, scale * logits + shift))
+
+    @property
+    def amodal_threshold(self) -> float:
+        """The amodal logit at which P(amodal) is `mask_probability`; the hidden part of a mask is above it."""
         scale, shift = self.amodal
-        return scale * logits + shift
+        return float((logit(self.mask_probability) - shift) / scale)
 
     def occluded_probability(self, logits: np.ndarray) -> np.ndarray:
         """Return P(a part is hidden) of occluded logits of any shape."""
@@ -101,6 +117,11 @@ class Calibration:
             raise WeightsError(
                 f"the calibration in the weights cannot be used: {error}; calibrate them again"
             ) from error
+
+
+def logit_of(probability: np.ndarray) -> np.ndarray:
+    """Return the finite logits of probabilities of any shape, which may be 0 and 1."""
+    return logit(np.clip(probability, _LEAST_PROBABILITY, 1 - _LEAST_PROBABILITY))
 
 
 def _weights(name: str, values: Any, count: int) -> tuple[float, ...]:

@@ -10,7 +10,7 @@ import numpy as np
 
 from amodal_perception_ros.network import WeightsError
 from amodal_perception_ros.perception.engine import Engine, create_engine
-from amodal_perception_ros.perception.postprocess import PostprocessConfig, build_scene
+from amodal_perception_ros.perception.postprocess import PostprocessConfig, build_scenes
 from amodal_perception_ros.perception.preprocess import prepare
 from amodal_perception_ros.scene import Camera, Rig, SurroundFrame, SurroundScene
 
@@ -99,16 +99,12 @@ class Perception:
         prepared = time.perf_counter()
         output = self.engine.run(batch)
         inferred = time.perf_counter()
-        scenes = {
-            view.camera.name: build_scene(
-                output, k, view, frame.image_stamps_ns.get(view.camera.name, frame.stamp_ns), self.config
-            )
-            for k, view in enumerate(batch.views)
-        }
+        stamps = [frame.image_stamps_ns.get(view.camera.name, frame.stamp_ns) for view in batch.views]
+        scenes = build_scenes(output, batch.views, stamps, self.config)
         finished = time.perf_counter()
         timings = {
             "preprocess": 1e3 * (prepared - start),
             "inference": 1e3 * (inferred - prepared),
             "postprocess": 1e3 * (finished - inferred),
         }
-        return SurroundScene(frame.stamp_ns, scenes, self.model_id, timings)
+        return SurroundScene(frame.stamp_ns, {scene.camera.name: scene for scene in scenes}, self.model_id, timings)
