@@ -177,6 +177,17 @@ def test_losses_without_objects_are_zero_and_leave_no_parameter_out(name):
     assert [n for n, p in head.named_parameters() if p.grad is None or p.grad.any()] == []
 
 
+@pytest.mark.parametrize("name", HEADS)
+def test_losses_in_half_precision_are_nearly_those_in_full(name):
+    head, inputs, targets = make_head(name), random_input(2), make_targets()
+    exact, _ = head.losses(*inputs, BOTH, targets, WEIGHTS)
+    with torch.autocast("cpu", torch.bfloat16):
+        parts, maps = head.losses(*inputs, BOTH, targets, WEIGHTS)
+    assert {values.dtype for values in maps} == {value.dtype for value in parts.values()} == {torch.float32}
+    for part, value in parts.items():
+        torch.testing.assert_close(value, exact[part], rtol=0.05, atol=0.02)
+
+
 @pytest.mark.parametrize("name", INSTANCE_HEAD_NAMES)
 def test_every_head_trains_with_the_whole_network(name):
     torch.manual_seed(0)
