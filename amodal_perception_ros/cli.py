@@ -140,7 +140,7 @@ def _train(args: argparse.Namespace) -> int:
     from amodal_perception_ros.training.config import load_config
     from amodal_perception_ros.training.train import train
 
-    weights = train(args.data, args.out, load_config(args.config), resume=args.resume)
+    weights = train(args.data, args.out, load_config(args.config), args.resume, args.format, args.images)
     print(f"wrote {weights}")
     return 0
 
@@ -178,6 +178,22 @@ def _evaluate(args: argparse.Namespace) -> int:
     _print(text)
     if failed:
         raise InputError("; ".join(failed))
+    return 0
+
+
+def _calibrate(args: argparse.Namespace) -> int:
+    from amodal_perception_ros.datasets.files import require_writable, write_file
+    from amodal_perception_ros.evaluation.calibrate import calibrate
+    from amodal_perception_ros.viewing.calibration_page import write_calibration_page
+
+    for path in filter(None, (args.out, args.json, args.html)):
+        require_writable(path)
+    result = calibrate(args.weights, args.data, args.out, args.sequences)
+    print(f"{result}\nwrote {args.out}")
+    if args.json:
+        write_file(args.json, (json.dumps(result.to_dict(), indent=2, allow_nan=False) + "\n").encode())
+    if args.html:
+        write_calibration_page(result, args.html)
     return 0
 
 
@@ -253,6 +269,15 @@ def _export(args: argparse.Namespace) -> int:
     return 0
 
 
+def _card(args: argparse.Namespace) -> int:
+    from amodal_perception_ros.datasets.files import write_file
+    from amodal_perception_ros.viewing.model_card import model_card
+
+    write_file(args.out, model_card(args.weights, args.evaluation).encode())
+    print(f"wrote {args.out}")
+    return 0
+
+
 def _view(args: argparse.Namespace) -> int:
     if args.source.suffix == ".mcap" or any(args.source.glob("*.mcap")):
         _require_ros()
@@ -304,7 +329,9 @@ def _add_data_commands(add: Callable[..., argparse.ArgumentParser]) -> None:
 
 def _add_model_commands(add: Callable[..., argparse.ArgumentParser]) -> None:
     train = add("train", _train, "train the network")
-    train.add_argument("--data", type=Path, nargs="+", required=True, help="data set directories")
+    train.add_argument("--data", type=Path, nargs="+", required=True, help="data sets")
+    train.add_argument("--format", metavar="NAME", help="format of the data (default: found out by the content)")
+    train.add_argument("--images", type=Path, metavar="DIR", help="folder of pictures that the data keep apart")
     train.add_argument("--out", type=Path, required=True, help="directory of checkpoints, logs and final weights")
     train.add_argument("--config", type=Path, help="YAML file with training settings")
     train.add_argument("--resume", action="store_true", help="go on from the last checkpoint in --out")
@@ -328,11 +355,31 @@ def _add_model_commands(add: Callable[..., argparse.ArgumentParser]) -> None:
     option("--html", type=Path, metavar="FILE", help="write the results as a page with the worst images")
     option("--compare", type=Path, nargs="+", metavar="FILE", help="compare the JSON files of earlier evaluations")
 
+    calibrate = add(
+        "calibrate", _calibrate, "make the network's probabilities honest on sequences held out of training"
+    )
+    calibrate.add_argument("--weights", type=Path, required=True, metavar="FILE", help="safetensors file")
+    calibrate.add_argument("--data", type=Path, nargs="+", required=True, metavar="PATH", help="data sets with truth")
+    calibrate.add_argument(
+        "--sequences",
+        nargs="+",
+        metavar="NAME",
+        help="sequences to use (default: those that the weights say were held out)",
+    )
+    calibrate.add_argument("--out", type=Path, required=True, metavar="FILE", help="weights file to write")
+    calibrate.add_argument("--json", type=Path, metavar="FILE", help="write the figures as JSON")
+    calibrate.add_argument("--html", type=Path, metavar="FILE", help="write a page with the reliability curves")
+
     export = add("export", _export, "export weights to ONNX")
     export.add_argument("--weights", type=Path, required=True, help="safetensors file")
     export.add_argument("--out", type=Path, required=True, help="ONNX file to write")
     export.add_argument("--size", type=_size, default=(512, 288), help="input size WxH (default 512x288)")
     export.add_argument("--cameras", type=_positive_int, default=4, help="batch size (default 4)")
+
+    card = add("card", _card, "write the model card of a weights file")
+    card.add_argument("--weights", type=Path, required=True, help="safetensors file")
+    card.add_argument("--evaluation", type=Path, help="what 'amodal evaluate --json' wrote for these weights")
+    card.add_argument("--out", type=Path, required=True, help="Markdown file to write")
 
 
 def _add_ros_commands(add: Callable[..., argparse.ArgumentParser]) -> None:

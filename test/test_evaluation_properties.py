@@ -32,6 +32,8 @@ def assert_same(after, before):
     for key, value in before.items():
         if isinstance(value, dict):
             assert_same(after[key], value)
+        elif isinstance(value, list):
+            assert_same(dict(enumerate(after[key])), dict(enumerate(value)))
         else:
             assert after[key] == (pytest.approx(value) if isinstance(value, float) else value), key
 

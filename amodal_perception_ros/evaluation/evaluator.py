@@ -16,6 +16,7 @@ from amodal_perception_ros.evaluation.bootstrap import LEVEL, interval
 from amodal_perception_ros.evaluation.decoding import decode
 from amodal_perception_ros.evaluation.metrics.adiw import HiddenDepthQuality
 from amodal_perception_ros.evaluation.metrics.bins import KINDS
+from amodal_perception_ros.evaluation.metrics.calibration import ScoreCalibration
 from amodal_perception_ros.evaluation.metrics.depth import DepthError
 from amodal_perception_ros.evaluation.metrics.instance import AveragePrecision
 from amodal_perception_ros.evaluation.metrics.invariants import InvariantViolations
@@ -73,6 +74,7 @@ class Evaluator:
             ("adiw", HiddenDepthQuality()),
             ("order", OrderAccuracy()),
             ("shape", ShapeRegularity()),
+            ("calibration", ScoreCalibration()),
         )
         self.frames: tuple[tuple[str, Metric], ...] = (
             ("occupancy", HiddenOccupancy(classes)),

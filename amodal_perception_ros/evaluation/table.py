@@ -118,6 +118,14 @@ ROWS: tuple[Row, ...] = (
         "Share of all pixels predicted as hidden that are hidden parts of the matched object.",
     ),
     Row("object recall", "masks.recall", "%", "up", "Share of the scored objects that have a matched prediction."),
+    Row(
+        "score, ECE",
+        "calibration.score_ece",
+        "0..1",
+        "down",
+        "Expected calibration error of the scores as probabilities of a match: mean distance between the scores of "
+        "ten bins and the share of them that is matched, weighted by predictions.",
+    ),
     Row("mIoU", "semantic.mIoU", "%", "up", "Mean IoU over classes of the visible surface."),
     Row(
         "mIoU_total",

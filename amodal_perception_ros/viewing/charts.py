@@ -32,39 +32,43 @@ class Estimate:
     soft: bool = False
 
 
-def reliability_chart(bins: Sequence[Mapping[str, Any]], name: str) -> Markup:
-    """Draw how often cells of a predicted probability are occupied.
+def reliability_chart(
+    bins: Sequence[Mapping[str, Any]], name: str, counted: str = "cells", outcome: str = "occupied"
+) -> Markup:
+    """Draw how often what is predicted with a probability is true, as "cells" that are "occupied".
 
     The dots lie on the dashed diagonal where probabilities are honest, below it where they are too high. Bars tell how
-    many cells are behind each dot.
+    many are behind each dot.
 
     Args:
-        bins: {"from", "to", "cells", "probability", "occupied"}, all but the cells in 0..1.
+        bins: {"from", "to", counted, "probability", outcome}, all but the count in 0..1.
         name: of the run, for readers that show no pictures.
+        counted: key of the number behind a bin, and what is counted.
+        outcome: key of the share that is true, and what it is called.
 
     Returns:
         An `<svg>` element.
     """
-    svg = _svg(_LEFT + _PLOT + 12, _TOP + _PLOT + _BOTTOM, f"Reliability of {name}: occupied share by probability")
-    most = max((bin_["cells"] for bin_ in bins), default=0)
+    svg = _svg(_LEFT + _PLOT + 12, _TOP + _PLOT + _BOTTOM, f"Reliability of {name}: {outcome} share by probability")
+    most = max((bin_[counted] for bin_ in bins), default=0)
     for bin_ in bins:
-        height = _COUNT_SHARE * bin_["cells"] / most if most else 0.0
+        height = _COUNT_SHARE * bin_[counted] / most if most else 0.0
         left, right = _across(bin_["from"]), _across(bin_["to"])
         box = _shape(svg, "rect", "count", x=left + 1, y=_up(height), width=right - left - 2, height=height * _PLOT)
-        _hover(box, f"{bin_['cells']:,} cells from {bin_['from']:.1f} to {bin_['to']:.1f}")
+        _hover(box, f"{bin_[counted]:,} {counted} from {bin_['from']:.1f} to {bin_['to']:.1f}")
     for tick in (0.0, 0.25, 0.5, 0.75, 1.0):
         _shape(svg, "line", "grid", x1=_across(0), x2=_across(1), y1=_up(tick), y2=_up(tick))
         _text(svg, _LEFT - 6, _up(tick) + 4, f"{tick:g}", "end")
         _text(svg, _across(tick), _up(0) + 16, f"{tick:g}", "middle")
     _shape(svg, "line", "honest", x1=_across(0), y1=_up(0), x2=_across(1), y2=_up(1))
-    known = [b for b in bins if math.isfinite(b["probability"]) and math.isfinite(b["occupied"])]
-    points = [(_across(b["probability"]), _up(b["occupied"])) for b in known]
+    known = [b for b in bins if math.isfinite(b["probability"]) and math.isfinite(b[outcome])]
+    points = [(_across(b["probability"]), _up(b[outcome])) for b in known]
     _shape(svg, "polyline", "curve", points=" ".join(f"{x:.1f},{y:.1f}" for x, y in points))
     for (x, y), bin_ in zip(points, known):
         dot = _shape(svg, "circle", "dot", cx=x, cy=y, r=4)
-        _hover(dot, f"said {bin_['probability']:.2f}, found {bin_['occupied']:.2f}, {bin_['cells']:,} cells")
+        _hover(dot, f"said {bin_['probability']:.2f}, found {bin_[outcome]:.2f}, {bin_[counted]:,} {counted}")
     _text(svg, _across(0.5), _up(0) + 34, "predicted probability", "middle")
-    side = _text(svg, 0, 0, "occupied share", "middle")
+    side = _text(svg, 0, 0, f"{outcome} share", "middle")
     side.set("transform", f"translate(12 {_up(0.5):.1f}) rotate(-90)")
     return _markup(svg)
 
