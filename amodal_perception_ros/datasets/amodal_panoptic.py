@@ -6,6 +6,8 @@ describes the data sets. How the folders below the root are laid out is free.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import string
 from collections import Counter
@@ -117,6 +119,14 @@ class PanopticSequence:
         stamps = dict.fromkeys(pictures, stamp_ns)
         frame = SurroundFrame(stamp_ns, Rig((camera,)), pictures, stamps)
         return Sample(self.name, index, frame, SurroundScene(stamp_ns, cameras, "ground truth"))
+
+    def fingerprint(self) -> str:
+        """Return a hexadecimal digest of the classes and of the names and sizes of the files."""
+        paths = [_file(self.root, image, suffix) for image in self.images for suffix in (_PNG, _JSON)]
+        paths += [path for path in map(self._picture_path, self.images) if path is not None]
+        sizes = [path.stat().st_size if is_file(path) else None for path in paths]
+        facts = [self.images, sizes, [(label.id, label.name, label.is_thing) for label in self.classes.labels]]
+        return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
     def check(self) -> None:
         """Look at the label files without decoding them; raises DatasetError naming the one that is missing or cut."""

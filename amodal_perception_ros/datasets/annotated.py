@@ -44,6 +44,10 @@ class AnnotatedSequence(Protocol):
 
     def __getitem__(self, index: int) -> Sample: ...
 
+    def fingerprint(self) -> str:
+        """Return a hexadecimal digest that tells the sequence from others of its name, without decoding its files."""
+        ...
+
 
 class CheckedSequence(Protocol):
     """A sequence that can look at its files without decoding them."""

@@ -61,8 +61,8 @@ class BackboneConfig:
 
     name: str | None = None
     architecture: dict[str, Any] | None = None
-    mean: tuple[float, float, float] = IMAGENET_MEAN
-    std: tuple[float, float, float] = IMAGENET_STD
+    mean: tuple[float, ...] = IMAGENET_MEAN
+    std: tuple[float, ...] = IMAGENET_STD
     frozen: bool = False
 
     def __post_init__(self) -> None:

@@ -16,20 +16,14 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
-from amodal_perception_ros.datasets.amodal_synth_drive import SequenceReader, readable_sequences
-from amodal_perception_ros.datasets.composites import CompositedSequence
+from amodal_perception_ros.datasets.amodal_synth_drive import SequenceReader
 from amodal_perception_ros.errors import InputError
 from amodal_perception_ros.network.config import OUTPUT_STRIDE
 from amodal_perception_ros.network.instance_heads.head import REGION_SCALE
 from amodal_perception_ros.network.targets import Targets
 from amodal_perception_ros.training.augment import Augmentation, augment
 from amodal_perception_ros.training.records import RECORD_FORMAT, SEED_STRIDES, ImageRecord, make_records
-
-_PARTS = ("images", "truth", "lidar")
-"""What training needs of a frame."""
-
-_NEEDS = ("images", "calibration")
-"""What training needs of a sequence."""
+from amodal_perception_ros.training.sources import AnySequence, OrderedSequence, open_training_data
 
 
 class Batch(NamedTuple):
@@ -43,23 +37,31 @@ class Batch(NamedTuple):
 class Split(NamedTuple):
     """Sequences to train on and to validate on."""
 
-    train: list[SequenceReader]
-    validation: list[SequenceReader]
+    train: list[SequenceReader | OrderedSequence]
+    validation: list[SequenceReader | OrderedSequence]
 
 
-def split_sequences(data: Sequence[Path], validation: Sequence[Path], holdout: int) -> Split:
+def split_sequences(
+    data: Sequence[Path],
+    validation: Sequence[Path],
+    holdout: int,
+    format: str | None = None,
+    images: Path | None = None,
+) -> Split:
     """Read the sequences and choose which of them validate; those that cannot be read are named and left out.
 
     Args:
-        data: data set folders for training.
+        data: data sets for training.
         validation: data set folders for validation; when empty, the last `holdout` sequences of `data` by name.
         holdout: number of sequences to hold out; at least one remains for training.
+        format: of `data`, see `open_training_data`.
+        images: folder of the pictures of `data`, see there.
 
     Raises:
         InputError: two sequences have one name, or none is left for training.
     """
-    train = sorted(readable_sequences(data, parts=_PARTS, needs=_NEEDS), key=lambda reader: reader.name)
-    held = readable_sequences(validation, parts=_PARTS, needs=_NEEDS)
+    train = sorted(open_training_data(data, format, images), key=lambda reader: reader.name)
+    held = open_training_data(validation)
     if not validation:
         count = min(holdout, len(train) - 1)
         train, held = train[: len(train) - count], train[len(train) - count :]
@@ -77,9 +79,6 @@ def _require_unique(names: list[str], kind: str) -> None:
     doubles = sorted({name for name in names if names.count(name) > 1})
     if doubles:
         raise InputError(f"the {kind} data hold several sequences named {doubles[:5]}; names must be unique")
-
-
-AnySequence = SequenceReader | CompositedSequence
 
 
 def prepare_cache(

@@ -14,11 +14,12 @@ import cv2
 import numpy as np
 
 from amodal_perception_ros.errors import InputError
-from amodal_perception_ros.labels import SEGMENT_FACTOR, STUFF, THINGS
+from amodal_perception_ros.labels import SEGMENT_FACTOR, UNLABELLED
 from amodal_perception_ros.masks import RoiMask
 from amodal_perception_ros.network.config import OUTPUT_STRIDE
 from amodal_perception_ros.perception.preprocess import View, prepare
 from amodal_perception_ros.scene import OCCLUSION_LEVELS, CameraScene, Instance, Sample, paste_nearest
+from amodal_perception_ros.training.classes import ClassMap, class_map
 
 RECORD_FORMAT = 2
 """To be raised when `make_records` makes something else of a sample: caches of another format are not used."""
@@ -30,9 +31,6 @@ DEPTH_RANGE = (0.3, 300.0)
 """Depth targets [m] are clipped to this range."""
 
 SEED_STRIDES = (4, 8)
-
-_STUFF_IDS = np.array([label.id for label in STUFF])
-_THING_INDEX = {label.id: index for index, label in enumerate(THINGS)}
 
 
 @dataclass(eq=False)
@@ -100,7 +98,12 @@ class ImageRecord:
 
 
 def make_records(sample: Sample, input_size: tuple[int, int]) -> dict[str, ImageRecord]:
-    """Return camera name -> record for every camera of a sample that has an image and truth."""
+    """Return camera name -> record for every camera of a sample that has an image and truth.
+
+    What a data set does not say is unknown, not background: depth without a calibration or without depth is NaN,
+    unlabelled cells have no stuff, and objects of a class that the network lacks become ignored cells, as do unlabelled
+    pixels of an image that has labels (data sets that annotate objects only have none).
+    """
     inputs = prepare(sample.frame, input_size)
     records = {}
     for image, guidance, view in zip(inputs.image, inputs.guidance, inputs.views):
@@ -113,22 +116,25 @@ def make_records(sample: Sample, input_size: tuple[int, int]) -> dict[str, Image
 def _make_record(image: np.ndarray, guidance: np.ndarray, view: View, scene: CameraScene) -> ImageRecord:
     size = (image.shape[2], image.shape[1])
     offset = -np.log(view.depth_scale)
-    targets, ignored = _split_by_size(scene, view)
+    known = class_map(scene.classes)
+    targets, ignored = _split_targets(scene, view, known)
     segments = scene.labels.astype(np.int32) // SEGMENT_FACTOR
     visible, amodal, depths = _object_maps(targets, view, size, offset)
     lidar_index = np.flatnonzero(guidance[1]).astype(np.int32)
     ignored_cells = np.zeros((size[1] // OUTPUT_STRIDE, size[0] // OUTPUT_STRIDE), bool)
     for instance in ignored:
         ignored_cells |= _coverage(_on_image(instance.visible_mask, scene), view, size) > 0
+    if segments.any():
+        ignored_cells |= _coverage(segments == UNLABELLED, view, size) > 0
     return ImageRecord(
         image=np.rint(image.transpose(1, 2, 0) * 255).astype(np.uint8),
         content=np.array([view.width, view.height], np.int32),
         lidar_index=lidar_index,
         lidar_inverse=guidance[0].ravel()[lidar_index],
-        stuff=np.stack([_to_bytes(_coverage(segments == class_id, view, size)) for class_id in _STUFF_IDS]),
+        stuff=np.stack([_to_bytes(_coverage(np.isin(segments, ids), view, size)) for ids in known.stuff]),
         log_depth=_log_depth(scene.depth, view, size, offset).astype(np.float16),
         ignored=ignored_cells,
-        classes=np.array([_THING_INDEX[instance.class_id] for instance in targets], np.int64),
+        classes=np.array([known.things[instance.class_id] for instance in targets], np.int64),
         levels=np.array([min(instance.occlusion_level, OCCLUSION_LEVELS - 1) for instance in targets], np.int64),
         boxes=_boxes([_on_image(instance.amodal_mask, scene) for instance in targets], view, size),
         seeds=core_cells(visible),
@@ -139,12 +145,15 @@ def _make_record(image: np.ndarray, guidance: np.ndarray, view: View, scene: Cam
     )
 
 
-def _split_by_size(scene: CameraScene, view: View) -> tuple[list[Instance], list[Instance]]:
-    """Return the instances large enough to be targets, and those visible but too small. Fully hidden ones are out."""
+def _split_targets(scene: CameraScene, view: View, known: ClassMap) -> tuple[list[Instance], list[Instance]]:
+    """Return the instances that are targets, and the visible ones that are too small or of no class of the network.
+
+    Fully hidden ones are out.
+    """
     targets, ignored = [], []
     for instance in scene.instances:
         visible_px = instance.visible_mask.area * view.scale**2
-        if visible_px >= MIN_VISIBLE_PX:
+        if visible_px >= MIN_VISIBLE_PX and instance.class_id in known.things:
             targets.append(instance)
         elif visible_px > 0:
             ignored.append(instance)

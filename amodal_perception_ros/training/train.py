@@ -23,7 +23,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from amodal_perception_ros.datasets.composites import CompositedSequence, Donors
 from amodal_perception_ros.datasets.files import make_folder, write_bytes
 from amodal_perception_ros.errors import InputError, RunError
 from amodal_perception_ros.network import AmodalNetwork, save_weights
@@ -36,6 +35,7 @@ from amodal_perception_ros.training.interrupt import interruptible
 from amodal_perception_ros.training.loading import deaths_named, load_batches
 from amodal_perception_ros.training.processes import Processes, joined
 from amodal_perception_ros.training.run_log import LOG, PICTURES, RunLog, device_name, introduce
+from amodal_perception_ros.training.sources import composited
 from amodal_perception_ros.training.state import RunState, new_state
 
 CHECKPOINT = "checkpoint.pt"
@@ -64,15 +64,24 @@ class Run:
     identity: dict[str, str]
 
 
-def train(data: list[Path], out: Path, config: TrainConfig, resume: bool = False) -> Path:
+def train(
+    data: list[Path],
+    out: Path,
+    config: TrainConfig,
+    resume: bool = False,
+    format: str | None = None,
+    images: Path | None = None,
+) -> Path:
     """Train the network and write its averaged weights.
 
     Args:
-        data: data set folders (see `datasets.amodal_synth_drive.read_sequences`).
+        data: data sets of any known format (see `sources.open_training_data`).
         out: folder of the run: checkpoint, log (`log.jsonl`, one JSON object a line), example pictures, settings and
             weights.
         config: settings.
         resume: go on from the folder's checkpoint; data, settings and number of processes must be those of the run.
+        format: of the data; None finds out by the content.
+        images: folder of the pictures of data that keep them apart.
 
     Returns:
         Path of the weights file.
@@ -90,7 +99,8 @@ def train(data: list[Path], out: Path, config: TrainConfig, resume: bool = False
         if config.threads:
             torch.set_num_threads(config.threads)
         torch.manual_seed(config.seed)
-        split = split_sequences(data, [Path(path) for path in config.validation], config.holdout_sequences)
+        held_out = [Path(path) for path in config.validation]
+        split = split_sequences(data, held_out, config.holdout_sequences, format, images)
         files, held = prepare(split, out, config, processes)
         state = new_state(config, processes.device)
         run = Run(out, config, processes, run_identity(config, files, processes.count))
@@ -131,8 +141,7 @@ def prepare(split: Split, out: Path, config: TrainConfig, processes: Processes) 
     if not processes.is_first:
         processes.wait()
     cache = Path(config.cache) if config.cache else out / "cache"
-    donors = Donors(split.train)
-    copies = [CompositedSequence(r, donors, seed) for r in split.train for seed in range(config.clip_art)]
+    copies = composited(split.train, config.clip_art)
     files = prepare_cache([*split.train, *copies], cache, config.sizes(), config.prepare_workers)
     held = prepare_cache(split.validation, cache, [config.input_size], config.prepare_workers)[config.input_size]
     if processes.is_first:

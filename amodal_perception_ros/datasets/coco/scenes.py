@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -168,6 +170,19 @@ class CocoSequence:
             truth=SurroundScene(0, cameras, "ground truth"),
         )
 
+    def fingerprint(self) -> str:
+        """Return a hexadecimal digest of the image's annotations and of the size of its picture's file."""
+        path = None if self._folder is None else _picture_path(self._folder, self.image)
+        regions = [(r.class_id, r.amodal, r.visible, r.hidden) for r in self._content.regions]
+        names = [(label.id, label.name) for label in self.classes.labels]
+        facts = [vars(self.image), regions, self._content.in_front, names, path.stat().st_size if path else None]
+        return hashlib.sha256(json.dumps(facts, default=_plain).encode()).hexdigest()
+
+
+def _plain(value: Any) -> Any:
+    """Return what JSON does not know as something that it does."""
+    return value.tolist() if isinstance(value, np.ndarray) else repr(value)
+
 
 def to_sequences(
     images: Mapping[int | str, CocoImage],
@@ -250,12 +265,17 @@ def _set_levels(instances: Mapping[int, Instance], order: OcclusionOrder) -> Non
         instance.occlusion_level = int(level)
 
 
+def _picture_path(folder: Path, image: CocoImage) -> Path | None:
+    paths = (folder / image.file_name, folder / Path(image.file_name).name)
+    return next((path for path in paths if is_file(path)), None)
+
+
 def _picture(folder: Path, image: CocoImage) -> np.ndarray:
     """Return the (height, width, 3) uint8 RGB picture; a smaller file is padded with black right and below."""
-    paths = [folder / image.file_name, folder / Path(image.file_name).name]
-    path = next((path for path in paths if is_file(path)), None)
+    path = _picture_path(folder, image)
     if path is None:
-        raise DatasetError(f"{paths[0]}: no such picture; give the folder that '{image.file_name}' is in")
+        place = folder / image.file_name
+        raise DatasetError(f"{place}: no such picture; give the folder that '{image.file_name}' is in")
     picture = codecs.read_image(path)
     rows, columns = picture.shape[:2]
     if rows > image.height or columns > image.width:

@@ -109,7 +109,7 @@ class TransformersTrunk(Trunk):
             raise InputError(
                 f"backbone '{backbone.name}': maps of {found} for an image of {_PROBE} px, not at {strides}"
             )
-        sum(values.float().square().sum() for values in maps).backward()
+        torch.stack([values.float().square().sum() for values in maps]).sum().backward()
         for parameter in self.encoder.parameters():
             parameter.requires_grad_(parameter.grad is not None and not self.frozen)
             parameter.grad = None
