@@ -130,8 +130,9 @@ def most(rank: Tensor) -> Tensor:
 
 def regions(boxes: Tensor, grid: torch.Size) -> Tensor:
     """Return (B, N, 4) centre and reach to each side, in fractions of the image, of crops round (B, N, 4) boxes."""
-    cell = boxes.new_tensor([1 / grid[1], 1 / grid[0]])
-    return torch.cat([boxes[..., :2], 0.5 * REGION_SCALE * boxes[..., 2:] + cell], -1).detach().float()
+    reach_x = 0.5 * REGION_SCALE * boxes[..., 2:3] + 1 / grid[1]
+    reach_y = 0.5 * REGION_SCALE * boxes[..., 3:4] + 1 / grid[0]
+    return torch.cat([boxes[..., :2], reach_x, reach_y], -1).detach().float()
 
 
 def crop(maps: Tensor, region: Tensor) -> Tensor:

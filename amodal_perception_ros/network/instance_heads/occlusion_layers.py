@@ -126,11 +126,16 @@ def _read_layers(values: Tensor, cells: Tensor, grid: torch.Size) -> Layers:
 
 
 def _mask(layers: Layers, layer: Tensor, boxes: Tensor, grid: torch.Size) -> Tensor:
-    """Return (B, M, Q) logits: as sure as the less sure of "foreground" and "points at the token's centre"."""
+    """Return (B, M, Q) logits of "foreground" and "points at the token's centre", as if both were independent.
+
+    So where two tokens claim a cell, that which it points at more exactly is the surer.
+    """
     across = (at_level(layers.centre_x, layer) - boxes[..., 0:1]) / (REACH * boxes[..., 2:3] + 1 / grid[1])
     along = (at_level(layers.centre_y, layer) - boxes[..., 1:2]) / (REACH * boxes[..., 3:4] + 1 / grid[0])
     member = MEMBER_LOGIT * (1 - across**2 - along**2).clamp(min=-1)
-    return torch.minimum(at_level(layers.foreground, layer), member)
+    foreground = at_level(layers.foreground, layer)
+    low, high = torch.minimum(foreground, member), torch.maximum(foreground, member)
+    return low - torch.log1p((low - high).exp() + (-high).exp())
 
 
 def layer_losses(layers: Layers, targets: Targets, grid: torch.Size, weights: LossWeights) -> dict[str, Tensor]:
