@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from quantization import quantize
+from inference.quantization import quantize
 from torch import Tensor
 
 from amodal_perception_ros.evaluation import Evaluator

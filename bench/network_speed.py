@@ -21,8 +21,8 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
-from gpu_speed import measure_gpu
-from published_models import PEERS, PeerRunner
+from inference.gpu import measure_gpu
+from inference.published_models import PEERS, PeerRunner
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 

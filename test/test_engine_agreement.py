@@ -16,7 +16,7 @@ from amodal_perception_ros.perception.preprocess import prepare
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "bench"))
 from engine_agreement import Agreement, compare, equal_scenes
-from quantization import quantize
+from inference.quantization import quantize
 
 torch.set_num_threads(1)
 SIZE = (96, 64)

@@ -1,4 +1,4 @@
-"""GPU part of `network_speed.py`: network and post-processing in half precision, and the share of the roofline."""
+"""GPU part of `bench/network_speed.py`: network and post-processing in half precision, and the share of the roofline."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from published_models import PEERS, PeerRunner
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
@@ -18,6 +17,7 @@ from amodal_perception_ros.perception import Perception
 from amodal_perception_ros.perception.preprocess import prepare
 from amodal_perception_ros.perception.torch_engine import ACCELERATIONS, TorchEngine
 from amodal_perception_ros.scene import SurroundFrame
+from inference.published_models import PEERS, PeerRunner
 
 RUNS = 50
 WARM_UP = 10

@@ -1,0 +1,1 @@
+"""Parts of the benches of the network: the GPU, the published peers, the INT8 form."""
