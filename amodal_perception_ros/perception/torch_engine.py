@@ -46,6 +46,9 @@ class TorchEngine:
         self.name = f"torch ({', '.join(details)})"
         self.metadata = metadata
         self._dtype = torch.float32 if precision == "float32" else getattr(torch, precision)
+        if self.device.type == "cuda":
+            # Shapes hardly ever change: the library may try its algorithms once for each.
+            torch.backends.cudnn.benchmark = True
         network.eval().requires_grad_(False)
         fold_batch_norm(network)
         network.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -1,4 +1,4 @@
-"""GPU part of `bench/network_speed.py`: network and post-processing in half precision, and the share of the roofline."""
+"""GPU part of `bench/network_speed.py`: network and post-processing in half precision, and the roofline."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
+from amodal_perception_ros.errors import InputError
 from amodal_perception_ros.network import AmodalNetwork, load_weights
 from amodal_perception_ros.perception import Perception
 from amodal_perception_ros.perception.preprocess import prepare
@@ -96,7 +97,11 @@ def measure_gpu(weights: Path, frames: list[SurroundFrame], args: argparse.Names
             weights, "torch", "cuda", "float16", size, cameras, acceleration=acceleration
         )
         assert isinstance(perception.engine, TorchEngine)
-        network = network_ms(perception.engine, image, guidance)
+        try:
+            network = network_ms(perception.engine, image, guidance)
+        except InputError as error:  # No compiler here: the others can still be measured.
+            print(f"{acceleration}: {error}")
+            continue
         stages = [perception.perceive(frames[run % len(frames)]).timings_ms for run in range(RUNS + WARM_UP)][WARM_UP:]
         medians = {stage: float(np.median([each[stage] for each in stages])) for stage in stages[0]}
         rows[acceleration] = {"network": network, **medians}
