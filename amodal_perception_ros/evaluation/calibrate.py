@@ -24,10 +24,10 @@ from amodal_perception_ros.evaluation.metrics.calibration import (
     reliability_sums,
 )
 from amodal_perception_ros.evaluation.outcomes import Outcomes, joined, observe
-from amodal_perception_ros.evaluation.sources import DataSet
+from amodal_perception_ros.evaluation.sources import DataSet, require_model_input
 from amodal_perception_ros.evaluation.table import align
 from amodal_perception_ros.evaluation.thresholds import choose_thresholds, quality_sums, thing_quality
-from amodal_perception_ros.network import load_weights, save_weights
+from amodal_perception_ros.network import WeightsError, load_weights, save_weights
 from amodal_perception_ros.perception import create_engine
 from amodal_perception_ros.perception.calibration import Calibration
 
@@ -107,6 +107,7 @@ def calibrate(weights: Path, data: Sequence[Path], out: Path, names: Sequence[st
     """
     network, metadata = load_weights(weights)
     sequences = held_out(DataSet(tuple(data)).open(with_images=True), metadata, names)
+    require_model_input(sequences, "calibrate on other data")
     engine = create_engine(weights, "torch", "auto", "float32", INPUT_SIZE, 1)
     observed = tqdm(
         observe(engine, sequences, INPUT_SIZE), "calibrate", len(sequences), unit="sequence", file=sys.stderr
@@ -126,8 +127,8 @@ def held_out(
     Raises:
         EvaluationError: there are no such sequences.
     """
-    trained = set(json.loads(metadata.get("training_sequences", "[]")))
-    wanted = list(json.loads(metadata.get("validation_sequences", "[]")) if names is None else names)
+    trained = _told(metadata, "training_sequences")
+    wanted = _told(metadata, "validation_sequences") if names is None else list(names)
     learned = [name for name in wanted if name in trained]
     if learned:
         raise EvaluationError(
@@ -144,6 +145,14 @@ def held_out(
             + ("are named" if names is not None else "the weights name as held out; name some with --sequences")
         )
     return chosen
+
+
+def _told(metadata: dict[str, str], key: str) -> list[str]:
+    """Return the names of sequences that weights tell, none where they tell nothing."""
+    try:
+        return [str(name) for name in json.loads(metadata.get(key, "[]"))]
+    except (ValueError, TypeError) as error:
+        raise WeightsError(f"the entry {key} of the weights is no list of names: {metadata[key][:40]}") from error
 
 
 def fit(outcomes: Outcomes) -> Calibration:

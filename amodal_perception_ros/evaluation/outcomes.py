@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import cv2
 import numpy as np
@@ -105,7 +105,7 @@ def observe(engine: Engine, sequences: Sequence[AnnotatedSequence], input_size: 
 
 def joined(parts: Sequence[Outcomes]) -> Outcomes:
     """Put the outcomes of sequences together, in their order."""
-    return Outcomes(*(np.concatenate([getattr(p, name) for p in parts]) for name in Outcomes.__dataclass_fields__))
+    return Outcomes(*(np.concatenate([getattr(p, field.name) for p in parts]) for field in fields(Outcomes)))
 
 
 def _perceived(

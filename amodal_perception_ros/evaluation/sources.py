@@ -113,19 +113,23 @@ class Model:
             EvaluationError: a sequence lacks what the network needs.
             InputError: wrong weights or engine.
         """
-        for sequence in truth:
-            lacking = [piece for piece in ("images", "calibration") if piece in sequence.missing]
-            if lacking:
-                raise EvaluationError(
-                    f"sequence {sequence.name} has no {' and no '.join(lacking)}, which the model needs; "
-                    "score stored predictions instead (--predictions)"
-                )
+        require_model_input(truth, "score stored predictions instead (--predictions)")
         return _Inference(Perception.from_weights(self.weights, engine=self.engine, threads=1))
 
     @property
     def uses_gpu(self) -> bool:
         """Whether the network runs on a graphics card, of which processes would want a copy each."""
         return self.engine == "torch" and torch.cuda.is_available()
+
+
+def require_model_input(sequences: Sequence[AnnotatedSequence], advice: str) -> None:
+    """Raise EvaluationError, with what to do instead, for a sequence that lacks what the network needs."""
+    for sequence in sequences:
+        lacking = [piece for piece in ("images", "calibration") if piece in sequence.missing]
+        if lacking:
+            raise EvaluationError(
+                f"sequence {sequence.name} has no {' and no '.join(lacking)}, which the model needs; {advice}"
+            )
 
 
 class _Inference:
