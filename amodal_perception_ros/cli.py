@@ -140,8 +140,7 @@ def _train(args: argparse.Namespace) -> int:
     from amodal_perception_ros.training.config import load_config
     from amodal_perception_ros.training.train import train
 
-    weights = train(args.data, args.out, load_config(args.config), args.resume, args.format, args.images)
-    print(f"wrote {weights}")
+    train(args.data, args.out, load_config(args.config), args.resume, args.format, args.images)
     return 0
 
 
@@ -329,6 +328,7 @@ def _add_data_commands(add: Callable[..., argparse.ArgumentParser]) -> None:
 
 def _add_model_commands(add: Callable[..., argparse.ArgumentParser]) -> None:
     train = add("train", _train, "train the network")
+    train.epilog = "Several GPUs: torchrun --nproc-per-node N -m amodal_perception_ros.cli train ... (docs/network.md)."
     train.add_argument("--data", type=Path, nargs="+", required=True, help="data sets")
     train.add_argument("--format", metavar="NAME", help="format of the data (default: found out by the content)")
     train.add_argument("--images", type=Path, metavar="DIR", help="folder of pictures that the data keep apart")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
+from statistics import NormalDist
 
 import cv2
 import numpy as np
@@ -10,6 +12,9 @@ import numpy as np
 from amodal_perception_ros.errors import InputError
 from amodal_perception_ros.network.config import OUTPUT_STRIDE
 from amodal_perception_ros.training.records import MIN_VISIBLE_PX, SEED_STRIDES, ImageRecord, core_cells
+
+NORMAL_QUANTILES = np.array([NormalDist().inv_cdf((number + 0.5) / 256) for number in range(256)], np.float32)
+NORMAL_QUANTILES /= NORMAL_QUANTILES.std()
 
 
 def photometric(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -27,9 +32,14 @@ def photometric(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     tone = np.clip(np.arange(256)[:, None] / 255 * gain + rng.uniform(-0.08, 0.08, 3), 0, 1) ** gamma
     out = cv2.LUT(out, np.rint(tone * 255).astype(np.uint8)[None])
     if rng.random() < 0.5:
-        noise = rng.standard_normal(out.shape, dtype=np.float32) * np.float32(rng.uniform(0, 0.04) * 255)
-        out = cv2.add(out, noise, dtype=cv2.CV_8U)
+        out = cv2.add(out, _noise(out.shape, rng.uniform(0, 0.04) * 255, rng), dtype=cv2.CV_8U)
     return out
+
+
+def _noise(shape: tuple[int, ...], stddev: float, rng: np.random.Generator) -> np.ndarray:
+    """Return (H, W, 3) float32 normal noise of 256 equally likely values: random bytes are ten times as fast."""
+    numbers = np.frombuffer(rng.bytes(math.prod(shape)), np.uint8).reshape(shape)
+    return cv2.LUT(numbers, stddev * NORMAL_QUANTILES)
 
 
 @dataclass(frozen=True)

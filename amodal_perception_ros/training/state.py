@@ -45,7 +45,8 @@ def new_state(config: TrainConfig, device: torch.device) -> RunState:
     average = AmodalNetwork(network.config).to(device)
     average.load_state_dict(network.state_dict())
     average.eval().requires_grad_(False)
-    return RunState(network, average, torch.optim.AdamW(parameter_groups(network, config), lr=config.learning_rate))
+    optimizer = torch.optim.AdamW(parameter_groups(network, config), lr=config.learning_rate, fused=True)
+    return RunState(network, average, optimizer)
 
 
 def parameter_groups(network: AmodalNetwork, config: TrainConfig) -> list[dict[str, Any]]:

@@ -112,9 +112,9 @@ def train(
         with flushed_denormals():
             scores = run_loop(state, files, held, run)
         if processes.is_first:
-            images = len(files[config.input_size])
-            save_weights(out / WEIGHTS, state.average, describe(state, split, images, run) | calibration(scores))
-            print(f"log: {out / LOG}, example pictures: {out / PICTURES}", flush=True)
+            metadata = describe(state, split, len(files[config.input_size]), run) | calibration(scores)
+            save_weights(out / WEIGHTS, state.average, metadata)
+            print(f"wrote {out / WEIGHTS}, log: {out / LOG}, example pictures: {out / PICTURES}", flush=True)
         processes.wait()
     return out / WEIGHTS
 
