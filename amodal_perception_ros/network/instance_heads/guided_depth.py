@@ -37,7 +37,7 @@ GUIDANCE_CHANNELS = 3
 """Observed depth, amodal and visible probability."""
 
 DILATIONS = (1, 2, 4, 8)
-"""Of the decoder's 3 x 3 convolutions: together they see the whole crop, so the visible side reaches the hidden one."""
+"""Of the decoder's 3 x 3 convolutions: they reach 15 cells to each side, half of a crop."""
 
 SILOG_LAMBDA = 0.85
 
