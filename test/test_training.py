@@ -2,18 +2,26 @@
 
 import json
 import math
+import multiprocessing
+import os
+import signal
+from dataclasses import replace
 
+import cv2
+import numpy as np
 import pytest
 import torch
 from test_training_data import write_sequences
-from training_runs import CPU, SMALL, make_config, read_log
+from training_runs import CPU, SMALL, make_config, read_log, same
 
 from amodal_perception_ros.errors import InputError, RunError
-from amodal_perception_ros.network import NetworkConfig, load_weights, save_weights
+from amodal_perception_ros.network import AmodalNetwork, NetworkConfig, load_weights, save_weights
 from amodal_perception_ros.training import train as loop
 from amodal_perception_ros.training.config import TrainConfig, load_config
-from amodal_perception_ros.training.processes import choose_device
-from amodal_perception_ros.training.state import new_state, start_from
+from amodal_perception_ros.training.loading import deaths_named, load_batches
+from amodal_perception_ros.training.processes import choose_device, joined
+from amodal_perception_ros.training.records import ImageRecord
+from amodal_perception_ros.training.state import new_state
 from amodal_perception_ros.training.train import learning_rate, progress, train
 from amodal_perception_ros.training.validate import validate
 
@@ -133,6 +141,119 @@ def test_a_step_with_infinite_gradients_changes_nothing_and_many_stop_the_run(da
         loop.train_step(state, losses, bad, config, CPU)
 
 
+def test_a_run_starts_from_weights_of_its_own_shape(data, tmp_path):
+    torch.manual_seed(5)
+    save_weights(tmp_path / "start.safetensors", AmodalNetwork(SMALL), {"model_id": "start"})
+    given = load_weights(tmp_path / "start.safetensors")[0].state_dict()
+    state = new_state(make_config(init=str(tmp_path / "start.safetensors")), CPU)
+    assert same(given, state.network.state_dict())
+    assert same(given, state.average.state_dict())
+    path = train([data], tmp_path / "run", make_config(init=str(tmp_path / "start.safetensors"), max_steps=1))
+    assert json.loads(load_weights(path)[1]["training_config"])["init"] == "start.safetensors", "without the folder"
+
+
+def test_weights_of_another_shape_are_taken_where_they_fit(tmp_path):
+    path = tmp_path / "start.safetensors"
+    save_weights(path, AmodalNetwork(SMALL), {"model_id": "start"})
+    given, wider = load_weights(path)[0].state_dict(), replace(SMALL, widths=(12, 16, 24, 48))
+    state = new_state(make_config(init=str(path), network=wider), CPU).network.state_dict()
+    fitting = [name for name, value in state.items() if given[name].shape == value.shape]
+    assert 0 < len(fitting) < len(state)
+    assert all(torch.equal(state[name], given[name]) for name in fitting)
+    with pytest.raises(InputError, match="no such weights file"):
+        new_state(make_config(init=str(tmp_path / "absent.safetensors")), CPU)
+
+
+def test_pictures_show_truth_beside_prediction(data, tmp_path):
+    train([data], tmp_path / "run", make_config(max_steps=1))
+    (path,) = (tmp_path / "run" / "pictures").iterdir()
+    assert path.name == "step_000001.png"
+    picture = cv2.imread(str(path))
+    assert picture.shape == (4 * 96, 2 * 128, 3), "the four validation images, truth and prediction"
+    files = sorted((tmp_path / "run" / "cache" / "128x96").glob("b-*/*.npz"))
+    record = ImageRecord.load(files[0])
+    plain = ~cv2.dilate(record.amodal.max(0), np.ones((5, 5))).astype(bool).repeat(2, 0).repeat(2, 1)
+    np.testing.assert_array_equal(picture[:96, :128][plain], record.image[..., ::-1][plain])
+    assert (picture[:96, :128] != record.image[..., ::-1]).any(), "the objects are drawn"
+
+
+def test_validation_judges_all_cells(data, tmp_path):
+    config = make_config()
+    split = loop.split_sequences([data], [], 1)
+    with joined("cpu") as processes:
+        files, held = loop.prepare(split, tmp_path, config, processes)
+    assert (len(files[config.input_size]), len(held.files)) == (4, 4)
+    targets = held[0].targets
+    everything = torch.arange(targets.log_depth[0].numel())
+    assert torch.equal(targets.cells, everything.expand(4, -1))
+    assert targets.visible.shape[2] == len(everything)
+
+
+def test_precision_follows_the_setting_and_the_device():
+    assert loop.half_precision("bfloat16", CPU)
+    assert not loop.half_precision("float32", torch.device("cuda"))
+    assert loop.half_precision("auto", torch.device("cuda"))
+
+
+def test_half_precision_trains_the_same_float32_weights(data, tmp_path):
+    path = train([data], tmp_path / "run", make_config(max_steps=2, precision="bfloat16"))
+    content = torch.load(tmp_path / "run" / loop.CHECKPOINT, weights_only=True)
+    assert {value.dtype for value in content["network"].values()} == {torch.float32, torch.int64}
+    single = train([data], tmp_path / "single", make_config(max_steps=2))
+    losses = [
+        [entry["loss"] for entry in read_log(folder) if "loss" in entry] for folder in (path.parent, single.parent)
+    ]
+    assert losses[0] == pytest.approx(losses[1], rel=0.05)
+    assert losses[0] != losses[1]
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_damaged_record_is_one_line_wherever_it_is_loaded(data, tmp_path, workers):
+    train([data], tmp_path / "first", make_config(max_steps=1))
+    cache = tmp_path / "first" / "cache"
+    damaged = sorted(cache.glob("*/a-*/*.npz"))[0]
+    damaged.write_bytes(b"damaged")
+    with pytest.raises(InputError, match=f"{damaged.name}: damaged cache file, delete it") as caught:
+        train([data], tmp_path / "second", make_config(workers=workers, cache=str(cache)))
+    assert "\n" not in str(caught.value)
+
+
+def kill_and_go_on(batches):
+    for child in multiprocessing.active_children():
+        os.kill(child.pid, signal.SIGKILL)
+    for _ in batches:
+        pass
+
+
+def test_the_death_of_a_loading_process_is_told(data, tmp_path):
+    train([data], tmp_path / "first", make_config(max_steps=1))
+    files = sorted((tmp_path / "first" / "cache").glob("*/a-*/*.npz"))
+    source = loop.BatchSource(files, 4, 4, seed=0)
+    batches = load_batches(source, range(10**6), 1, CPU)
+    next(batches)
+    with pytest.raises(RunError, match="memory ran out; go on with --resume"), deaths_named():
+        kill_and_go_on(batches)
+    with pytest.raises(RuntimeError, match="something else"), deaths_named():
+        raise RuntimeError("something else")
+
+
+def test_the_run_says_what_it_does(data, tmp_path, capsys):
+    out = tmp_path / "run"
+    train([data], out, make_config(max_steps=3, log_steps=1))
+    said = capsys.readouterr().out
+    parameters = sum(p.numel() for p in AmodalNetwork(SMALL).parameters()) / 1e6
+    for expected in (
+        "training on 4 images of 1 sequences, validating on 4 images of 1",
+        f"network: {parameters:.2f} million parameters, instance head fields, from scratch",
+        "device: cpu with 1 threads, float32, 1 x 4 images a step",
+        "budget: 3 steps",
+        "[ 33.3%] step 1, 0:0",
+        "step 3, 0:00:00 left",
+        f"wrote {out / 'weights.safetensors'}, log: {out / 'log.jsonl'}, example pictures: {out / 'pictures'}",
+    ):
+        assert expected in said
+
+
 def test_an_absent_gpu_is_named():
     absent = f"cuda:{torch.cuda.device_count()}"
     with pytest.raises(InputError, match=f"'{absent}' is not there"):
@@ -163,6 +284,14 @@ def test_settings_from_yaml(tmp_path):
         ("augmentation: {lidar_dropout: 1.5}", "lidar_dropout"),
         ("augmentation: {zoom_limit: 0.5}", "zoom_limit"),
         ("max_minutes: null", "budget"),
+        ("learning_rate: 1e-3", "must be a number, got '1e-3' .YAML"),
+        ("batch_size: 2.5", "batch_size must be a whole number"),
+        ("workers: -1", "workers must be at least 0"),
+        ("max_steps: true", "max_steps must be a whole number"),
+        ("warmup: 2", r"warmup must be in 0\.\.1"),
+        ("device: gpu", "auto, cpu, cuda or cuda:N, got 'gpu'"),
+        ("precision: half", "float32, bfloat16, got 'half'"),
+        ("validation: data/val", "list of folders"),
         ("- 1", "mapping"),
         ("{", "cannot read"),
     ],

@@ -11,8 +11,8 @@ from amodal_perception_ros.datasets.amodal_synth_drive import SequenceWriter
 from amodal_perception_ros.errors import InputError
 from amodal_perception_ros.network import CANONICAL_FOCAL
 from amodal_perception_ros.scene import Camera, Rig, Sample, SurroundFrame, SurroundScene
-from amodal_perception_ros.training.augment import Augmentation, augment, drop_lidar, mirror, photometric, zoom
-from amodal_perception_ros.training.dataset import BatchSource, collate, prepare_cache, split_sequences
+from amodal_perception_ros.training.augment import Augmentation, _noise, augment, drop_lidar, mirror, photometric, zoom
+from amodal_perception_ros.training.dataset import BatchSource, collate, prepare_cache, sample_cells, split_sequences
 from amodal_perception_ros.training.records import ImageRecord, make_records
 
 SIZE = (128, 96)
@@ -244,6 +244,15 @@ def test_photometric_changes_colours_and_keeps_the_picture():
         assert np.corrcoef(c.mean(2).ravel(), image.mean(2).ravel())[0, 1] > 0.8
 
 
+def test_noise_is_normal():
+    noise = _noise((200, 300, 3), 5.0, np.random.default_rng(0))
+    assert noise.dtype == np.float32
+    assert abs(noise.mean()) < 0.05
+    assert noise.std() == pytest.approx(5.0, rel=0.01)
+    assert np.mean(np.abs(noise) < 5.0) == pytest.approx(0.683, abs=0.01)
+    assert abs(np.corrcoef(noise[:, :-1].ravel(), noise[:, 1:].ravel())[0, 1]) < 0.01
+
+
 def test_records_survive_the_disk(tmp_path):
     for number, record in enumerate([*make_records(toy_sample(1), SIZE).values(), record_of([])]):
         path = tmp_path / f"{number}.npz"
@@ -266,6 +275,62 @@ def test_objects_are_padded_to_the_largest_image():
     assert targets.heat[1].sum() == targets.forced[1].sum() == 0
     assert targets.visible.shape == (2, 2, 24, 32)
     assert float(targets.visible.max()) == 1.0
+
+
+@pytest.mark.parametrize("count", [40, 512, 3000])
+def test_sampled_cells_are_sorted_different_and_repeatable(count):
+    record = make_records(toy_sample(3, count=8), SIZE)["front"]
+    cells = sample_cells(record, np.random.default_rng(1), count)
+    assert cells.shape == (count,)
+    assert (np.diff(cells) > 0).all()
+    assert 0 <= cells[0] <= cells[-1] < record.log_depth.size
+    np.testing.assert_array_equal(cells, sample_cells(record, np.random.default_rng(1), count))
+    assert (cells != sample_cells(record, np.random.default_rng(2), count)).any()
+
+
+def test_all_cells_are_taken_in_order_where_none_are_left_out():
+    record = record_of([NEAR_CAR])
+    everything = np.arange(record.log_depth.size)
+    for count in (None, record.log_depth.size, 10**6):
+        np.testing.assert_array_equal(sample_cells(record, np.random.default_rng(0), count), everything)
+
+
+def test_cells_of_small_objects_are_taken_and_the_rest_is_thinned():
+    small, large = (PERSON, 9.0, 100, 40, 106, 46), (CAR, 5.0, 4, 20, 84, 92)
+    record = record_of([large, small])
+    shape = record.log_depth.shape
+    taken = np.zeros(record.log_depth.size)
+    for seed in range(20):
+        taken[sample_cells(record, np.random.default_rng(seed), 800)] += 1 / 20
+    scale = shape[0] / 96
+    taken = taken.reshape(shape)
+    inside = [
+        np.s_[int(t * scale) : int(b * scale), int(a * scale) : int(c * scale)] for _, _, a, t, c, b in (large, small)
+    ]
+    share_large, share_small = (taken[part].mean() for part in inside)
+    assert share_small > 0.95
+    assert share_large < 0.5 * share_small
+    assert taken[:, int(116 * scale) :].mean() < share_large, "background"
+    assert taken.min() < 1
+
+
+def test_maps_of_objects_are_given_at_the_sampled_cells():
+    record = record_of([NEAR_CAR, FAR_PERSON])
+    targets = collate([record], 4, np.random.default_rng(0), 0.0, 300).targets
+    cells = targets.cells[0].numpy()
+    assert targets.visible.shape == targets.amodal.shape == targets.object_log_depth.shape == (1, 2, 300)
+    np.testing.assert_allclose(targets.amodal[0].numpy(), record.amodal.reshape(2, -1)[:, cells] / 255, atol=1e-6)
+    np.testing.assert_array_equal(targets.object_log_depth[0].numpy(), record.object_log_depth.reshape(2, -1)[:, cells])
+
+
+def test_a_seed_stands_for_the_object_that_covers_most_of_its_cell():
+    record = record_of([NEAR_CAR, FAR_PERSON])
+    seed_object = collate([record], 4, np.random.default_rng(0), 0.0).targets.seed_object[0]
+    assert seed_object.shape == (24, 32)
+    assert (seed_object[8:16, 4:12] == 0).all()
+    assert (seed_object[6:8, 10:14] == 1).all()
+    assert (seed_object[6:16, 12:14] == 1).all()
+    assert int((seed_object >= 0).sum()) == 8 * 8 + 2 * 4 + 8 * 2
 
 
 @pytest.fixture(scope="module")

@@ -59,7 +59,7 @@ def run(*arguments, processes=1):
     """Run `amodal ARGUMENTS` to its end and return exit code, output and errors."""
     process = start(*arguments, processes=processes)
     try:
-        output, errors = process.communicate(timeout=100)
+        output, errors = process.communicate(timeout=500)
     finally:
         process.kill()
     return process.returncode, output, errors
