@@ -18,6 +18,7 @@ from amodal_perception_ros.perception import Perception, PostprocessConfig
 from amodal_perception_ros.perception.calibration import Calibration
 from amodal_perception_ros.perception.postprocess import build_scenes
 from amodal_perception_ros.perception.preprocess import prepare, sparse_inverse_depth, view_of
+from amodal_perception_ros.perception.selection import copied_maps, shared_cells
 from amodal_perception_ros.scene import Camera, Rig, SurroundFrame
 
 SIZE = (128, 64)
@@ -169,6 +170,34 @@ def test_calibrated_logits_decide_on_score_and_mask():
     assert len(scene_of(output, calibration=unsure, score_threshold=0.2).instances) == 2
     strict = scene_of(output, calibration=Calibration(amodal=(0.5, -11.0)))  # 0.5 * 20 - 11 is below 0
     assert strict.instance(24001).hidden_mask.area == 0
+
+
+def test_only_what_is_chosen_leaves_the_device():
+    """Copies as they come from a GPU hold the same maps as the views of a CPU's output, packed token by token."""
+    output = car_hides_person()
+    output = NetworkOutput(*(torch.cat([part, part.roll(1, 1)]) for part in output))
+    dense = (output.stuff_logits, output.log_depth)
+    fields = (output.visible_logits, output.amodal_logits, output.object_log_depth)
+    chosen = [np.array([1, 0]), np.array([2])]
+    for image, (maps, row) in enumerate(copied_maps(dense, fields, chosen)):
+        np.testing.assert_array_equal(maps.stuff, output.stuff_logits[image])
+        np.testing.assert_array_equal(maps.log_depth, output.log_depth[image])
+        for copied, field in zip(maps[2:], fields):
+            np.testing.assert_array_equal(copied[row], field[image][chosen[image]])
+    assert maps.visible.shape[0] == 2, "as many as the image with the most tokens needs"
+
+
+@pytest.mark.parametrize("count", [0, 1, 5])
+def test_cells_in_several_masks_are_found_with_their_pairs(count):
+    rng = np.random.default_rng(count)
+    masks = rng.random((count, 6, 9)) < 0.5
+    windows = [(slice(1, 6), slice(k, 9)) for k in range(count)]
+    whole = np.zeros((count, 6, 9), bool)
+    for image, mask, window in zip(whole, masks, windows):
+        image[window] = mask[window]
+    shared = shared_cells([mask[window] for mask, window in zip(masks, windows)], windows, (6, 9))
+    overlap = np.array([[np.count_nonzero(a & b) for b in whole] for a in whole]).reshape(count, count)
+    np.testing.assert_array_equal(shared.sums(count), np.triu(overlap, 1))
 
 
 @st.composite

@@ -19,10 +19,10 @@ def order_evidence(
     is seen there.
     """
     maps, tokens, count = detections.maps, detections.token, len(detections.token)
-    masks = [
-        cv2.dilate((maps.amodal[token][window] > amodal_threshold).view(np.uint8), _NEIGHBOURS).view(bool)
-        for token, window in zip(tokens, detections.windows)
-    ]
+    masks = []
+    for number, (token, window) in enumerate(zip(tokens, detections.windows)):
+        whole = (maps.amodal[token][window] > amodal_threshold) | (detections.winner[window] == number)
+        masks.append(cv2.dilate(whole.view(np.uint8), _NEIGHBOURS).view(bool))
     shared = shared_cells(masks, detections.windows, maps.log_depth.shape)
     row, column = np.divmod(shared.cells, maps.log_depth.shape[1])
     first, second = (maps.object_log_depth[tokens[part], row, column] for part in (shared.first, shared.second))

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from amodal_perception_ros.network import WeightsError
+from amodal_perception_ros.perception.calibration import Calibration
 from amodal_perception_ros.perception.engine import Engine, create_engine
 from amodal_perception_ros.perception.postprocess import PostprocessConfig, build_scenes
 from amodal_perception_ros.perception.preprocess import prepare
@@ -57,6 +58,8 @@ class Perception:
     ) -> Perception:
         """Load weights (default: those of the package) into an engine; see `create_engine` for the arguments.
 
+        The calibration of the `config` and what is measured of its depth come with the weights, if they state them.
+
         Raises:
             WeightsError: the file is missing, truncated or of another architecture.
             InputError: an option is unknown or not available on this machine.
@@ -64,7 +67,8 @@ class Perception:
         path = Path(weights) if weights else default_weights()
         loaded = create_engine(path, engine, device, precision, input_size, cameras, threads, acceleration)
         measured = loaded.metadata.get("amodal_depth_relative_stddev")
-        config = config or PostprocessConfig()
+        calibration = Calibration.from_metadata(loaded.metadata)
+        config = dataclasses.replace(config or PostprocessConfig(), calibration=calibration)
         if measured is not None:
             config = dataclasses.replace(config, depth_relative_stddev=float(measured))
         return cls(loaded, input_size, config)

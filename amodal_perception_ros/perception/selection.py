@@ -5,6 +5,7 @@ Full maps are read here only, and only every fourth input pixel of them; everyth
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -138,7 +139,7 @@ def _token_values(output: NetworkOutput) -> _TokenValues:
         quality=host[..., count],
         occluded=host[..., count + 1],
         order=host[..., count + 3 :],
-        seed=np.stack([cell // width / rows, cell % width / width], -1),
+        seed=np.stack([(cell // width + 0.5) / rows, (cell % width + 0.5) / width], -1),
     )
 
 
@@ -154,24 +155,29 @@ def _strongest(scores: np.ndarray, threshold: float) -> np.ndarray:
 
 def _maps(output: NetworkOutput, chosen: list[np.ndarray]) -> list[tuple[Maps, np.ndarray]]:
     """Return the maps of each image and the rows of its chosen tokens; from a GPU these tokens' alone, in one copy."""
-    parts = Maps(
-        output.stuff_logits, output.log_depth, output.visible_logits, output.amodal_logits, output.object_log_depth
-    )
-    device = parts.visible.device
-    if device.type == "cpu":
-        host = [part.float().numpy() for part in parts]
+    dense = (output.stuff_logits, output.log_depth)
+    fields = (output.visible_logits, output.amodal_logits, output.object_log_depth)
+    if output.visible_logits.device.type == "cpu":
+        host = [part.float().numpy() for part in (*dense, *fields)]
         return [(Maps(*(part[image] for part in host)), index) for image, index in enumerate(chosen)]
+    return copied_maps(dense, fields, chosen)
+
+
+def copied_maps(
+    dense: Sequence[torch.Tensor], fields: Sequence[torch.Tensor], chosen: list[np.ndarray]
+) -> list[tuple[Maps, np.ndarray]]:
+    """Copy the dense maps and those of the chosen tokens from their device, in the precision of the first field."""
+    device = fields[0].device
     most = max(map(len, chosen))
     padded = torch.tensor(np.stack([np.pad(index, (0, most - len(index))) for index in chosen]), device=device)
     image = torch.arange(len(chosen), device=device)[:, None]
-    parts = Maps(parts.stuff, parts.log_depth, *(part[image, padded] for part in parts[2:]))
-    flat = torch.cat([part.to(parts.visible.dtype).reshape(len(chosen), -1) for part in parts], 1).float().cpu().numpy()
+    parts = [*dense, *(part[image, padded] for part in fields)]
+    narrow = fields[0].dtype
+    flat = torch.cat([part.to(narrow).flatten(1) for part in parts], 1).cpu().float().numpy()
     ends = np.cumsum([part[0].numel() for part in parts])[:-1]
+    shapes = [tuple(part.shape[1:]) for part in parts]
     return [
-        (
-            Maps(*(values.reshape(part.shape[1:]) for values, part in zip(np.split(row, ends), parts))),
-            np.arange(len(index)),
-        )
+        (Maps(*(values.reshape(shape) for values, shape in zip(np.split(row, ends), shapes))), np.arange(len(index)))
         for row, index in zip(flat, chosen)
     ]
 
@@ -192,12 +198,13 @@ def _windows(maps: Maps, token: np.ndarray, seed: np.ndarray, amodal_threshold: 
             slice(max(0, top - MARGIN) * step, min(height, (bottom + MARGIN) * step)),
             slice(max(0, left - MARGIN) * step, min(width, (right + MARGIN) * step)),
         )
-        for (top, bottom), (left, right) in zip(_extent(claimed.any(2)), _extent(claimed.any(1)))
+        for (top, bottom), (left, right) in zip(_extent(claimed, 2), _extent(claimed, 1))
     ]
 
 
-def _extent(used: np.ndarray) -> list[list[int]]:
-    """Return first and last + 1 of the places used in each row of a (n, m) bool array; each row has one."""
+def _extent(claimed: np.ndarray, axis: int) -> list[list[int]]:
+    """Return first and last + 1 of the rows (axis 2) or columns (1) used in each of n bool maps; each has a cell."""
+    used = claimed.max(axis)
     return np.stack([used.argmax(1), used.shape[1] - used[:, ::-1].argmax(1)], 1).tolist()
 
 

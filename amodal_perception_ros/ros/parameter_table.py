@@ -206,9 +206,10 @@ PARAMETERS: tuple[ParameterSpec, ...] = (
     ),
     ParameterSpec(
         "score_threshold",
-        0.4,
-        "Least probability of being a thing with which an object is reported.",
-        minimum=0.01,
+        0.0,
+        "Least score, the probability that an object is right, with which it is reported; 0 takes the one chosen for "
+        "the weights.",
+        minimum=0.0,
         maximum=0.99,
     ),
     ParameterSpec("use_lidar", True, "Whether the rig has a LiDAR; without one depth is the network's alone."),

@@ -376,7 +376,7 @@ def load_perception(parameters: PerceptionParameters) -> Perception:
         acceleration=parameters.acceleration,
         input_size=parameters.input_size,
         cameras=len(parameters.cameras),
-        config=PostprocessConfig(score_threshold=parameters.score_threshold),
+        config=PostprocessConfig(score_threshold=parameters.score_threshold or None),
     )
     perception.warm_up(len(parameters.cameras))
     return perception
