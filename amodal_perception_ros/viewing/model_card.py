@@ -18,6 +18,7 @@ from amodal_perception_ros.evaluation.table import ROWS, Row, interval_note, int
 from amodal_perception_ros.labels import STUFF, THINGS
 from amodal_perception_ros.network import AmodalNetwork, load_weights
 from amodal_perception_ros.network.weights import ARCHITECTURE
+from amodal_perception_ros.perception import ENGINES
 from amodal_perception_ros.perception.calibration import METADATA_KEY, Calibration
 
 UNKNOWN = "not recorded in the file"
@@ -128,25 +129,34 @@ def _figures(weights: Path, evaluation: Evaluation, path: Path) -> str:
     results = next(iter(evaluation.runs.values()))
     data = results["data"]
     folders = " ".join(f"data/{Path(folder).name}" for folder in data["paths"])
-    rows = [(row, look_up(results, row.path)) for row in ROWS]
+    source = re.sub(r"\S*/", "", results.get("source", UNKNOWN))
+    engine = source.rpartition(", ")[2]
+    options = f"--weights {weights.name}" + (f" --engine {engine}" if engine in ENGINES else "")
     lines = [
         f"{data['images']} images of {data['sequences']} sequences, fingerprint of the truth `{data['fingerprint']}`; "
-        f"scored as: {results.get('source', UNKNOWN)}. Intervals: {interval_note(results)}. What each figure means: "
+        f"scored as: {source}. Intervals: {interval_note(results)}. What each figure means: "
         "[metrics](../docs/metrics.md).",
-        f"```\namodal evaluate --data {folders} --weights {weights.name} --json {path.name}\n```",
-        "\n".join(
-            ["| figure | value | interval |", "|---|---|---|"]
-            + [_figure(row, value, results) for row, value in rows if value is not None]
-        ),
+        f"```\namodal evaluate --data {folders} {options} --json {path.name}\n```",
+        "\n".join(["| figure | value | interval |", "|---|---|---|", *_rows_of(results)]),
     ]
     conditions = results.get("per_condition", {})
     return "\n\n".join(lines + [_conditions(kind, values) for kind, values in conditions.items()])
 
 
-def _figure(row: Row, value: float, results: dict[str, Any]) -> str:
-    interval = intervals_at(results, row.path)
-    limits = " to ".join(f"{limit:.{row.digits}f}" for limit in interval) if interval and None not in interval else ""
-    return f"| {row.title.strip()} | {_number(row, value)} | {limits} |"
+def _rows_of(results: dict[str, Any]) -> list[str]:
+    """Return a row for each figure that is there; parts of a figure are named after it."""
+    lines, whole = [], ""
+    for row in ROWS:
+        part = row.title.startswith(" ")
+        whole = whole if part else row.title
+        value, interval = look_up(results, row.path), intervals_at(results, row.path)
+        if value is None:
+            continue
+        limits = interval if interval and None not in interval else []
+        title = f"{whole}: {row.title.strip()}" if part else row.title
+        text = " to ".join(f"{limit:.{row.digits}f}" for limit in limits)
+        lines.append(f"| {title} | {_number(row, value)} | {text} |")
+    return lines
 
 
 def _number(row: Row, value: float) -> str:
