@@ -13,7 +13,7 @@ from experiments.command import build_parser, plan_of, run
 from experiments.cost import Cost
 from experiments.tables import Scores, Table, condition_table, difference_table, main_table
 
-from amodal_perception_ros.errors import InputError
+from amodal_perception_ros.errors import InputError, RunError
 
 OURS = "fields"
 
@@ -28,7 +28,7 @@ def main(arguments: list[str] | None = None) -> None:
     args = build_parser(__doc__, "ablations.yaml").parse_args(arguments)
     try:
         run(plan_of(args, OURS), OURS, tables, "ablations", args.repeats, args.engine)
-    except InputError as error:
+    except (InputError, RunError) as error:
         sys.exit(f"ablations: {error}")
 
 

@@ -17,7 +17,7 @@ from experiments.command import build_parser, plan_of, run
 from experiments.cost import Cost
 from experiments.tables import Scores, Table, condition_table, main_table, margin_table, margins
 
-from amodal_perception_ros.errors import InputError
+from amodal_perception_ros.errors import InputError, RunError
 
 OURS, OURS_WITHOUT_LIDAR = "fields", "fields_lidar_dropped"
 
@@ -36,7 +36,7 @@ def main(arguments: list[str] | None = None) -> None:
     args = build_parser(__doc__, "baselines.yaml").parse_args(arguments)
     try:
         run(plan_of(args, OURS), OURS, tables, "baselines", args.repeats, args.engine)
-    except InputError as error:
+    except (InputError, RunError) as error:
         sys.exit(f"baselines: {error}")
 
 

@@ -21,6 +21,7 @@ from amodal_perception_ros.network.heads import TokenHead
 from amodal_perception_ros.network.instance_heads import INSTANCE_HEADS
 from amodal_perception_ros.network.instance_heads.head import in_box
 from amodal_perception_ros.network.targets import LossWeights
+from amodal_perception_ros.perception.calibration import Calibration
 from amodal_perception_ros.training import dataset
 from amodal_perception_ros.training import train as loop
 from amodal_perception_ros.training.config import load_config
@@ -34,7 +35,7 @@ from experiments.changes import Changes, RelationLayer, applied  # noqa: E402
 from experiments.cost import Cost, gflop, measure_costs, random_batch  # noqa: E402
 from experiments.plan import Plan, read_experiments  # noqa: E402
 from experiments.running import Trainer, shared_tensors  # noqa: E402
-from experiments.scoring import NetworkRun  # noqa: E402
+from experiments.scoring import NetworkRun, calibrate  # noqa: E402
 from experiments.tables import condition_table, difference_table, main_table, margins, summary  # noqa: E402
 
 torch.set_num_threads(1)
@@ -45,7 +46,7 @@ COMMON = {
     "batch_size": 4,
     "max_minutes": None,
     "max_steps": 2,
-    "holdout_sequences": 1,
+    "holdout_sequences": 2,
     "workers": 0,
     "prepare_workers": 1,
     "device": "cpu",
@@ -56,7 +57,7 @@ COMMON = {
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):
     root = tmp_path_factory.mktemp("bench")
-    write_sequences(root / "train", ["a", "b"], frames=1)
+    write_sequences(root / "train", ["a", "b", "c", "d"], frames=1)
     write_sequences(root / "val", ["v"], frames=1)
     (root / "common.yaml").write_text(yaml.safe_dump(COMMON))
     return root
@@ -200,9 +201,9 @@ def test_uniform_cells_favour_no_object():
 
 
 def test_paired_batches_hold_each_composite_beside_its_original(folders, tmp_path):
-    split = dataset.split_sequences([folders / "train"], [], 0)
-    copies = [CompositedSequence(reader, Donors(split.train), 0) for reader in split.train]
-    files = dataset.prepare_cache([*split.train, *copies], tmp_path, [(128, 96)], 1)[(128, 96)]
+    sequences = dataset.split_sequences([folders / "train"], [], 2).train
+    copies = [CompositedSequence(reader, Donors(sequences), 0) for reader in sequences]
+    files = dataset.prepare_cache([*sequences, *copies], tmp_path, [(128, 96)], 1)[(128, 96)]
     with applied(Changes(paired=True)):
         batches = loop.BatchSource(files, 4, 4, seed=3)
         in_order = loop.BatchSource(files, 4, 4)
@@ -234,6 +235,23 @@ def test_lidar_can_be_kept_from_the_network(tmp_path):
     assert not np.array_equal(seen, dropped)
 
 
+@pytest.mark.parametrize("ignore", [False, True])
+def test_quality_can_be_kept_out_of_the_score(folders, tmp_path, ignore):
+    plan = plan_of(folders, tmp_path, ["fields"])
+    network = AmodalNetwork(NetworkConfig.from_dict(SMALL))
+    with torch.no_grad():  # Every token is a car that fills the image, and knows that its mask is bad.
+        network.tokens.classes.bias[2] += 9
+        network.instances.generate[-1].bias[-3:-1] += 99
+        network.tokens.quality[-1].bias -= 3
+    metadata = {"model_id": "cars", "validation_sequences": json.dumps(["a", "b"])}
+    save_weights(tmp_path / "w.safetensors", network, metadata)
+    experiment = replace(plan.experiments["fields"], changes=Changes(ignore_quality=ignore))
+    path = calibrate(tmp_path / "w.safetensors", experiment, (128, 96), plan)
+    calibration = Calibration.from_metadata(load_weights(path)[1])
+    assert calibration.score[2] < 0, "false positives were observed"
+    assert (calibration.score[1] == 0) == ignore
+
+
 # Plans, costs and tables ---------------------------------------------------------------------------------------------
 
 
@@ -249,6 +267,7 @@ def test_experiments_are_valid_trainings_and_cover_all_heads(folders, tmp_path):
             found[experiment.name] = config
     assert {found[name].network.instance_head for name in found} == set(INSTANCE_HEADS)
     assert found["no_quality"].loss == LossWeights(quality=0)
+    assert plan.experiments["no_quality"].changes.ignore_quality
     assert found["clip_art"].clip_art == 1
     assert load_config(BENCH / "experiments" / "start.yaml").network.instance_head == "visible"
     assert load_config(BENCH / "experiments" / "common.yaml").max_minutes is None

@@ -28,11 +28,13 @@ class Changes:
         relation_layers: layers of self-attention among the tokens of an image.
         uniform_cells: masks are learned at cells drawn with equal chance, not more often near objects.
         paired: every composited image (`clip_art: 1`) is in one batch with the picture it was made of.
+        ignore_quality: the score of an object is calibrated on its class alone.
     """
 
     relation_layers: int = 0
     uniform_cells: bool = False
     paired: bool = False
+    ignore_quality: bool = False
 
 
 @contextmanager

@@ -13,12 +13,12 @@ import torch
 import yaml
 from torch import Tensor
 
-from amodal_perception_ros.datasets.amodal_synth_drive import SequenceReader
 from amodal_perception_ros.errors import InputError
 from amodal_perception_ros.network import AmodalNetwork, NetworkConfig, load_weights, save_weights
 from amodal_perception_ros.training.checkpoint import FREE_SETTINGS
 from amodal_perception_ros.training.config import load_config
 from amodal_perception_ros.training.dataset import split_sequences
+from amodal_perception_ros.training.sources import AnySequence
 from amodal_perception_ros.training.train import CHECKPOINT, WEIGHTS, train
 from experiments.changes import applied
 from experiments.plan import Experiment, Plan
@@ -111,7 +111,7 @@ def write_start(shared: dict[str, Tensor], path: Path, config: NetworkConfig, se
     save_weights(path, network, {"model_id": "start"})
 
 
-def digest_of_sequences(sequences: Iterable[SequenceReader]) -> str:
+def digest_of_sequences(sequences: Iterable[AnySequence]) -> str:
     """Return a digest that tells sequences from others."""
     return digest(f"{sequence.name} {sequence.fingerprint()}".encode() for sequence in sequences)
 
