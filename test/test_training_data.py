@@ -10,6 +10,7 @@ from training_toy import draw_scene, toy_camera, toy_sample
 from amodal_perception_ros.datasets.amodal_synth_drive import SequenceWriter
 from amodal_perception_ros.errors import InputError
 from amodal_perception_ros.network import CANONICAL_FOCAL
+from amodal_perception_ros.network.config import OUTPUT_STRIDE
 from amodal_perception_ros.scene import Camera, Rig, Sample, SurroundFrame, SurroundScene
 from amodal_perception_ros.training.augment import Augmentation, _noise, augment, drop_lidar, mirror, photometric, zoom
 from amodal_perception_ros.training.dataset import BatchSource, collate, prepare_cache, sample_cells, split_sequences
@@ -48,8 +49,8 @@ def test_targets_of_two_rectangles():
     np.testing.assert_allclose(record.boxes[0], [32 / 128, 48 / 96, 32 / 128, 32 / 96], rtol=1e-6)
     np.testing.assert_allclose(record.boxes[1], [48 / 128, 44 / 96, 16 / 128, 40 / 96], rtol=1e-6)
     assert (record.visible[0] == record.amodal[0]).all()
-    assert (record.amodal[1] > 0).sum() == 4 * 10
-    assert (record.visible[1] > 0).sum() == 4 * 10 - 2 * 8
+    assert (record.amodal[1] > 0).sum() == 8 * 20
+    assert (record.visible[1] > 0).sum() == 8 * 20 - 4 * 16
     canonical = np.log(np.array([5.0, 9.0]) * CANONICAL_FOCAL / 64)
     for number in range(2):
         inside = record.amodal[number] > 0
@@ -61,18 +62,19 @@ def test_targets_of_two_rectangles():
 
 
 def test_coverage_is_the_share_of_a_cell():
-    record = record_of([(CAR, 5.0, 17, 32, 46, 63)])
-    assert record.amodal[0, 9, 4] == round(255 * 3 / 4)
-    assert record.amodal[0, 9, 11] == round(255 * 2 / 4)
-    assert record.amodal[0, 15, 4] == round(255 * 9 / 16)
+    record = record_of([(CAR, 5.0, 17, 32, 47, 63)])
+    assert record.amodal[0, 16:32, 8:24].min() > 0
+    assert record.amodal[0].astype(bool).sum() == 16 * 16
+    assert record.amodal[0, 20, 12] == 255
+    assert record.amodal[0, 20, 8] == record.amodal[0, 20, 23] == record.amodal[0, 31, 12] == round(255 / 2)
+    assert record.amodal[0, 31, 8] == round(255 / 4)
 
 
 def test_small_objects_are_ignored_and_hidden_ones_are_no_targets():
     tiny, hidden = (PERSON, 30.0, 100, 40, 102, 44), (PERSON, 20.0, 20, 36, 30, 60)
     record = record_of([NEAR_CAR, tiny, hidden])
     assert record.classes.tolist() == [CAR]
-    assert record.ignored.sum() == 1
-    assert record.ignored[10, 25]
+    assert np.argwhere(record.ignored).tolist() == [[20, 50], [21, 50]]
     batch = collate([record], 4, np.random.default_rng(0), 0.0)
     assert batch.targets.heat_weight.sum() == 24 * 32 - 1
     assert batch.targets.heat_weight[0, 10, 25] == 0
@@ -83,13 +85,14 @@ def test_seeds_lie_on_the_visible_part(stride, number):
     for seed in range(5):
         for record in make_records(toy_sample(seed, count=8), SIZE).values():
             batch = collate([record], stride, np.random.default_rng(0), 1.0)
-            ratio = stride // 4
+            ratio = stride // OUTPUT_STRIDE
             for visible, (row, column) in zip(record.visible, record.seeds[:, number]):
                 assert visible[row * ratio : (row + 1) * ratio, column * ratio : (column + 1) * ratio].any()
                 assert batch.targets.heat[0, row, column] == 1
                 assert batch.targets.forced[0, 0, row, column] == 1
             assert int((batch.targets.heat == 1).sum()) == len({tuple(seed) for seed in record.seeds[:, number]})
-            covered = torch.nn.functional.max_pool2d(batch.targets.visible, ratio).amax(1) > 0
+            visible = batch.targets.visible.unflatten(2, record.log_depth.shape)
+            covered = torch.nn.functional.max_pool2d(visible, ratio).amax(1) > 0
             assert not (batch.targets.heat > 0)[~covered].any()
 
 
@@ -116,8 +119,9 @@ def test_padding_has_no_targets_and_stays_black_when_augmented():
     record = record_of([(CAR, 5.0, 32, 32, 96, 64)], toy_camera(width=256, height=96))
     assert record.content.tolist() == [128, 48]
     assert not record.image[48:].any()
-    assert not record.stuff[:, 12:].any()
-    assert np.isnan(record.log_depth[12:]).all()
+    assert not record.stuff[:, 24:].any()
+    assert record.stuff[:, :24].any()
+    assert np.isnan(record.log_depth[24:]).all()
     changed = augment(record, np.random.default_rng(0), Augmentation(zoom_probability=0))
     assert not changed.image[48:].any()
     assert changed.image[:48].any()
@@ -209,8 +213,8 @@ def test_zoom_by_one_changes_nothing_and_padding_stays_outside():
 def test_an_object_cut_down_by_zoom_is_ignored():
     record = zoom(record_of([(CAR, 5.0, 20, 40, 33, 42)]), 2.0, 0.5, 0.5)
     assert record.classes.tolist() == []
-    assert record.visible.shape == (0, 24, 32)
-    assert 0 < record.ignored.sum() <= 12
+    assert record.visible.shape == (0, 48, 64)
+    assert np.argwhere(record.ignored).tolist() == [[row, column] for row in range(15, 19) for column in range(3)]
 
 
 def test_guidance_holds_canonical_inverse_depth_of_the_points():
@@ -273,7 +277,7 @@ def test_objects_are_padded_to_the_largest_image():
     assert targets.valid.tolist() == [[True, True], [False, False]]
     assert targets.occludes[0].tolist() == [[False, True], [False, False]]
     assert targets.heat[1].sum() == targets.forced[1].sum() == 0
-    assert targets.visible.shape == (2, 2, 24, 32)
+    assert targets.visible.shape == (2, 2, 48 * 64)
     assert float(targets.visible.max()) == 1.0
 
 
