@@ -21,13 +21,16 @@ from amodal_perception_ros.errors import InputError, RunError
 
 OURS, OURS_WITHOUT_LIDAR = "fields", "fields_lidar_dropped"
 
+OUR_MASKS = ("level_depth", "level_depth_semantics", "guided_depth")
+"""Baselines for depth: their masks are ours, so in figures of masks there is nothing to compare."""
+
 
 def tables(scores: Scores, costs: dict[str, Cost]) -> list[Table]:
     """Return the table of methods, ours against the best of the others, and ours by weather."""
     found = [main_table(scores, costs, OURS)]
     others = [name for name in scores if name not in (OURS, OURS_WITHOUT_LIDAR)]
     if others:
-        found.append(margin_table(margins(scores, OURS, others), OURS))
+        found.append(margin_table(margins(scores, OURS, others, OUR_MASKS), OURS))
     return [*found, condition_table(scores, [name for name in (OURS, OURS_WITHOUT_LIDAR) if name in scores])]
 
 

@@ -364,6 +364,15 @@ def test_margins_are_to_the_best_other_of_each_figure():
     assert (depth["best"], depth["margin"], depth["percent"]) == ("layers", 1.0, 25.0)
 
 
+def test_baselines_with_our_masks_are_rivals_in_depth_alone():
+    scores = {**SCORES, "depth only": {0: figures(50.0, 1.0)}}
+    quality, depth = margins(scores, "ours", ["visible", "layers", "depth only"], ["depth only"])
+    assert (quality["best"], quality["margin"]) == ("visible", 2.5)
+    assert (depth["best"], depth["margin"]) == ("depth only", -2.0)
+    (depth,) = margins(scores, "ours", ["depth only"], ["depth only"])
+    assert depth["figure"] == "RMSE_hidden [m]"
+
+
 def test_weathers_are_shares_of_day():
     parts = [
         {w: {"frames": 4, "panoptic.strict.APQ": q} for w, q in (("day", d), ("fog", f))}

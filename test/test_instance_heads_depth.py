@@ -273,6 +273,25 @@ def test_object_depth_is_judged_in_the_true_level_on_the_hidden_part_too():
     assert object_depth_loss(depths, targets, GRID).item() == pytest.approx(share / 3, rel=1e-5)
 
 
+@pytest.mark.parametrize("name", ["level_depth", "level_depth_semantics"])
+def test_masks_of_depth_baselines_learn_as_ours(name):
+    ours, head, (tokens, boxes) = make_head("fields"), make_head(name), make_tokens()
+    width = SMALL.field_hidden
+    first = width * (SMALL.mask_channels + 1 + 4)
+    of_masks = [*range(first + 2 * width), first + 3 * width, first + 3 * width + 1]
+    with torch.no_grad():
+        for k in (0, 2):
+            rows = of_masks if k else slice(None)
+            head.generate[k].weight.copy_(ours.generate[k].weight[rows])
+            head.generate[k].bias.copy_(ours.generate[k].bias[rows])
+    expected, got = (
+        one.losses(tokens, boxes, make_dense(), MATCHED, make_targets(), WEIGHTS)[0] for one in (ours, head)
+    )
+    assert expected["hidden"] > 0.1
+    for part in expected.keys() - {"object_depth"}:
+        torch.testing.assert_close(got[part], expected[part], msg=part)
+
+
 # Occlusion layers
 
 

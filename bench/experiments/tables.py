@@ -51,7 +51,9 @@ FIGURES = (
 )
 """Figures that are compared: per cent unless said."""
 
-_BY_WEATHER = {"APQ", "APQ_T^O", "RMSE_hidden [m]", "order"}
+OF_MASKS = ("panoptic.", "instance.", "semantic.")
+"""Paths of the figures that masks and classes decide, not depth or order, begin so."""
+
 CONDITION_FIGURES = tuple(
     figure for figure in FIGURES if figure.title in ("APQ", "APQ_T^O", "RMSE_hidden [m]", "order")
 )
@@ -128,15 +130,22 @@ def differences(by_seed: Mapping[int, Any], reference: Mapping[int, Any], path: 
     return [float(a) - float(b) for a, b in pairs if a is not None and b is not None]
 
 
-def margins(scores: Scores, ours: str, others: Sequence[str]) -> list[dict[str, Any]]:
+def margins(scores: Scores, ours: str, others: Sequence[str], our_masks: Sequence[str] = ()) -> list[dict[str, Any]]:
     """Return, for each figure, ours, the best mean of the others with its name, and how much better ours is.
 
     `margin` is in the figure's unit and above 0 where ours is better; `percent` is the same in per cent of the best.
+
+    Args:
+        scores: of all.
+        ours: name of our experiment.
+        others: those that it is compared with.
+        our_masks: those of them whose masks are ours too, so that they are left out of the figures of masks.
     """
     found = []
     for figure in FIGURES:
         means = {name: summary(values_of(scores[name], figure.path))["mean"] for name in (ours, *others)}
-        rivals = {name: mean for name, mean in means.items() if name != ours and mean is not None}
+        left_out = {ours, *(our_masks if figure.path.startswith(OF_MASKS) else ())}
+        rivals = {name: mean for name, mean in means.items() if name not in left_out and mean is not None}
         if means[ours] is None or not rivals:
             continue
         best = max(rivals, key=lambda name: figure.better * rivals[name])
@@ -157,7 +166,8 @@ def margin_table(rows: Sequence[Mapping[str, Any]], ours: str) -> Table:
         cells.append((row["figure"], f"{row['ours']:.{d}f}", row["best"], f"{row['its']:.{d}f}"))
         cells[-1] += (f"{row['margin']:+.{d}f}", percent)
     heads = ("figure", ours, "best other", "its", "better by", "in % of it")
-    return Table(f"{ours} against the best of the others in each figure", heads, tuple(cells))
+    title = f"{ours} against the best of the others in each figure; of masks, of those with masks of their own"
+    return Table(title, heads, tuple(cells))
 
 
 def condition_table(scores: Scores, names: Sequence[str]) -> Table:

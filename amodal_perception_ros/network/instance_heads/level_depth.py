@@ -3,8 +3,8 @@
 AD-DeepLab and ADS-DeepLab (Sekkat et al. 2024, AmodalSynthDrive, section 4.1, "Amodal Depth Estimation"): eight depth
 heads D_0..D_7 (equation 1), one more for visible depth (`DenseMaps.log_depth` here), and in the second model the
 semantic segments of each level as an auxiliary loss. Both take the level's masks from elsewhere (PAPS there); here the
-masks are ours, so that only the way to depth differs, and the level of a token is predicted. Depth losses are L1 of
-the log, each object alike, as of our head.
+masks and their losses are ours, so that only the way to depth differs, and the level of a token is predicted. Depth
+losses are L1 of the log, each object alike, as of our head.
 """
 
 from __future__ import annotations
@@ -16,7 +16,14 @@ from amodal_perception_ros.network.backbone import LOG_DEPTH_CENTRE, conv_bn
 from amodal_perception_ros.network.config import STUFF_CLASSES, THING_CLASSES, NetworkConfig
 from amodal_perception_ros.network.heads import DenseMaps, FineMaps
 from amodal_perception_ros.network.instance_heads.generated_mlp import GeneratedMLP
-from amodal_perception_ros.network.instance_heads.head import InstanceHead, InstanceMaps, Matched, cells_of, map_losses
+from amodal_perception_ros.network.instance_heads.head import (
+    InstanceHead,
+    InstanceMaps,
+    Matched,
+    cells_of,
+    hidden_loss,
+    map_losses,
+)
 from amodal_perception_ros.network.instance_heads.levels import TokenLevel, at_level, object_depth_loss
 from amodal_perception_ros.network.loss_terms import masked_l1
 from amodal_perception_ros.network.targets import LossWeights, Targets
@@ -70,6 +77,7 @@ class LevelDepth(InstanceHead):
         maps = InstanceMaps(visible, amodal, at_level(levels, self.level(tokens)))
         grid = dense.log_depth.shape[-2:]
         parts = map_losses(maps, matched.instance, targets, grid, weights)
+        parts["hidden"] = hidden_loss(maps, matched.instance, targets, grid, weights.hidden_dice, weights.hidden_bce)
         parts["level"] = self.level.loss(tokens, matched.instance, targets)
         parts |= level_losses(levels, targets, grid, weights)
         return parts | self.auxiliary_losses(decoded, targets, grid), maps
