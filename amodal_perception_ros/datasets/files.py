@@ -91,7 +91,7 @@ def replace_json(path: Path, content: Any) -> None:
         draft.unlink(missing_ok=True)
 
 
-def write_bytes(path: Path, content: bytes) -> None:
+def write_bytes(path: Path, content: bytes | memoryview) -> None:
     """Write a file; raises DatasetError naming it and the free space."""
     try:
         path.write_bytes(content)

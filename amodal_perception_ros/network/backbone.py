@@ -11,8 +11,6 @@ from torch import Tensor, nn
 
 from amodal_perception_ros.network.config import FEATURE_STRIDE, NetworkConfig
 
-RGB_MEAN = (0.45, 0.45, 0.45)
-RGB_STD = (0.25, 0.25, 0.25)
 LOG_DEPTH_CENTRE = 2.3
 """About log(10 m): depth outputs and guidance are offsets from it, so that the untrained network starts sensibly."""
 

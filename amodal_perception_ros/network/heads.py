@@ -87,7 +87,13 @@ def pick_seeds(heat_logits: Tensor, count: int, forced: Tensor | None = None) ->
         heat_logits: (B, 1, hs, ws).
         count: K.
         forced: (B, 1, hs, ws), 1 at cells that must be seeds (training), else 0.
+
+    Raises:
+        ValueError: the heat map has fewer than `count` cells.
     """
+    rows, columns = heat_logits.shape[-2:]
+    if rows * columns < count:
+        raise ValueError(f"{count} tokens need a larger input: its heat map has only {columns} x {rows} cells")
     heat = heat_logits.sigmoid()
     is_peak = (F.max_pool2d(heat, 3, 1, 1) == heat).to(heat.dtype)
     ranking = heat + is_peak - 1

@@ -134,9 +134,7 @@ def order_loss(order_logits: Tensor, owner: Tensor, known: Tensor, occludes: Ten
     return (loss * weight).sum() / pairs.sum().clamp(min=1)
 
 
-def quality_loss(
-    logits: Tensor, amodal_logits: Tensor, instance: Tensor, targets: Targets, grid: torch.Size
-) -> Tensor:
+def quality_loss(logits: Tensor, amodal_logits: Tensor, instance: Tensor, targets: Targets, grid: torch.Size) -> Tensor:
     """Return the cross-entropy of the predicted quality against the amodal IoU that each token's mask has.
 
     Mask scoring (Mask Scoring R-CNN, Huang et al. 2019), on the amodal mask.

@@ -178,7 +178,8 @@ def _require_number(name: str, value: Any, kind: type | tuple[type, ...], least:
     if value is None and name in ("max_minutes", "max_steps"):
         return
     what = "a whole number" if kind is int else "a number"
-    if not isinstance(value, kind) or isinstance(value, bool):
+    fits = isinstance(value, kind) and not isinstance(value, bool)
+    if not fits:
         hint = " (YAML takes 1e-3 for text: write 1.0e-3)" if isinstance(value, str) else ""
         raise InputError(f"training {name} must be {what}, got {value!r}{hint}")
     if not least <= value < math.inf:

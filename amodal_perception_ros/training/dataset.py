@@ -348,7 +348,7 @@ def _heat_weight(record: ImageRecord, coverages: np.ndarray) -> np.ndarray:
     height, width = coverages.shape[1:]
     ratio = record.ignored.shape[0] // height
     ignored = record.ignored.reshape(height, ratio, width, ratio).any((1, 3))
-    return (~ignored | (coverages > 0).any(0)).astype(np.float32)
+    return np.where(ignored & ~(coverages > 0).any(0), np.float32(0), np.float32(1))
 
 
 def _forced(seeds: np.ndarray, heat: np.ndarray, rng: np.random.Generator, probability: float) -> np.ndarray:

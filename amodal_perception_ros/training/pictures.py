@@ -57,5 +57,6 @@ def _draw(image: np.ndarray, visible: np.ndarray, amodal: np.ndarray) -> np.ndar
 
 
 def _colour(number: int) -> tuple[int, int, int]:
-    hue = np.uint8([[[number * 67 % 180, 220, 255]]])
-    return tuple(int(c) for c in cv2.cvtColor(hue, cv2.COLOR_HSV2BGR)[0, 0])
+    hue = np.array([[[number * 67 % 180, 220, 255]]], np.uint8)
+    blue, green, red = cv2.cvtColor(hue, cv2.COLOR_HSV2BGR)[0, 0].tolist()
+    return blue, green, red
