@@ -51,10 +51,24 @@ def load_batches(source: BatchSource, numbers: range, workers: int, device: torc
         pin_memory=device.type == "cuda",
         worker_init_fn=_start_worker,
     )
-    for batch in loader:
+    for batch in _started(loader):
         if isinstance(batch, InputError):
             raise batch
         yield batch
+
+
+def _started(loader: DataLoader) -> Iterator[Batch | InputError]:
+    """Start the loading processes with one OpenCV thread each.
+
+    They are forks of this process, in which OpenCV's threads do not exist: one that inherits the pool hangs when it
+    uses or ends it, so there must be none at the moment of the fork.
+    """
+    threads = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    try:
+        return iter(loader)
+    finally:
+        cv2.setNumThreads(threads)
 
 
 @contextmanager
@@ -72,6 +86,5 @@ def deaths_named() -> Iterator[None]:
 
 
 def _start_worker(_worker: int) -> None:
-    """Use one thread, and leave Ctrl-C, which the terminal sends to all processes, to the training process."""
-    cv2.setNumThreads(1)
+    """Leave Ctrl-C, which the terminal sends to all processes, to the training process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
