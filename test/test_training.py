@@ -2,9 +2,8 @@
 
 import json
 import math
-import multiprocessing
-import os
-import signal
+import subprocess
+import sys
 from dataclasses import replace
 
 import cv2
@@ -18,7 +17,7 @@ from amodal_perception_ros.errors import InputError, RunError
 from amodal_perception_ros.network import AmodalNetwork, NetworkConfig, load_weights, save_weights
 from amodal_perception_ros.training import train as loop
 from amodal_perception_ros.training.config import TrainConfig, load_config
-from amodal_perception_ros.training.loading import deaths_named, load_batches
+from amodal_perception_ros.training.loading import deaths_named
 from amodal_perception_ros.training.processes import choose_device, joined
 from amodal_perception_ros.training.records import ImageRecord
 from amodal_perception_ros.training.state import new_state
@@ -218,21 +217,35 @@ def test_a_damaged_record_is_one_line_wherever_it_is_loaded(data, tmp_path, work
     assert "\n" not in str(caught.value)
 
 
-def kill_and_go_on(batches):
-    for child in multiprocessing.active_children():
-        os.kill(child.pid, signal.SIGKILL)
-    for _ in batches:
-        pass
+# In a process of its own: PyTorch tells of the death again whenever another child ends, as long as the loader is there.
+DEATH = """
+import multiprocessing, os, signal, sys
+from pathlib import Path
+import torch
+from amodal_perception_ros.errors import RunError
+from amodal_perception_ros.training.dataset import BatchSource
+from amodal_perception_ros.training.loading import deaths_named, load_batches
+
+source = BatchSource([Path(path) for path in sys.argv[1:]], 4, 4, 0)
+batches = load_batches(source, range(10**6), 1, torch.device("cpu"))
+next(batches)
+try:
+    with deaths_named():
+        os.kill(multiprocessing.active_children()[0].pid, signal.SIGKILL)
+        for _ in batches:
+            pass
+except RunError as error:
+    print(error, flush=True)
+    os._exit(0)
+"""
 
 
 def test_the_death_of_a_loading_process_is_told(data, tmp_path):
     train([data], tmp_path / "first", make_config(max_steps=1))
     files = sorted((tmp_path / "first" / "cache").glob("*/a-*/*.npz"))
-    source = loop.BatchSource(files, 4, 4, seed=0)
-    batches = load_batches(source, range(10**6), 1, CPU)
-    next(batches)
-    with pytest.raises(RunError, match="memory ran out; go on with --resume"), deaths_named():
-        kill_and_go_on(batches)
+    run = subprocess.run([sys.executable, "-c", DEATH, *map(str, files)], capture_output=True, text=True, timeout=120)
+    assert run.returncode == 0, run.stderr
+    assert "memory ran out; go on with --resume" in run.stdout
     with pytest.raises(RuntimeError, match="something else"), deaths_named():
         raise RuntimeError("something else")
 
