@@ -50,8 +50,8 @@ def merged(names, resamples):
 
 
 def flat(tree, above=""):
-    for key, value in tree.items():
-        yield from flat(value, f"{above}{key}.") if isinstance(value, dict) else [(above + key, value)]
+    for key, value in tree.items() if isinstance(tree, dict) else enumerate(tree):
+        yield from flat(value, f"{above}{key}.") if isinstance(value, dict | list) else [(f"{above}{key}", value)]
 
 
 class Mean(Sums):

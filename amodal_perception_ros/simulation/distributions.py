@@ -17,6 +17,7 @@ numbers lie within `limits.py`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -183,4 +184,4 @@ def _is_valid(kind: str, given: Any) -> bool:
 
 
 def _all_numbers(values: list[Any]) -> bool:
-    return all(isinstance(v, (int, float)) and not isinstance(v, bool) and np.isfinite(v) for v in values)
+    return all(isinstance(v, (int, float)) and not isinstance(v, bool) and -math.inf < v < math.inf for v in values)
