@@ -136,6 +136,12 @@ def test_a_forced_cell_becomes_a_seed():
     assert pick_seeds(logits, 1, forced).cells.tolist() == [[3 * 8 + 3]]
 
 
+def test_more_seeds_than_cells_are_refused():
+    assert pick_seeds(torch.zeros(1, 1, 2, 3), 6).cells.shape == (1, 6)
+    with pytest.raises(ValueError, match="7 tokens need a larger input: its heat map has only 3 x 2 cells"):
+        pick_seeds(torch.zeros(1, 1, 2, 3), 7)
+
+
 @given(st.integers(0, 10_000))
 @settings(max_examples=20, deadline=None)
 def test_seed_cells_are_distinct(seed):
