@@ -26,6 +26,7 @@ from torch import Tensor
 from amodal_perception_ros.evaluation import Evaluator
 from amodal_perception_ros.evaluation.sources import DataSet
 from amodal_perception_ros.network import NetworkOutput
+from amodal_perception_ros.network.instance_heads import InstanceMaps
 from amodal_perception_ros.perception import Perception, default_weights
 from amodal_perception_ros.perception.engine import Engine, create_engine
 from amodal_perception_ros.perception.export import export_onnx
@@ -33,7 +34,9 @@ from amodal_perception_ros.perception.preprocess import NetworkInput, prepare
 from amodal_perception_ros.scene import CameraScene, Sample
 
 DENSE = ("stuff_logits", "log_depth", "heat_logits")
-TOKENS = tuple(name for name in NetworkOutput._fields if name not in (*DENSE, "seed_index", "order_logits"))
+TOKENS = ("seed_score", "class_logits", "boxes", "occluded_logits", "quality_logits")
+MAPS = tuple(f"map_{name}" for name in InstanceMaps._fields)
+"""What is drawn of the outputs' descriptions."""
 
 MAX_DIFFERENCE = 1e-3
 """Tolerances of ONNX Runtime: mean difference of any output,"""
@@ -51,16 +54,25 @@ class Tap:
     """An engine that remembers its last output and how long each run took [ms]."""
 
     def __init__(self, engine: Engine) -> None:
-        self.name, self.metadata, self._engine = engine.name, engine.metadata, engine
+        self.name, self.metadata, self.painter, self._engine = engine.name, engine.metadata, engine.painter, engine
         self.times: list[float] = []
-        self.output: NetworkOutput | None = None
+        self.values: dict[str, Tensor] = {}
 
     def run(self, batch: NetworkInput) -> NetworkOutput:
         """Run the engine."""
         start = time.perf_counter()
-        self.output = NetworkOutput(*(value.float() for value in self._engine.run(batch)))
+        output = self._engine.run(batch)
         self.times.append(1e3 * (time.perf_counter() - start))
-        return self.output
+        self.values = {name: value.float() for name, value in output.named().items()} | self._maps(output)
+        return output
+
+    def _maps(self, output: NetworkOutput) -> dict[str, Tensor]:
+        """Return the (B, K, h, w) maps of all tokens."""
+        images, tokens = output.seed_index.shape
+        everywhere = [[(slice(None), slice(None))] * tokens] * images
+        paintings = self.painter.paint(output, [np.arange(tokens)] * images, everywhere)
+        maps = np.stack([np.stack(painting.objects, 1) for painting in paintings], 1)
+        return dict(zip(MAPS, torch.from_numpy(maps)))
 
 
 @dataclass
@@ -82,17 +94,17 @@ class Agreement:
         part, whole = self.sums[name]
         return part / whole if whole else float("nan")
 
-    def add_outputs(self, own: NetworkOutput, reference: NetworkOutput) -> None:
-        """Add the differences of the outputs of a batch; tokens are those of the seeds that both have."""
+    def add_outputs(self, own: dict[str, Tensor], reference: dict[str, Tensor]) -> None:
+        """Add the differences of a batch's outputs (`Tap.values`); tokens are those of the seeds that both have."""
         for name in DENSE:
-            self._add_difference(name, getattr(own, name), getattr(reference, name))
-        for image in range(len(own.seed_index)):
-            same = own.seed_index[image][:, None] == reference.seed_index[image][None]
+            self._add_difference(name, own[name], reference[name])
+        for image in range(len(own["seed_index"])):
+            same = own["seed_index"][image][:, None] == reference["seed_index"][image][None]
             mine, others = torch.nonzero(same, as_tuple=True)
             self.add("seeds", len(mine), len(same))
-            for name in TOKENS:
-                self._add_difference(name, getattr(own, name)[image][mine], getattr(reference, name)[image][others])
-            orders = own.order_logits[image][mine][:, mine], reference.order_logits[image][others][:, others]
+            for name in (*TOKENS, *MAPS):
+                self._add_difference(name, own[name][image][mine], reference[name][image][others])
+            orders = own["order_logits"][image][mine][:, mine], reference["order_logits"][image][others][:, others]
             self._add_difference("order_logits", *orders)
 
     def _add_difference(self, name: str, own: Tensor, reference: Tensor) -> None:
@@ -110,7 +122,7 @@ class Agreement:
         """Return what is outside the tolerances."""
         found = [
             f"{name} differs by {self.mean(name):.2g} on average, more than {MAX_DIFFERENCE}"
-            for name in (*DENSE, *TOKENS, "order_logits")
+            for name in (*DENSE, *TOKENS, *MAPS, "order_logits")
             if self.mean(name) > MAX_DIFFERENCE
         ]
         if self.mean("pixels") < MIN_EQUAL_PIXELS:
@@ -146,7 +158,7 @@ def compare(samples: Iterable[Sample], engines: dict[str, Perception]) -> dict[s
             for camera, truth in sample.truth.cameras.items():
                 evaluators[name].add(truth, scenes[name][camera], f"frame {number}")
                 found[name].add_scene(scenes[name][camera], scenes[reference][camera])
-            found[name].add_outputs(taps[name].output, taps[reference].output)
+            found[name].add_outputs(taps[name].values, taps[reference].values)
     for name in engines:
         found[name].scores = evaluators[name].results()["panoptic"]["strict"]
         found[name].milliseconds = float(np.median(taps[name].times[1:] or taps[name].times))
@@ -191,7 +203,7 @@ def print_agreement(found: dict[str, Agreement]) -> None:
         rows[f"{name} strict [%]"] = [f"{each.scores.get(name, float('nan')):.2f}" for each in found.values()]
     for name, title in (("scenes", "equal scenes"), ("pixels", "equal labels"), ("seeds", "equal seeds")):
         rows[title] = ["", *(f"{found[other].mean(name):.2%}" for other in others)]
-    for name in (*DENSE, *TOKENS, "order_logits"):
+    for name in (*DENSE, *TOKENS, *MAPS, "order_logits"):
         rows[f"{name}: mean, largest"] = [
             "",
             *(f"{found[other].mean(name):.1e}, {found[other].largest[name]:.1e}" for other in others),

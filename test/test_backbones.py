@@ -184,7 +184,7 @@ def test_export_agrees_with_torch(kind, folders, tmp_path):
     exported = session.run(None, {"image": image.numpy(), "guidance": guidance.numpy()})
     with torch.no_grad():
         expected = load_weights(tmp_path / "w.safetensors")[0](image, guidance)
-    for name, ours, theirs in zip(expected._fields, expected, exported):
+    for (name, ours), theirs in zip(expected.named().items(), exported, strict=True):
         np.testing.assert_allclose(theirs, ours.numpy(), rtol=1e-3, atol=1e-3, err_msg=name)
 
 

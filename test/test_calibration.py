@@ -35,6 +35,7 @@ from amodal_perception_ros.labels import AMODAL_SYNTH_DRIVE, THINGS
 from amodal_perception_ros.network import AmodalNetwork, NetworkConfig, WeightsError, load_weights, save_weights
 from amodal_perception_ros.perception import PostprocessConfig
 from amodal_perception_ros.perception.calibration import Calibration
+from amodal_perception_ros.perception.painting import CopyingPainter
 from amodal_perception_ros.perception.postprocess import build_scenes
 from amodal_perception_ros.perception.preprocess import view_of
 from amodal_perception_ros.scene import Rig, Sample, SurroundFrame, SurroundScene
@@ -219,7 +220,7 @@ def test_the_evaluation_reports_it():
 class DrawnEngine:
     """Says of any image what was drawn."""
 
-    name, metadata = "drawn", {}
+    name, metadata, painter = "drawn", {}, CopyingPainter()
 
     def __init__(self, output):
         self.output = output
@@ -242,7 +243,9 @@ def drawn_street():
     invented = block(2, 6, 24, 30)
     output.class_logits[0, truck] = -50.0
     output.class_logits[0, truck, kind], output.class_logits[0, truck, -1] = 1.0, 0.0
-    output.visible_logits[0, truck][invented] = output.amodal_logits[0, truck][invented] = 20.0
+    for masks in output.description[:2]:
+        masks[0, truck][invented] = 20.0
+    output.boxes[0, truck] = torch.tensor([27 / 32, 4 / 16, 6 / 32, 4 / 16])
     output.quality_logits[0, :3] = torch.tensor([1.0, 2.0, 3.0])
     output.occluded_logits[0, :3] = torch.tensor([4.0, -4.0, 0.5])
     return DrawnEngine(output), DrawnSequence([sample])
@@ -284,7 +287,9 @@ def test_quality_without_thresholds_is_that_of_the_evaluation(outcomes):
     engine, sequence = drawn_street()
     view = view_of(sequence[0].frame.rig.cameras[0], (128, 64))
     metric = StrictQuality()
-    for scene in build_scenes(engine.output, [view], [0], PostprocessConfig(score_threshold=LEAST_SCORE)):
+    for scene in build_scenes(
+        engine.output, engine.painter, [view], [0], PostprocessConfig(score_threshold=LEAST_SCORE)
+    ):
         metric.add(pair_scenes(decode(sequence[0].truth.cameras["front"]), decode(scene), Rules()))
     quality = thing_quality(quality_sums(outcomes, Calibration(score_threshold=LEAST_SCORE)))
     assert quality == pytest.approx((metric.results()["APQ_T"], metric.results()["APQ_T_O"]))

@@ -3,13 +3,12 @@
 import math
 
 import numpy as np
-import onnxruntime
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from amodal_perception_ros.network import AmodalNetwork, NetworkConfig, NetworkOutput
+from amodal_perception_ros.network import AmodalNetwork, NetworkConfig
 from amodal_perception_ros.network.heads import DenseMaps
 from amodal_perception_ros.network.instance_heads import INSTANCE_HEADS, Matched
 from amodal_perception_ros.network.instance_heads.guided_depth import (
@@ -196,37 +195,6 @@ def test_losses_look_only_at_the_sampled_cells(name):
     assert all(torch.isfinite(value) for value in parts.values())
     for got, want in zip(maps[:2], expected[:2]):
         torch.testing.assert_close(got, want)
-
-
-@pytest.mark.parametrize("name", HEADS)
-@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning", "ignore::DeprecationWarning")
-def test_onnx_runtime_gives_the_same_outputs(tmp_path, name):
-    torch.manual_seed(0)
-    config = NetworkConfig(**{**vars(SMALL), "instance_head": name, "tokens": 20})
-    network = AmodalNetwork(config).train()
-    for _ in range(3):
-        network(torch.rand(4, 3, 64, 96), torch.zeros(4, 2, 64, 96))
-    if name == "guided_depth":
-        torch.nn.init.normal_(network.instances.guidance.weight)
-    network.eval()
-    image, guidance = torch.rand(2, 3, 64, 96, generator=torch.Generator().manual_seed(3)), torch.zeros(2, 2, 64, 96)
-    with torch.no_grad():
-        expected = network(image, guidance)
-    path, names = tmp_path / "network.onnx", list(NetworkOutput._fields)
-    torch.onnx.export(
-        network,
-        (image, guidance),
-        str(path),
-        opset_version=18,
-        dynamo=False,
-        input_names=["image", "guidance"],
-        output_names=names,
-    )
-    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    assert all(isinstance(side, int) for output in session.get_outputs() for side in output.shape)
-    got = dict(zip(names, session.run(None, {"image": image.numpy(), "guidance": guidance.numpy()})))
-    for field, value in expected._asdict().items():
-        np.testing.assert_allclose(got[field], value.numpy(), atol=1e-3, err_msg=field)
 
 
 # Levels

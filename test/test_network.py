@@ -33,7 +33,9 @@ def make_network(config=SMALL, seed=0):
 def test_output_shapes_are_static(stride, heat_shape):
     config = NetworkConfig(**{**json.loads(SMALL.to_json()), "seed_stride": stride})
     output = AmodalNetwork(config).eval()(torch.rand(2, 3, 64, 96), torch.zeros(2, 2, 64, 96))
-    shapes = {name: tuple(value.shape) for name, value in output._asdict().items()}
+    shapes = {name: tuple(value.shape) for name, value in output.named().items()}
+    maps = AmodalNetwork(config).everything(output)
+    assert {tuple(value.shape) for value in maps} == {(2, 9, 32, 48)}
     assert shapes == {
         "stuff_logits": (2, 11, 32, 48),
         "log_depth": (2, 32, 48),
@@ -42,13 +44,14 @@ def test_output_shapes_are_static(stride, heat_shape):
         "seed_index": (2, 9),
         "class_logits": (2, 9, 8),
         "boxes": (2, 9, 4),
-        "visible_logits": (2, 9, 32, 48),
-        "amodal_logits": (2, 9, 32, 48),
-        "object_log_depth": (2, 9, 32, 48),
         "order_logits": (2, 9, 9),
         "occluded_logits": (2, 9),
         "quality_logits": (2, 9),
+        "description_0": (2, 6, 32, 48),
+        "description_1": (2, 9, 1),
+        "description_2": (2, 9, 8 * 6 + 8 + 8 * 4 + 3 * 8 + 3),
     }
+    assert NetworkOutput.from_named(output.named()).description == output.description
     assert output.seed_index.dtype == torch.int64
 
 
@@ -72,8 +75,8 @@ def test_a_batch_equals_its_images_one_by_one():
     with torch.no_grad():
         together = network(image, guidance)
         single = [network(image[i : i + 1], guidance[i : i + 1]) for i in range(4)]
-    for name in NetworkOutput._fields:
-        torch.testing.assert_close(getattr(together, name), torch.cat([getattr(s, name) for s in single]))
+    for name, value in together.named().items():
+        torch.testing.assert_close(value, torch.cat([each.named()[name] for each in single]))
 
 
 def test_camera_order_only_permutes_the_outputs():
@@ -82,8 +85,8 @@ def test_camera_order_only_permutes_the_outputs():
     order = torch.tensor([2, 0, 1])
     with torch.no_grad():
         straight, permuted = network(image, guidance), network(image[order], guidance[order])
-    for name in NetworkOutput._fields:
-        torch.testing.assert_close(getattr(straight, name)[order], getattr(permuted, name))
+    for name, value in straight.named().items():
+        torch.testing.assert_close(value[order], permuted.named()[name])
 
 
 def test_guidance_starts_without_influence_and_gains_it_by_training():
@@ -92,8 +95,8 @@ def test_guidance_starts_without_influence_and_gains_it_by_training():
     without, points = torch.zeros(1, 2, 64, 96), torch.zeros(1, 2, 64, 96)
     points[:, 0, ::5, ::3], points[:, 1, ::5, ::3] = 0.1, 1.0
     with torch.no_grad():
-        for name, value in network(image, without)._asdict().items():
-            assert torch.equal(value, getattr(network(image, points), name))
+        unguided = network(image, without).named()
+        assert all(torch.equal(value, unguided[name]) for name, value in network(image, points).named().items())
     network(image, points).log_depth.sum().backward()
     assert network.trunk.guidance.write.weight.grad.abs().sum() > 0
     with torch.no_grad():
@@ -160,7 +163,7 @@ def test_onnx_runtime_gives_the_same_outputs(tmp_path):
         network.trunk.guidance.write.weight += 0.05
         expected = network(image, guidance)
     path = tmp_path / "network.onnx"
-    names = list(NetworkOutput._fields)
+    names = list(expected.named())
     torch.onnx.export(
         network,
         (image, guidance),
@@ -174,7 +177,7 @@ def test_onnx_runtime_gives_the_same_outputs(tmp_path):
         assert all(dim.dim_value > 0 for dim in value.type.tensor_type.shape.dim), f"{value.name} is not static"
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     got = dict(zip(names, session.run(None, {"image": image.numpy(), "guidance": guidance.numpy()})))
-    for name, value in expected._asdict().items():
+    for name, value in expected.named().items():
         np.testing.assert_allclose(got[name], value.numpy(), atol=1e-3, err_msg=name)
 
 

@@ -16,9 +16,10 @@ from amodal_perception_ros.network import CANONICAL_FOCAL, AmodalNetwork, Networ
 from amodal_perception_ros.network.config import OUTPUT_STRIDE
 from amodal_perception_ros.perception import Perception, PostprocessConfig
 from amodal_perception_ros.perception.calibration import Calibration
+from amodal_perception_ros.perception.painting import CopyingPainter
 from amodal_perception_ros.perception.postprocess import build_scenes
 from amodal_perception_ros.perception.preprocess import prepare, sparse_inverse_depth, view_of
-from amodal_perception_ros.perception.selection import copied_maps, shared_cells
+from amodal_perception_ros.perception.selection import object_windows, shared_cells
 from amodal_perception_ros.scene import Camera, Rig, SurroundFrame
 
 SIZE = (128, 64)
@@ -57,14 +58,23 @@ def network_output(objects, tokens=8):
         seed_score=torch.ones(1, tokens),
         seed_index=torch.zeros(1, tokens, dtype=torch.int64),
         class_logits=classes,
-        boxes=torch.zeros(1, tokens, 4),
-        visible_logits=visible,
-        amodal_logits=amodal,
-        object_log_depth=depth,
+        boxes=boxes_of(visible, amodal),
         order_logits=torch.zeros(1, tokens, tokens),
         occluded_logits=torch.zeros(1, tokens),
         quality_logits=torch.zeros(1, tokens),
+        description=(visible, amodal, depth),
     )
+
+
+def boxes_of(visible, amodal):
+    """Return the boxes of masks; without a mask a box in the first cell."""
+    boxes = torch.full((*amodal.shape[:2], 4), 0.01)
+    for _, token in {tuple(place) for place in torch.nonzero((visible > 0) | (amodal > 0))[:, :2].tolist()}:
+        row, column = torch.nonzero((visible[0, token] > 0) | (amodal[0, token] > 0)).T
+        size = torch.tensor([GRID[1], GRID[0]])
+        first, last = (torch.stack([column.amin(), row.amin()]), torch.stack([column.amax(), row.amax()]) + 1)
+        boxes[0, token] = torch.cat([(first + last) / 2 / size, (last - first) / size])
+    return boxes
 
 
 def block(top, bottom, left, right):
@@ -84,7 +94,7 @@ def car_hides_person(order=None):
 
 def scene_of(output, cam=None, **config):
     cam = cam or camera()
-    return build_scenes(output, [view_of(cam, SIZE)], [7], PostprocessConfig(**config))[0]
+    return build_scenes(output, CopyingPainter(), [view_of(cam, SIZE)], [7], PostprocessConfig(**config))[0]
 
 
 def test_the_hidden_part_is_there_with_its_depth_and_order():
@@ -138,7 +148,7 @@ def test_duplicates_and_ghosts_are_dropped_and_their_pixels_given_away():
     twice = network_output([(CAR, car, car, 8.0), (CAR, car, car, 8.0)])
     assert [item.instance_id for item in scene_of(twice).instances] == [26001]
     ghost = network_output([(CAR, car, car, 8.0), (PERSON, block(8, 14, 6, 9), block(8, 14, 6, 9), 9.0)])
-    ghost.visible_logits[0, 1] -= 10.0  # loses every pixel to the car
+    ghost.description[0][0, 1] -= 10.0  # loses every pixel to the car
     scene = scene_of(ghost)
     assert [item.instance_id for item in scene.instances] == [26001]
     assert (scene.labels > 0).all()
@@ -172,19 +182,44 @@ def test_calibrated_logits_decide_on_score_and_mask():
     assert strict.instance(24001).hidden_mask.area == 0
 
 
+def test_windows_hold_the_enlarged_box_the_seed_and_a_margin():
+    """In cells: a box of 8 x 4 reaches 1.5 * 4 + 1 and 1.5 * 2 + 1 to each side, and the margin is a cell."""
+    grid = (32, 64)
+    box = [20 / 64, 16 / 32, 8 / 64, 4 / 32]
+    windows = object_windows(np.array([box, box, box]), np.array([[0.3, 0.5], [50.5 / 64, 0.5], [0.3, 0.5]]), grid)
+    assert windows[0] == (slice(11, 21), slice(12, 28))
+    assert windows[1] == (slice(11, 21), slice(12, 52)), "the seed is far to the right"
+    whole = object_windows(np.array([[0.9, 0.1, 3, 3]]), np.array([[0.99, 0.01]]), grid)
+    assert whole == [(slice(0, 32), slice(0, 64))]
+    assert object_windows(np.zeros((0, 4)), np.zeros((0, 2)), grid) == []
+
+
 def test_only_what_is_chosen_leaves_the_device():
-    """Copies as they come from a GPU hold the same maps as the views of a CPU's output, packed token by token."""
+    """Copies as they come from a GPU hold the maps of the chosen tokens, each on its window."""
     output = car_hides_person()
-    output = NetworkOutput(*(torch.cat([part, part.roll(1, 1)]) for part in output))
-    dense = (output.stuff_logits, output.log_depth)
-    fields = (output.visible_logits, output.amodal_logits, output.object_log_depth)
+    output = NetworkOutput.from_named(
+        {name: torch.cat([part, part.roll(1, 1)]) for name, part in output.named().items()}
+    )
     chosen = [np.array([1, 0]), np.array([2])]
-    for image, (maps, row) in enumerate(copied_maps(dense, fields, chosen)):
-        np.testing.assert_array_equal(maps.stuff, output.stuff_logits[image])
-        np.testing.assert_array_equal(maps.log_depth, output.log_depth[image])
-        for copied, field in zip(maps[2:], fields):
-            np.testing.assert_array_equal(copied[row], field[image][chosen[image]])
-    assert maps.visible.shape[0] == 2, "as many as the image with the most tokens needs"
+    windows = [[(slice(3, 9), slice(2, 20)), (slice(0, 4), slice(5, 6))], [(slice(8, 32), slice(0, 64))]]
+    for image, painting in enumerate(CopyingPainter().paint(output, chosen, windows)):
+        np.testing.assert_array_equal(painting.stuff, output.stuff_logits[image])
+        np.testing.assert_array_equal(painting.log_depth, output.log_depth[image])
+        assert len(painting.objects) == len(chosen[image])
+        for maps, token, window in zip(painting.objects, chosen[image], windows[image]):
+            for copied, whole in zip(maps, output.description):
+                np.testing.assert_array_equal(copied, whole[image, token][window])
+
+
+def test_what_lies_outside_of_the_window_is_not_the_object():
+    """A second block of the car's masks, far from its box, stays road."""
+    car, ghost = block(8, 14, 6, 12), block(8, 14, 26, 30)
+    output = network_output([(CAR, car, car, 8.0)])
+    for maps in output.description[:2]:
+        maps[0, 0][ghost] = 20.0
+    scene = scene_of(output)
+    assert scene.instances[0].amodal_mask.box == (24, 32, 48, 56)
+    assert scene.labels[44, 112] == 7000
 
 
 @pytest.mark.parametrize("count", [0, 1, 5])
@@ -211,7 +246,8 @@ def random_outputs(draw):
         seen = whole & torch.from_numpy(rng.random(GRID) < rng.uniform(0.2, 1))
         objects.append((int(rng.integers(len(THINGS))), seen, whole, float(rng.uniform(3, 60))))
     output = network_output(objects)
-    output.visible_logits.copy_(output.visible_logits + torch.from_numpy(rng.normal(0, 3, output.visible_logits.shape)))
+    visible = output.description[0]
+    visible.copy_(visible + torch.from_numpy(rng.normal(0, 3, visible.shape)))
     output.order_logits.copy_(torch.from_numpy(rng.normal(0, 4, output.order_logits.shape)))
     output.log_depth.fill_(float(np.log(rng.uniform(3, 60))))
     return output
@@ -321,9 +357,10 @@ def test_engines_agree(untrained, tmp_path, monkeypatch):
     """Dense outputs, and the tokens of all common seeds; near-equal peaks may swap the last places of the list."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     batch = prepare(four_camera_frame(), SIZE)
-    first, second = (
-        Perception.from_weights(untrained, name, input_size=SIZE).engine.run(batch) for name in ("torch", "onnxruntime")
-    )
+    engines = [Perception.from_weights(untrained, name, input_size=SIZE).engine for name in ("torch", "onnxruntime")]
+    first, second = (engine.run(batch) for engine in engines)
+    whole = [[(slice(None), slice(None))] * 16] * 4
+    paintings = [engine.painter.paint(engine.run(batch), [np.arange(16)] * 4, whole) for engine in engines]
     for field in ("stuff_logits", "log_depth", "heat_logits"):
         torch.testing.assert_close(getattr(first, field), getattr(second, field), atol=2e-3, rtol=1e-3)
     for image in range(4):
@@ -333,19 +370,15 @@ def test_engines_agree(untrained, tmp_path, monkeypatch):
         ]
         assert len(common) >= 14  # of 16
         own, other = (torch.tensor(side) for side in zip(*common))
-        for field in (
-            "class_logits",
-            "boxes",
-            "visible_logits",
-            "amodal_logits",
-            "object_log_depth",
-            "occluded_logits",
-            "quality_logits",
-        ):
+        for field in ("class_logits", "boxes", "occluded_logits", "quality_logits"):
             pair = getattr(first, field)[image][own], getattr(second, field)[image][other]
             torch.testing.assert_close(*pair, atol=2e-3, rtol=1e-3)
         order = first.order_logits[image][own][:, own], second.order_logits[image][other][:, other]
         torch.testing.assert_close(*order, atol=2e-3, rtol=1e-3)
+        for mine, others in common:
+            drawn = paintings[0][image].objects[mine], paintings[1][image].objects[others]
+            for one, another in zip(*drawn):
+                np.testing.assert_allclose(one, another, atol=2e-3, rtol=1e-3)
     assert list(tmp_path.glob("amodal_perception_ros/*.onnx"))
 
 

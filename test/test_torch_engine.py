@@ -49,8 +49,8 @@ def test_folding_leaves_no_normalisation_and_the_same_output(network):
     counts.append(sum(isinstance(module, torch.nn.BatchNorm2d) for module in network.modules()))
     assert counts[0] > 10
     assert counts[1] == 0
-    for name, value in plain(network, batch)._asdict().items():
-        torch.testing.assert_close(value, getattr(before, name), atol=1e-4, rtol=1e-4)
+    for name, value in plain(network, batch).named().items():
+        torch.testing.assert_close(value, before.named()[name], atol=1e-4, rtol=1e-4)
 
 
 def test_a_batch_norm_before_a_convolution_is_left_alone():
@@ -64,8 +64,8 @@ def test_the_engine_gives_the_networks_output_for_any_number_of_cameras(network)
     engine = TorchEngine(network, {"model_id": "x"}, "cpu", "float32")
     assert engine.name == "torch (cpu, float32)"
     for cameras in (3, 1):
-        for name, value in engine.run(random_batch(3))._asdict().items():
-            torch.testing.assert_close(value[:cameras], getattr(expected, name)[:cameras], atol=1e-4, rtol=1e-4)
+        for name, value in engine.run(random_batch(3)).named().items():
+            torch.testing.assert_close(value[:cameras], expected.named()[name][:cameras], atol=1e-4, rtol=1e-4)
 
 
 def test_bfloat16_is_near_and_computed_in_bfloat16(network):

@@ -110,17 +110,21 @@ def joined(parts: Sequence[Outcomes]) -> Outcomes:
 
 def _perceived(
     engine: Engine, sample: Sample, input_size: tuple[int, int], config: PostprocessConfig, rules: Rules
-) -> Iterator[tuple[View, ScenePair, np.ndarray, np.ndarray]]:
+) -> Iterator[tuple[View, ScenePair, np.ndarray, list[np.ndarray]]]:
     """Yield of each camera the view, the matched scenes, and of the m predicted objects the (m, 3) logits of `OBJECT`
-    and the (m, h, w) amodal logits.
+    and their (h, w) amodal logits.
     """
     batch = prepare(sample.frame, input_size)
     output = engine.run(batch)
     where = f"sequence {sample.sequence} frame {sample.index}"
-    scenes = build_scenes_and_tokens(output, batch.views, [sample.frame.stamp_ns] * len(batch.views), config)
-    for k, (view, (scene, tokens)) in enumerate(zip(batch.views, scenes)):
+    stamps = [sample.frame.stamp_ns] * len(batch.views)
+    scenes = build_scenes_and_tokens(output, engine.painter, batch.views, stamps, config)
+    chosen = [tokens for _, tokens in scenes]
+    whole = [[(slice(None), slice(None))] * len(tokens) for tokens in chosen]
+    paintings = engine.painter.paint(output, chosen, whole)
+    for k, (view, (scene, tokens), painting) in enumerate(zip(batch.views, scenes, paintings)):
         pair = pair_scenes(decode(sample.truth.cameras[view.camera.name], where), decode(scene, where), rules)
-        yield view, pair, _token_logits(output, k, tokens), _numpy(output.amodal_logits[k][tokens])
+        yield view, pair, _token_logits(output, k, tokens), [maps.amodal for maps in painting.objects]
 
 
 def _token_logits(output: NetworkOutput, camera: int, tokens: np.ndarray) -> np.ndarray:
@@ -149,7 +153,7 @@ def _count(pair: ScenePair, classes: ClassList) -> np.ndarray:
     return np.column_stack([np.bincount(indices[which], minlength=len(classes)) for which in chosen])
 
 
-def _pixels(number: int, pair: ScenePair, view: View, logits: np.ndarray) -> Iterator[np.ndarray]:
+def _pixels(number: int, pair: ScenePair, view: View, logits: list[np.ndarray]) -> Iterator[np.ndarray]:
     """Yield the pixels of each matched object in the smallest box around its true and its predicted amodal mask.
 
     Those that post-processing has cut off the amodal mask, because what is seen there is no occluder, are left out.

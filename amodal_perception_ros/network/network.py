@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from torch import Tensor, nn
 
 from amodal_perception_ros.network.config import INPUT_MULTIPLE, NetworkConfig
 from amodal_perception_ros.network.heads import DenseHead, TokenHead, pick_seeds
-from amodal_perception_ros.network.instance_heads import INSTANCE_HEADS
+from amodal_perception_ros.network.instance_heads import InstanceMaps, make_instance_head
 from amodal_perception_ros.network.trunks import make_trunk
 
 
@@ -23,11 +24,11 @@ class NetworkOutput(NamedTuple):
         seed_index: (B, K) int64 flat cell of each seed in the heat map.
         class_logits: (B, K, 8), 7 things in the order of `labels.THINGS`, last = no object.
         boxes: (B, K, 4) amodal box inside the image: centre x, centre y, width, height as fractions of the input.
-        visible_logits, amodal_logits: (B, K, h, w).
-        object_log_depth: (B, K, h, w) log canonical depth of the whole object, hidden part included.
         order_logits: (B, K, K), entry [i, j] high: i occludes j.
         occluded_logits: (B, K) high: a part of the object is hidden.
         quality_logits: (B, K) logit of the expected IoU of the amodal mask.
+        description: what the instance head draws the tokens' masks and depth from (see `InstanceHead`); its form is the
+            head's business, the first dimension of each tensor is B.
     """
 
     stuff_logits: Tensor
@@ -37,12 +38,22 @@ class NetworkOutput(NamedTuple):
     seed_index: Tensor
     class_logits: Tensor
     boxes: Tensor
-    visible_logits: Tensor
-    amodal_logits: Tensor
-    object_log_depth: Tensor
     order_logits: Tensor
     occluded_logits: Tensor
     quality_logits: Tensor
+    description: tuple[Tensor, ...]
+
+    def named(self) -> dict[str, Tensor]:
+        """Return all tensors by name, the parts of the description as description_0, description_1..."""
+        parts = {f"description_{number}": part for number, part in enumerate(self.description)}
+        return {name: getattr(self, name) for name in self._fields[:-1]} | parts
+
+    @classmethod
+    def from_named(cls, values: Mapping[str, Tensor]) -> NetworkOutput:
+        """Build what `named` took apart."""
+        others = {name: values[name] for name in cls._fields[:-1]}
+        parts = (values[f"description_{number}"] for number in range(len(values) - len(others)))
+        return cls(**others, description=tuple(parts))
 
 
 class AmodalNetwork(nn.Module):
@@ -54,7 +65,7 @@ class AmodalNetwork(nn.Module):
         self.trunk = make_trunk(self.config)
         self.dense = DenseHead(self.config)
         self.tokens = TokenHead(self.config)
-        self.instances = INSTANCE_HEADS[self.config.instance_head](self.config)
+        self.instances = make_instance_head(self.config)
 
     def forward(self, image: Tensor, guidance: Tensor) -> NetworkOutput:
         """Perceive B images.
@@ -72,7 +83,6 @@ class AmodalNetwork(nn.Module):
         dense = self.dense(pyramid)
         seeds = pick_seeds(dense.heat_logits, self.config.tokens)
         tokens = self.tokens(dense.hidden, pyramid, seeds.cells)
-        maps = self.instances(tokens.embedding, tokens.boxes, dense)
         return NetworkOutput(
             stuff_logits=dense.stuff_logits,
             log_depth=dense.log_depth,
@@ -81,13 +91,15 @@ class AmodalNetwork(nn.Module):
             seed_index=seeds.cells,
             class_logits=tokens.class_logits,
             boxes=tokens.boxes,
-            visible_logits=maps.visible,
-            amodal_logits=maps.amodal,
-            object_log_depth=maps.log_depth,
             order_logits=tokens.order_logits,
             occluded_logits=tokens.occluded_logits,
             quality_logits=tokens.quality_logits,
+            description=self.instances.describe(tokens.embedding, tokens.boxes, dense),
         )
+
+    def everything(self, output: NetworkOutput) -> InstanceMaps:
+        """Return the maps of all tokens at every cell, (B, K, h, w), that an output describes."""
+        return self.instances.everywhere(output.description, output.boxes)
 
 
 def check_input(image: Tensor, guidance: Tensor) -> None:

@@ -9,8 +9,9 @@ import numpy as np
 
 from amodal_perception_ros.labels import BY_NAME, STUFF
 from amodal_perception_ros.network.config import OUTPUT_STRIDE
+from amodal_perception_ros.network.instance_heads import Window
 from amodal_perception_ros.perception.preprocess import View
-from amodal_perception_ros.perception.selection import Detections, Maps, Window
+from amodal_perception_ros.perception.selection import Detections
 
 SKY_CHANNEL = STUFF.index(BY_NAME["sky"])
 
@@ -40,30 +41,26 @@ def compose(
         The objects, visible masks disjoint and inside the amodal ones; the (H, W) int16 winning channel, stuff first;
         and the (H, W) float32 depth of the visible surface [m]: the dense head's for stuff, infinite for the sky.
     """
-    maps, windows = detections.maps, [(window, _pixels(window, view)) for window in detections.windows]
-    winner, best = _stuff(maps, view)
-    for number, (token, (cells, pixels)) in enumerate(zip(detections.token, windows), len(STUFF)):
-        logit, region = _upsampled(maps.visible[token], cells, pixels), best[pixels]
+    windows = [_pixels(window, view) for window in detections.windows]
+    winner, best = _stuff(detections.stuff, view)
+    for number, (maps, pixels) in enumerate(zip(detections.objects, windows), len(STUFF)):
+        logit, region = _upsampled(maps.visible, pixels), best[pixels]
         np.copyto(winner[pixels], number, where=logit > region)
         np.maximum(region, logit, out=region)
-    surface = _upsampled(maps.log_depth, _ALL, (slice(view.height), slice(view.width)))
+    surface = _upsampled(detections.log_depth, (slice(0, view.height), slice(0, view.width)))
     np.exp(surface, out=surface)
     surface *= np.float32(view.depth_scale)
     surface[winner == SKY_CHANNEL] = np.inf
     patches = []
-    for number, (token, (cells, pixels), hides) in enumerate(zip(detections.token, windows, may_hide), len(STUFF)):
+    for number, (maps, pixels, hides) in enumerate(zip(detections.objects, windows, may_hide), len(STUFF)):
         visible = winner[pixels] == number
-        depth = np.exp(maps.object_log_depth[token][cells]) * np.float32(view.depth_scale)
-        depth = _upsampled(depth, _ALL, pixels)
+        depth = _upsampled(np.exp(maps.log_depth) * np.float32(view.depth_scale), pixels)
         amodal = visible
         if hides:
-            amodal = visible | (_upsampled(maps.amodal[token], cells, pixels) > amodal_threshold)
+            amodal = visible | (_upsampled(maps.amodal, pixels) > amodal_threshold)
         np.copyto(surface[pixels], depth, where=visible)
         patches.append(Patch(pixels, visible, amodal, depth))
     return patches, winner, surface
-
-
-_ALL = (slice(None), slice(None))
 
 
 def _pixels(cells: Window, view: View) -> Window:
@@ -75,23 +72,23 @@ def _pixels(cells: Window, view: View) -> Window:
     return rows, columns
 
 
-def _upsampled(image: np.ndarray, cells: Window, pixels: Window) -> np.ndarray:
-    """Interpolate the cells of a (h, w) grid to their pixels, bilinearly and with the cells' centres aligned."""
-    height, width = (one.stop - (one.start or 0) for one in pixels)
-    full = cv2.resize(image[cells], None, fx=OUTPUT_STRIDE, fy=OUTPUT_STRIDE, interpolation=cv2.INTER_LINEAR)
+def _upsampled(image: np.ndarray, pixels: Window) -> np.ndarray:
+    """Interpolate the cells of a window to its pixels, bilinearly and with the cells' centres aligned."""
+    height, width = (one.stop - one.start for one in pixels)
+    full = cv2.resize(image, None, fx=OUTPUT_STRIDE, fy=OUTPUT_STRIDE, interpolation=cv2.INTER_LINEAR)
     return full[:height, :width]
 
 
-def _stuff(maps: Maps, view: View) -> tuple[np.ndarray, np.ndarray]:
+def _stuff(logits: np.ndarray, view: View) -> tuple[np.ndarray, np.ndarray]:
     """Return the winning stuff channel and its logit per pixel; each class takes part near the cells that it wins."""
-    won = maps.stuff == maps.stuff.max(0)
+    won = logits == logits.max(0)
     winner = np.zeros((view.height, view.width), np.int16)
     best = np.full((view.height, view.width), -np.inf, np.float32)
     for channel, cells in enumerate(won):
         if cells.any():
             window = bounding_window(cells)
             pixels = _pixels(window, view)
-            logit, region = _upsampled(maps.stuff[channel], window, pixels), best[pixels]
+            logit, region = _upsampled(logits[channel][window], pixels), best[pixels]
             np.copyto(winner[pixels], channel, where=logit > region)
             np.maximum(region, logit, out=region)
     return winner, best

@@ -14,9 +14,10 @@ import torch
 
 from amodal_perception_ros import __version__
 from amodal_perception_ros.errors import InputError
-from amodal_perception_ros.network import NetworkOutput, WeightsError, load_weights
+from amodal_perception_ros.network import NetworkConfig, NetworkOutput, WeightsError, load_weights
 from amodal_perception_ros.network.weights import ARCHITECTURE
-from amodal_perception_ros.perception.export import OPSET, export_onnx
+from amodal_perception_ros.perception.export import GRAPH, OPSET, export_onnx
+from amodal_perception_ros.perception.painting import Painter, WindowPainter
 from amodal_perception_ros.perception.preprocess import NetworkInput
 from amodal_perception_ros.perception.torch_engine import ACCELERATIONS, TorchEngine
 
@@ -25,9 +26,13 @@ PRECISIONS = ("float32", "float16", "bfloat16")
 
 
 class Engine(Protocol):
-    """Runs one batch. `metadata` is what the weights carry: model_id and measured figures."""
+    """Runs one batch. `metadata` is what the weights carry: model_id and measured figures.
+
+    `painter` makes objects' maps of the engine's output.
+    """
 
     name: str
+    painter: Painter
     metadata: dict[str, str]
 
     def run(self, batch: NetworkInput) -> NetworkOutput:
@@ -58,11 +63,8 @@ class OnnxEngine:
         self.name = f"onnxruntime ({device})"
         self.metadata = dict(self._session.get_modelmeta().custom_metadata_map)
         self._shape = tuple(self._session.get_inputs()[0].shape)
-        outputs = {output.name for output in self._session.get_outputs()}
-        if not set(NetworkOutput._fields) <= outputs:
-            raise WeightsError(
-                f"{path}: outputs {sorted(set(NetworkOutput._fields) - outputs)} are missing; export the weights again"
-            )
+        self._outputs = [output.name for output in self._session.get_outputs()]
+        self.painter: Painter = WindowPainter(_config_of(path, self.metadata, self._outputs))
 
     @property
     def input_size(self) -> tuple[int, int]:
@@ -73,7 +75,8 @@ class OnnxEngine:
         """Return the network's output for the cameras of the batch, as tensors on the CPU."""
         count, static = len(batch.image), int(self._shape[0])
         chunks = [self._run_chunk(batch, start, min(start + static, count)) for start in range(0, count, static)]
-        return NetworkOutput(*(torch.from_numpy(np.concatenate(parts)) for parts in zip(*chunks)))
+        whole = [parts[0] if len(parts) == 1 else np.concatenate(parts) for parts in zip(*chunks)]
+        return NetworkOutput.from_named(dict(zip(self._outputs, map(torch.from_numpy, whole))))
 
     def _run_chunk(self, batch: NetworkInput, start: int, stop: int) -> list[np.ndarray]:
         missing = int(self._shape[0]) - (stop - start)
@@ -82,8 +85,20 @@ class OnnxEngine:
             "image": np.pad(batch.image[start:stop], padding),
             "guidance": np.pad(batch.guidance[start:stop], padding),
         }
-        outputs = self._session.run(list(NetworkOutput._fields), feed)
+        outputs = self._session.run(self._outputs, feed)
         return [output[: stop - start] for output in outputs]
+
+
+def _config_of(path: Path, metadata: dict[str, str], outputs: list[str]) -> NetworkConfig:
+    """Return the configuration of an exported network; raises WeightsError where the graph is another one."""
+    try:
+        config = NetworkConfig.from_json(metadata.get("config", ""))
+    except (ValueError, TypeError) as error:
+        raise WeightsError(f"{path}: no usable network configuration in the model; export the weights again") from error
+    missing = {*NetworkOutput._fields[:-1], "description_0"} - set(outputs)
+    if missing:
+        raise WeightsError(f"{path}: outputs {sorted(missing)} are missing; export the weights again")
+    return config
 
 
 def create_engine(
@@ -164,7 +179,7 @@ def _existing(path: Path) -> Path:
 
 def _exported(weights: Path, input_size: tuple[int, int], batch: int) -> Path:
     """Export once per weights file, version, input size and batch; later starts take the copy from the cache."""
-    versions = f"{ARCHITECTURE} {OPSET} {__version__} {torch.__version__}".encode()
+    versions = f"{ARCHITECTURE} {OPSET} {GRAPH} {__version__} {torch.__version__}".encode()
     digest = hashlib.sha256(versions + _existing(weights).read_bytes()).hexdigest()[:20]
     root = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "amodal_perception_ros"
     path = root / f"{digest}_{batch}x{input_size[0]}x{input_size[1]}.onnx"

@@ -1,4 +1,7 @@
-"""Export of the network to ONNX: opset 18, static shapes, standard operators only."""
+"""Export of the network to ONNX: opset 18, static shapes, standard operators only.
+
+The graph ends with the description of the objects; their maps are drawn where they are wanted (see `painting`).
+"""
 
 from __future__ import annotations
 
@@ -11,10 +14,13 @@ import onnx
 import torch
 
 from amodal_perception_ros.errors import InputError
-from amodal_perception_ros.network import NetworkOutput, load_weights
+from amodal_perception_ros.network import load_weights
 from amodal_perception_ros.network.config import INPUT_MULTIPLE
 
 OPSET = 18
+
+GRAPH = 2
+"""Version of the exported graph: which outputs it has. Copies of another one in the cache are not used."""
 
 
 def export_onnx(weights: Path, out: Path, input_size: tuple[int, int] = (512, 288), batch: int = 4) -> Path:
@@ -41,16 +47,18 @@ def export_onnx(weights: Path, out: Path, input_size: tuple[int, int] = (512, 28
     except OSError as error:
         raise InputError(f"{out.parent}: cannot write the exported network there ({error.strerror})") from error
     example = (torch.zeros(batch, 3, height, width), torch.zeros(batch, 2, height, width))
+    with torch.inference_mode():
+        names = list(network(*(part[:1] for part in example)).named())
     with tempfile.TemporaryDirectory(dir=out.parent) as scratch, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the tracer warns about constants that are constant by design
         draft = Path(scratch) / "model.onnx"
         torch.onnx.export(
-            network.eval(),
+            network,
             example,
             str(draft),
             opset_version=OPSET,
             input_names=["image", "guidance"],
-            output_names=list(NetworkOutput._fields),
+            output_names=names,
             dynamo=False,
         )
         model = onnx.load(str(draft))

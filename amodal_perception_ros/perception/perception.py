@@ -104,7 +104,7 @@ class Perception:
         output = self.engine.run(batch)
         inferred = time.perf_counter()
         stamps = [frame.image_stamps_ns.get(view.camera.name, frame.stamp_ns) for view in batch.views]
-        scenes = build_scenes(output, batch.views, stamps, self.config)
+        scenes = build_scenes(output, self.engine.painter, batch.views, stamps, self.config)
         finished = time.perf_counter()
         timings = {
             "preprocess": 1e3 * (prepared - start),

@@ -23,6 +23,7 @@ from amodal_perception_ros.perception.composition import (
     trim_hidden_parts,
 )
 from amodal_perception_ros.perception.order_evidence import order_evidence
+from amodal_perception_ros.perception.painting import Painter
 from amodal_perception_ros.perception.preprocess import View
 from amodal_perception_ros.perception.selection import Detections, select
 from amodal_perception_ros.scene import CameraScene, Instance, OcclusionOrder
@@ -63,7 +64,11 @@ class PostprocessConfig:
 
 
 def build_scenes(
-    output: NetworkOutput, views: Sequence[View], stamps_ns: Sequence[int], config: PostprocessConfig
+    output: NetworkOutput,
+    painter: Painter,
+    views: Sequence[View],
+    stamps_ns: Sequence[int],
+    config: PostprocessConfig,
 ) -> list[CameraScene]:
     """Turn a network output into one scene a camera, at the camera's resolution.
 
@@ -72,20 +77,26 @@ def build_scenes(
 
     Args:
         output: of B images.
+        painter: of the engine that made it.
         views: B cameras in the order of the batch.
         stamps_ns: B stamps.
         config: thresholds.
     """
-    return [scene for scene, _ in build_scenes_and_tokens(output, views, stamps_ns, config)]
+    return [scene for scene, _ in build_scenes_and_tokens(output, painter, views, stamps_ns, config)]
 
 
 def build_scenes_and_tokens(
-    output: NetworkOutput, views: Sequence[View], stamps_ns: Sequence[int], config: PostprocessConfig
+    output: NetworkOutput,
+    painter: Painter,
+    views: Sequence[View],
+    stamps_ns: Sequence[int],
+    config: PostprocessConfig,
 ) -> list[tuple[CameraScene, np.ndarray]]:
     """Return what `build_scenes` does, each with the (n,) int64 tokens of the network that its instances are."""
     threshold = config.score_threshold
     detections = select(
         output,
+        painter,
         config.calibration,
         config.calibration.score_threshold if threshold is None else threshold,
         config.duplicate_iou,

@@ -1,11 +1,7 @@
-"""Which tokens are objects: confident enough, no duplicates, and seen in the image.
-
-Full maps are read here only, and only every fourth input pixel of them; everything later works on the objects' windows.
-"""
+"""Which tokens are objects: confident enough, no duplicates, and seen in the image; everything on their windows."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -14,28 +10,14 @@ import torch
 
 from amodal_perception_ros.network import NetworkOutput
 from amodal_perception_ros.network.config import OUTPUT_STRIDE
+from amodal_perception_ros.network.instance_heads import Window
+from amodal_perception_ros.network.instance_heads.head import REGION_SCALE
 from amodal_perception_ros.perception.calibration import Calibration
+from amodal_perception_ros.perception.painting import ObjectMaps, Painter
 
-SCAN_STRIDE = 4
-"""Windows are searched at every fourth input pixel."""
-
-MARGIN = 2
-"""Cells of the search that a window reaches beyond the cells found: the masks end inside it."""
-
-Window = tuple[slice, slice]
-"""Rows and columns of a map."""
-
-
-class Maps(NamedTuple):
-    """(11, h, w) stuff logits and (h, w) log depth of an image, (T, h, w) visible and amodal logits and log depth of T
-    tokens.
-    """
-
-    stuff: np.ndarray
-    log_depth: np.ndarray
-    visible: np.ndarray
-    amodal: np.ndarray
-    object_log_depth: np.ndarray
+MARGIN = 1
+"""Cells that a window reaches beyond the region in which masks are judged: interpolation and touching objects read
+them."""
 
 
 @dataclass(eq=False)
@@ -43,10 +25,11 @@ class Detections:
     """One camera's n objects, strongest first, on the network's grid (h, w).
 
     Attributes:
-        maps: of the image and of T tokens, in NumPy.
-        token: (n,) row of each object in the maps of tokens.
+        stuff: (11, h, w) stuff logits of the image.
+        log_depth: (h, w) log canonical depth of what is seen.
+        objects: n maps of the objects on their windows.
+        windows: n windows of the grid; outside of its window a cell is not the object.
         index: (n,) the network's token that each object is.
-        windows: of each object, n windows of the grid that hold its masks.
         classes: (n,) index into `labels.THINGS`.
         scores: (n,) probability that the object is right.
         occluded: (n,) probability that a part of it is hidden.
@@ -54,10 +37,11 @@ class Detections:
         winner: (h, w) int16 object that is seen in each cell, -1 for stuff.
     """
 
-    maps: Maps
-    token: np.ndarray
-    index: np.ndarray
+    stuff: np.ndarray
+    log_depth: np.ndarray
+    objects: list[ObjectMaps]
     windows: list[Window]
+    index: np.ndarray
     classes: np.ndarray
     scores: np.ndarray
     occluded: np.ndarray
@@ -66,13 +50,13 @@ class Detections:
 
     def keep(self, chosen: np.ndarray) -> Detections:
         """Return the objects at the (m,) ascending indices; the cells of the others become stuff."""
-        number = np.full(len(self.token) + 1, -1, np.int16)
+        number = np.full(len(self.index) + 1, -1, np.int16)
         number[chosen] = np.arange(len(chosen))
         return replace(
             self,
-            token=self.token[chosen],
-            index=self.index[chosen],
+            objects=[self.objects[k] for k in chosen],
             windows=[self.windows[k] for k in chosen],
+            index=self.index[chosen],
             classes=self.classes[chosen],
             scores=self.scores[chosen],
             occluded=self.occluded[chosen],
@@ -83,6 +67,7 @@ class Detections:
 
 def select(
     output: NetworkOutput,
+    painter: Painter,
     calibration: Calibration,
     score_threshold: float,
     duplicate_iou: float,
@@ -96,19 +81,22 @@ def select(
     tokens = _token_values(output)
     scores = calibration.scores(1.0 - tokens.probability[..., -1], tokens.quality)
     chosen = [_strongest(row, score_threshold) for row in scores]
+    grid = (output.log_depth.shape[1], output.log_depth.shape[2])
+    windows = [
+        object_windows(boxes[index], seed[index], grid) for boxes, seed, index in zip(tokens.boxes, tokens.seed, chosen)
+    ]
     found = []
-    for image, (maps, row) in enumerate(_maps(output, chosen)):
+    for image, painting in enumerate(painter.paint(output, chosen, windows)):
         index = chosen[image]
         detections = Detections(
-            maps=maps,
-            token=row,
+            *painting,
+            windows=windows[image],
             index=index,
-            windows=_windows(maps, row, tokens.seed[image][index], calibration.amodal_threshold),
             classes=tokens.probability[image][index, :-1].argmax(-1),
             scores=scores[image][index],
             occluded=calibration.occluded_probability(tokens.occluded[image][index]),
             order=tokens.order[image][np.ix_(index, index)],
-            winner=np.full(maps.log_depth.shape, -1, np.int16),
+            winner=np.full(grid, -1, np.int16),
         )
         detections = _without_duplicates(detections, duplicate_iou)
         found.append(_seen(detections, min_visible_share, min_visible_px))
@@ -116,30 +104,31 @@ def select(
 
 
 class _TokenValues(NamedTuple):
-    """(B, K, 8) class probabilities, (B, K) quality and occluded logits, (B, K, K) order logits, and (B, K, 2) seed
-    row and column as fractions of the image.
+    """(B, K, 8) class probabilities, (B, K) quality and occluded logits, (B, K, 4) boxes, (B, K, K) order logits, and
+    (B, K, 2) seed column and row as fractions of the image.
     """
 
     probability: np.ndarray
     quality: np.ndarray
     occluded: np.ndarray
+    boxes: np.ndarray
     order: np.ndarray
     seed: np.ndarray
 
 
 def _token_values(output: NetworkOutput) -> _TokenValues:
-    columns = [output.class_logits, output.quality_logits[..., None], output.occluded_logits[..., None]]
-    values = torch.cat([part.float() for part in (*columns, output.seed_index[..., None], output.order_logits)], -1)
-    host = values.cpu().numpy()
-    count = output.class_logits.shape[-1]
+    single = [part[..., None] for part in (output.quality_logits, output.occluded_logits, output.seed_index)]
+    parts = [output.class_logits, *single, output.boxes, output.order_logits]
+    host = torch.cat([part.float() for part in parts], -1).cpu().numpy()
+    classes, quality, occluded, cell, boxes, order = np.split(host, np.cumsum([p.shape[-1] for p in parts])[:-1], -1)
     rows, width = output.heat_logits.shape[-2:]
-    cell = host[..., count + 2]
     return _TokenValues(
-        probability=_softmax(host[..., :count]),
-        quality=host[..., count],
-        occluded=host[..., count + 1],
-        order=host[..., count + 3 :],
-        seed=np.stack([(cell // width + 0.5) / rows, (cell % width + 0.5) / width], -1),
+        probability=_softmax(classes),
+        quality=quality[..., 0],
+        occluded=occluded[..., 0],
+        boxes=boxes,
+        order=order,
+        seed=np.concatenate([(cell % width + 0.5) / width, (cell // width + 0.5) / rows], -1),
     )
 
 
@@ -153,59 +142,20 @@ def _strongest(scores: np.ndarray, threshold: float) -> np.ndarray:
     return candidates[np.argsort(-scores[candidates], kind="stable")]
 
 
-def _maps(output: NetworkOutput, chosen: list[np.ndarray]) -> list[tuple[Maps, np.ndarray]]:
-    """Return the maps of each image and the rows of its chosen tokens; from a GPU these tokens' alone, in one copy."""
-    dense = (output.stuff_logits, output.log_depth)
-    fields = (output.visible_logits, output.amodal_logits, output.object_log_depth)
-    if output.visible_logits.device.type == "cpu":
-        host = [part.float().numpy() for part in (*dense, *fields)]
-        return [(Maps(*(part[image] for part in host)), index) for image, index in enumerate(chosen)]
-    return copied_maps(dense, fields, chosen)
+def object_windows(boxes: np.ndarray, seeds: np.ndarray, grid: tuple[int, int]) -> list[Window]:
+    """Return the windows of objects: where `head.REGION_SCALE` judges masks, the seed, and a margin.
 
-
-def copied_maps(
-    dense: Sequence[torch.Tensor], fields: Sequence[torch.Tensor], chosen: list[np.ndarray]
-) -> list[tuple[Maps, np.ndarray]]:
-    """Copy the dense maps and those of the chosen tokens from their device, in the precision of the first field."""
-    device = fields[0].device
-    most = max(map(len, chosen))
-    padded = torch.tensor(np.stack([np.pad(index, (0, most - len(index))) for index in chosen]), device=device)
-    image = torch.arange(len(chosen), device=device)[:, None]
-    parts = [*dense, *(part[image, padded] for part in fields)]
-    narrow = fields[0].dtype
-    flat = torch.cat([part.to(narrow).flatten(1) for part in parts], 1).cpu().float().numpy()
-    ends = np.cumsum([part[0].numel() for part in parts])[:-1]
-    shapes = [tuple(part.shape[1:]) for part in parts]
-    return [
-        (Maps(*(values.reshape(shape) for values, shape in zip(np.split(row, ends), shapes))), np.arange(len(index)))
-        for row, index in zip(flat, chosen)
-    ]
-
-
-def _windows(maps: Maps, token: np.ndarray, seed: np.ndarray, amodal_threshold: float) -> list[Window]:
-    """Return a window for each token around its seed and all cells where one of its masks can be."""
-    step = SCAN_STRIDE // OUTPUT_STRIDE
-    height, width = maps.log_depth.shape
-    bound = maps.stuff[:, ::step, ::step].max(0)
-    claimed = np.empty((len(token), *bound.shape), bool)
-    for found, one in zip(claimed, token):
-        np.greater(maps.visible[one, ::step, ::step], bound, out=found)
-        found |= maps.amodal[one, ::step, ::step] > amodal_threshold
-    row, column = (seed * claimed.shape[1:]).astype(np.int64).T
-    claimed[np.arange(len(token)), row, column] = True
-    return [
-        (
-            slice(max(0, top - MARGIN) * step, min(height, (bottom + MARGIN) * step)),
-            slice(max(0, left - MARGIN) * step, min(width, (right + MARGIN) * step)),
-        )
-        for (top, bottom), (left, right) in zip(_extent(claimed, 2), _extent(claimed, 1))
-    ]
-
-
-def _extent(claimed: np.ndarray, axis: int) -> list[list[int]]:
-    """Return first and last + 1 of the rows (axis 2) or columns (1) used in each of n bool maps; each has a cell."""
-    used = claimed.max(axis)
-    return np.stack([used.argmax(1), used.shape[1] - used[:, ::-1].argmax(1)], 1).tolist()
+    Args:
+        boxes: (n, 4) centre x, centre y, width, height as fractions of the image.
+        seeds: (n, 2) x and y inside the image.
+        grid: (h, w).
+    """
+    size = np.array([grid[1], grid[0]])
+    reach = 0.5 * REGION_SCALE * boxes[:, 2:] + 1 / size
+    first = np.floor(np.minimum(boxes[:, :2] - reach, seeds) * size).astype(np.int64) - MARGIN
+    last = np.ceil(np.maximum(boxes[:, :2] + reach, seeds) * size).astype(np.int64) + MARGIN
+    ends = np.concatenate([first.clip(min=0), last.clip(max=size)], 1)
+    return [(slice(top, bottom), slice(left, right)) for left, top, right, bottom in ends.tolist()]
 
 
 class SharedCells(NamedTuple):
@@ -242,9 +192,9 @@ def shared_cells(masks: list[np.ndarray], windows: list[Window], shape: tuple[in
 
 def _without_duplicates(detections: Detections, limit: float) -> Detections:
     """Drop the weaker of two objects whose visible masks overlap by more than an IoU."""
-    maps, windows, count = detections.maps, detections.windows, len(detections.token)
-    masks = [maps.visible[token][window] > 0 for token, window in zip(detections.token, windows)]
-    shared = shared_cells(masks, windows, maps.log_depth.shape).sums(count)
+    count = len(detections.objects)
+    masks = [maps.visible > 0 for maps in detections.objects]
+    shared = shared_cells(masks, detections.windows, detections.log_depth.shape).sums(count)
     area = np.array([np.count_nonzero(mask) for mask in masks])
     clash = shared > limit * np.maximum(area[:, None] + area - shared, 1)
     kept = np.ones(count, bool)
@@ -255,14 +205,13 @@ def _without_duplicates(detections: Detections, limit: float) -> Detections:
 
 def _seen(detections: Detections, min_share: float, min_px: int) -> Detections:
     """Let stuff and objects compete for the cells, and drop objects that win too few of those they claim."""
-    maps = detections.maps
-    best, winner = maps.stuff.max(0), np.full(maps.log_depth.shape, -1, np.int16)
-    claimed = np.zeros(len(detections.token), np.int64)
-    for k, (token, window) in enumerate(zip(detections.token, detections.windows)):
-        logit, region = maps.visible[token][window], best[window]
-        claimed[k] = np.count_nonzero(logit > 0)
-        np.copyto(winner[window], k, where=logit > region)
-        np.maximum(region, logit, out=region)
+    best, winner = detections.stuff.max(0), detections.winner.copy()
+    claimed = np.zeros(len(detections.objects), np.int64)
+    for k, (maps, window) in enumerate(zip(detections.objects, detections.windows)):
+        region = best[window]
+        claimed[k] = np.count_nonzero(maps.visible > 0)
+        np.copyto(winner[window], k, where=maps.visible > region)
+        np.maximum(region, maps.visible, out=region)
     won = np.bincount(winner[winner >= 0], minlength=len(claimed))
     kept = (won * OUTPUT_STRIDE**2 >= max(1, min_px)) & (won >= min_share * claimed)
     return replace(detections, winner=winner).keep(np.flatnonzero(kept))

@@ -12,6 +12,7 @@ from torch._dynamo.exc import TorchDynamoException
 from amodal_perception_ros.errors import InputError
 from amodal_perception_ros.network import AmodalNetwork, NetworkOutput
 from amodal_perception_ros.network.folding import fold_batch_norm
+from amodal_perception_ros.perception.painting import CopyingPainter, Painter, WindowPainter
 from amodal_perception_ros.perception.preprocess import NetworkInput
 
 ACCELERATIONS = ("none", "compile", "cuda_graph")
@@ -25,7 +26,7 @@ Forward = Callable[[Tensor, Tensor], NetworkOutput]
 
 
 class TorchEngine:
-    """The network on the CPU or a GPU.
+    """The network on the CPU or a GPU. A GPU draws the maps of all tokens, which take the place of the description.
 
     Args:
         network: is taken over: its normalisation is folded and its weights move to the device.
@@ -53,7 +54,9 @@ class TorchEngine:
         fold_batch_norm(network)
         network.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         _lower(network, self._dtype)
-        self._forward = _accelerated(network, self.device, acceleration)
+        on_gpu = self.device.type == "cuda"
+        self.painter: Painter = CopyingPainter() if on_gpu else WindowPainter(network.config)
+        self._forward = _accelerated(Drawn(network) if on_gpu else network, self.device, acceleration)
 
     def run(self, batch: NetworkInput) -> NetworkOutput:
         """Return the network's output as tensors on the engine's device, when it is complete."""
@@ -71,6 +74,19 @@ class TorchEngine:
             torch.autocast(self.device.type, self._dtype if lowered else None, enabled=lowered, cache_enabled=False),
         ):
             return self._forward(image.contiguous(memory_format=torch.channels_last), guidance)
+
+
+class Drawn(nn.Module):
+    """A network that draws: its description is the full maps of all tokens."""
+
+    def __init__(self, network: AmodalNetwork) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, image: Tensor, guidance: Tensor) -> NetworkOutput:
+        """Perceive B images (see `AmodalNetwork.forward`)."""
+        output = self.network(image, guidance)
+        return output._replace(description=tuple(self.network.everything(output)))
 
 
 def _lower(network: nn.Module, dtype: torch.dtype) -> None:

@@ -35,7 +35,8 @@ def _row(network: AmodalNetwork, batch: Batch, place: int, device: torch.device)
         (maps[place, :count] > 0.5).reshape(count, *shape) for maps in (batch.targets.visible, batch.targets.amodal)
     ]
     found = output.class_logits[0].argmax(-1) < output.class_logits.shape[-1] - 1
-    predicted = [maps[0][found].cpu() > 0 for maps in (output.visible_logits, output.amodal_logits)]
+    drawn = network.everything(output)
+    predicted = [maps[0][found].cpu() > 0 for maps in (drawn.visible, drawn.amodal)]
     image = np.rint(batch.image[place].permute(1, 2, 0).numpy()[..., ::-1] * 255).astype(np.uint8)
     return np.hstack([_draw(image, *(maps.numpy() for maps in pair)) for pair in (true, predicted)])
 

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from amodal_perception_ros.network import AmodalNetwork, NetworkOutput
 from amodal_perception_ros.network.heads import Seeds
+from amodal_perception_ros.network.instance_heads import InstanceMaps
 from amodal_perception_ros.network.losses import assign
 from amodal_perception_ros.network.targets import Targets
 from amodal_perception_ros.training.dataset import BatchSource
@@ -43,7 +44,7 @@ def validate(network: AmodalNetwork, source: BatchSource, device: torch.device) 
         targets = targets.to(device)
         output = network(image.to(device), guidance.to(device))
         _add_dense(sums, output, targets)
-        _add_objects(sums, output, targets)
+        _add_objects(sums, output, network.everything(output), targets)
     network.train(was_training)
     return _summary(sums)
 
@@ -59,7 +60,7 @@ def _add_dense(sums: dict[str, float], output: NetworkOutput, targets: Targets) 
     sums["depth_cells"] += int(known.sum())
 
 
-def _add_objects(sums: dict[str, float], output: NetworkOutput, targets: Targets) -> None:
+def _add_objects(sums: dict[str, float], output: NetworkOutput, maps: InstanceMaps, targets: Targets) -> None:
     assignment = assign(Seeds(output.seed_score, output.seed_index), output.heat_logits, targets)
     detected = output.class_logits.argmax(-1) < output.class_logits.shape[-1] - 1
     sums["detections"] += int((detected & ~assignment.ignored).sum())
@@ -70,33 +71,33 @@ def _add_objects(sums: dict[str, float], output: NetworkOutput, targets: Targets
         found: dict[int, int] = {}
         for token in torch.nonzero(assignment.owner[image] & detected[image]).flatten().tolist():
             instance = int(assignment.instance[image, token])
-            if _score_pair(sums, output, targets, (image, token, instance), bool(has_hidden[image, instance])):
+            drawn = InstanceMaps(*(part[image, token].flatten() for part in maps))
+            if _score_pair(sums, drawn, targets, (image, instance), bool(has_hidden[image, instance])):
                 found[instance] = token
         _add_order(sums, output.order_logits[image], targets.occludes[image], found)
 
 
 def _score_pair(
-    sums: dict[str, float], output: NetworkOutput, targets: Targets, where: tuple[int, int, int], has_hidden: bool
+    sums: dict[str, float], drawn: InstanceMaps, targets: Targets, where: tuple[int, int], has_hidden: bool
 ) -> bool:
-    image, token, instance = where
-    amodal, truth = output.amodal_logits[image, token].flatten() > 0, targets.amodal[image, instance] > 0.5
+    image, instance = where
+    amodal, truth = drawn.amodal > 0, targets.amodal[image, instance] > 0.5
     iou = _iou(amodal, truth)
     if iou <= MATCH_IOU:
         return False
     sums["found"] += 1
     sums["amodal_iou"] += iou
     if has_hidden:
-        hidden = amodal & (output.visible_logits[image, token].flatten() <= 0)
+        hidden = amodal & (drawn.visible <= 0)
         sums["hidden_found"] += 1
         sums["hidden_iou"] += _iou(hidden, truth & (targets.visible[image, instance] <= 0.5))
     target_depth = targets.object_log_depth[image, instance]
     known = truth & torch.isfinite(target_depth)
-    depth = output.object_log_depth[image, token].flatten()
-    error = ((depth - target_depth)[known].exp() - 1).abs()
+    error = ((drawn.log_depth - target_depth)[known].exp() - 1).abs()
     sums["object_depth_error"] += float(error.sum())
     sums["object_depth_cells"] += int(known.sum())
     if known.any():
-        median = (depth[known].median() - target_depth[known].median()).exp() - 1
+        median = (drawn.log_depth[known].median() - target_depth[known].median()).exp() - 1
         sums["median_square"] += float(median) ** 2
         sums["medians"] += 1
     return True

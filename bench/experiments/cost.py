@@ -1,4 +1,7 @@
-"""What networks cost: parameters, operations and time of one forward pass. Weights do not matter for any of it."""
+"""What networks cost: parameters, operations and time of one forward pass and of drawing the objects.
+
+Weights do not matter for any of it: random ones give boxes of the usual sizes.
+"""
 
 from __future__ import annotations
 
@@ -8,17 +11,23 @@ import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from amodal_perception_ros.network import AmodalNetwork, NetworkConfig, save_weights
+from amodal_perception_ros.network import AmodalNetwork, NetworkConfig, NetworkOutput, save_weights
 from amodal_perception_ros.perception.engine import Engine, create_engine
+from amodal_perception_ros.perception.painting import Painter, WindowPainter
 from amodal_perception_ros.perception.preprocess import NetworkInput
+from amodal_perception_ros.perception.selection import object_windows
 from experiments.changes import applied
 from experiments.plan import Plan
 
 CAMERAS = 4
 """Images of the batch whose time is measured."""
+
+OBJECTS = 25
+"""Tokens of each image that are drawn: about as many as a street has objects."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +37,8 @@ class Cost:
     Attributes:
         parameters: number of learned values.
         gflop: 10^9 floating point operations of one image; a multiplication and an addition are two.
-        latency_ms: median time of the engine's forward pass of `CAMERAS` images; None if not measured.
+        latency_ms: median time of the engine's forward pass of `CAMERAS` images with the maps of `OBJECTS` objects in
+            each; None if not measured.
         latency: the same as a ratio to the reference.
     """
 
@@ -80,21 +90,27 @@ def random_batch(width: int, height: int) -> NetworkInput:
 
 
 def gflop(network: AmodalNetwork, batch: NetworkInput) -> float:
-    """Return 10^9 floating point operations of convolutions and matrix products for one image."""
+    """Return 10^9 floating point operations of convolutions and matrix products for one image and its objects."""
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        network(torch.from_numpy(batch.image[:1]), torch.from_numpy(batch.guidance[:1]))
+        output = network(torch.from_numpy(batch.image[:1]), torch.from_numpy(batch.guidance[:1]))
+        paint_objects(output, WindowPainter(network.config))
     return counter.get_total_flops() / 1e9
 
 
 def median_ms(runs: dict[str, tuple[Engine, NetworkInput]], repeats: int) -> dict[str, float]:
-    """Return the median time of each engine's forward pass [ms]."""
+    """Return the median time of each engine's forward pass and drawing [ms]."""
     times: dict[str, list[float]] = {name: [] for name in runs}
     for turn in range(repeats + 1):
         for name, (engine, batch) in runs.items():
             start = time.perf_counter()
-            engine.run(batch)
-            if torch.cuda.is_available():
-                torch.cuda.synchronize()
+            paint_objects(engine.run(batch), engine.painter)
             if turn:
                 times[name].append(1e3 * (time.perf_counter() - start))
     return {name: statistics.median(values) for name, values in times.items() if values}
+
+
+def paint_objects(output: NetworkOutput, painter: Painter) -> None:
+    """Draw the first `OBJECTS` tokens of each image on the windows of their boxes."""
+    boxes, grid = output.boxes[:, :OBJECTS].float().cpu().numpy(), tuple(output.log_depth.shape[1:])
+    windows = [object_windows(each, each[:, :2].clip(0, 0.999), grid) for each in boxes]
+    painter.paint(output, [np.arange(len(each)) for each in boxes], windows)

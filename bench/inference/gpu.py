@@ -72,7 +72,9 @@ def roofline(network: AmodalNetwork, image: torch.Tensor, guidance: torch.Tensor
     with FlopCounterMode(display=False) as counter, Traffic() as traffic:
         output = engine.infer(image, guidance)
     weights = [*network.parameters(), *network.buffers()]
-    least = sum(tensor.numel() * tensor.element_size() for tensor in (*weights, image, guidance, *output))
+    least = sum(
+        tensor.numel() * tensor.element_size() for tensor in (*weights, image, guidance, *output.named().values())
+    )
     return counter.get_total_flops() / 1e9, least / 1e9, traffic.bytes / 1e9
 
 

@@ -7,12 +7,7 @@ from torch import Tensor
 from amodal_perception_ros.network.backbone import mlp
 from amodal_perception_ros.network.config import NetworkConfig
 from amodal_perception_ros.network.heads import DenseMaps
-from amodal_perception_ros.network.instance_heads.generated_mlp import (
-    Evaluate,
-    GeneratedHead,
-    GeneratedMLP,
-    object_log_depth,
-)
+from amodal_perception_ros.network.instance_heads.generated_mlp import GeneratedHead, GeneratedMLP
 from amodal_perception_ros.network.instance_heads.head import InstanceMaps, Matched, hidden_loss
 from amodal_perception_ros.network.targets import LossWeights, Targets
 
@@ -25,10 +20,10 @@ class InstanceFields(GeneratedHead):
         self.generate = GeneratedMLP(config, masks=2, others=1)
         self.base_depth = mlp(config.channels, config.channels, 1)
 
-    def maps(self, tokens: Tensor, evaluate: Evaluate) -> InstanceMaps:
-        """Make the maps of the tokens (see `GeneratedHead.maps`)."""
-        visible, amodal, residual = evaluate(self.generate).unbind(2)
-        return InstanceMaps(visible, amodal, object_log_depth(self.base_depth(tokens), residual))
+    @property
+    def mlps(self) -> tuple[GeneratedMLP, ...]:
+        """The one MLP (see `GeneratedHead.mlps`)."""
+        return (self.generate,)
 
     def losses(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -20,8 +21,14 @@ REGION_SCALE = 1.5
 as one mean: a small object counts as much as a large one."""
 
 
+Window = tuple[slice, slice]
+"""Rows and columns of a map."""
+
+
 class InstanceMaps(NamedTuple):
-    """(B, M, Q) or (B, M, h, w) visible logits, amodal logits and log canonical depth of M tokens."""
+    """(B, M, Q) or (B, M, h, w) visible logits, amodal logits and log canonical depth of M tokens, or (wh, ww) of one
+    token on a window.
+    """
 
     visible: Tensor
     amodal: Tensor
@@ -36,7 +43,13 @@ class Matched(NamedTuple):
 
 
 class InstanceHead(nn.Module):
-    """Base of all instance heads. A head implements `at`, and `losses` where it learns more than the three maps."""
+    """Base of all instance heads. A head has `at` and `forward`, and `losses` where it learns more than the maps.
+
+    In use, maps are made in two steps: the network describes the objects, then `draw` or `everywhere` makes maps of a
+    description alone. The second step reads no parameters, so that a head that is only built, from the configuration,
+    can draw what an exported network has described. Here the description is the full maps themselves; heads whose maps
+    can be drawn one by one describe them more briefly.
+    """
 
     def at(self, tokens: Tensor, boxes: Tensor, dense: DenseMaps, cells: Tensor) -> InstanceMaps:
         """Evaluate M tokens at Q cells of each image.
@@ -55,6 +68,32 @@ class InstanceHead(nn.Module):
     def forward(self, tokens: Tensor, boxes: Tensor, dense: DenseMaps) -> InstanceMaps:
         """Evaluate every token at every cell: maps of shape (B, M, h, w)."""
         raise NotImplementedError
+
+    def describe(self, tokens: Tensor, boxes: Tensor, dense: DenseMaps) -> tuple[Tensor, ...]:
+        """Return what drawing the maps of the tokens needs besides their boxes: tensors whose first dimension is B."""
+        return tuple(self(tokens, boxes, dense))
+
+    def everywhere(self, description: tuple[Tensor, ...], boxes: Tensor) -> InstanceMaps:
+        """Draw all described tokens at every cell, as `forward` does: maps of shape (B, M, h, w)."""
+        return InstanceMaps(*description)
+
+    def draw(
+        self, description: tuple[Tensor, ...], boxes: Tensor, image: int, tokens: Tensor, windows: Sequence[Window]
+    ) -> list[InstanceMaps]:
+        """Draw some tokens of an image, each on its window of the grid.
+
+        Args:
+            description: from `describe`.
+            boxes: (B, M, 4), as they were described.
+            image: number of the image.
+            tokens: (n,) int64 numbers of the tokens.
+            windows: n windows.
+
+        Returns:
+            n maps of the shapes of the windows.
+        """
+        chosen = [maps[image, tokens] for maps in description]
+        return [InstanceMaps(*(maps[number][window] for maps in chosen)) for number, window in enumerate(windows)]
 
     def losses(
         self,

@@ -7,17 +7,9 @@ depth; here it has an MLP of its own, which lends nothing to either mask.
 
 from __future__ import annotations
 
-from torch import Tensor
-
 from amodal_perception_ros.network.backbone import mlp
 from amodal_perception_ros.network.config import NetworkConfig
-from amodal_perception_ros.network.instance_heads.generated_mlp import (
-    Evaluate,
-    GeneratedHead,
-    GeneratedMLP,
-    object_log_depth,
-)
-from amodal_perception_ros.network.instance_heads.head import InstanceMaps
+from amodal_perception_ros.network.instance_heads.generated_mlp import GeneratedHead, GeneratedMLP
 
 
 class IndependentMasks(GeneratedHead):
@@ -30,7 +22,7 @@ class IndependentMasks(GeneratedHead):
         self.depth = GeneratedMLP(config, masks=0, others=1)
         self.base_depth = mlp(config.channels, config.channels, 1)
 
-    def maps(self, tokens: Tensor, evaluate: Evaluate) -> InstanceMaps:
-        """Make the maps of the tokens (see `GeneratedHead.maps`)."""
-        visible, amodal, residual = (evaluate(part)[:, :, 0] for part in (self.visible, self.amodal, self.depth))
-        return InstanceMaps(visible, amodal, object_log_depth(self.base_depth(tokens), residual))
+    @property
+    def mlps(self) -> tuple[GeneratedMLP, ...]:
+        """One for each map (see `GeneratedHead.mlps`)."""
+        return self.visible, self.amodal, self.depth

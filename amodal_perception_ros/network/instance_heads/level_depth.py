@@ -51,13 +51,13 @@ class LevelDepth(InstanceHead):
 
     def at(self, tokens: Tensor, boxes: Tensor, dense: DenseMaps, cells: Tensor) -> InstanceMaps:
         """Evaluate M tokens at some cells (see `InstanceHead.at`)."""
-        visible, amodal = self.generate.at(tokens, boxes, dense, cells).unbind(2)
+        visible, amodal = self.generate.at(self.generate(tokens), boxes, dense.mask_features, cells).unbind(2)
         levels = cells_of(self._level_depths(self.decoders(dense.hidden)), cells)
         return InstanceMaps(visible, amodal, at_level(levels, self.level(tokens)))
 
     def forward(self, tokens: Tensor, boxes: Tensor, dense: DenseMaps) -> InstanceMaps:
         """Evaluate every token at every cell: maps of shape (B, M, h, w)."""
-        visible, amodal = self.generate.everywhere(tokens, boxes, dense).unbind(2)
+        visible, amodal = self.generate.everywhere(self.generate(tokens), boxes, dense.mask_features).unbind(2)
         levels = self._level_depths(self.decoders(dense.hidden)).flatten(2)
         return InstanceMaps(visible, amodal, at_level(levels, self.level(tokens)).unflatten(2, visible.shape[2:]))
 
@@ -73,7 +73,8 @@ class LevelDepth(InstanceHead):
         """Return the losses of the masks, of the tokens' levels and of the level maps; and the maps at the cells."""
         decoded = self.decoders(dense.hidden)
         levels = cells_of(self._level_depths(decoded), targets.cells).float()
-        visible, amodal = self.generate.at(tokens, boxes, dense, targets.cells).float().unbind(2)
+        masks = self.generate.at(self.generate(tokens), boxes, dense.mask_features, targets.cells)
+        visible, amodal = masks.float().unbind(2)
         maps = InstanceMaps(visible, amodal, at_level(levels, self.level(tokens)))
         grid = dense.log_depth.shape[-2:]
         parts = map_losses(maps, matched.instance, targets, grid, weights)

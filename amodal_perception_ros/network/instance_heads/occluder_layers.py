@@ -8,6 +8,7 @@ the visible mask here is the object's layer without the occluder's.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -17,7 +18,6 @@ from amodal_perception_ros.network.backbone import mlp
 from amodal_perception_ros.network.config import NetworkConfig
 from amodal_perception_ros.network.heads import DenseMaps
 from amodal_perception_ros.network.instance_heads.generated_mlp import (
-    Evaluate,
     GeneratedHead,
     GeneratedMLP,
     object_log_depth,
@@ -46,10 +46,15 @@ class OccluderLayers(GeneratedHead):
         self.depth = GeneratedMLP(config, masks=0, others=1)
         self.base_depth = mlp(config.channels, config.channels, 1)
 
-    def maps(self, tokens: Tensor, evaluate: Evaluate) -> InstanceMaps:
-        """Make the maps of the tokens (see `GeneratedHead.maps`); the occluded layer is of use in training only."""
-        occluder, amodal, residual = (evaluate(part)[:, :, 0] for part in (self.occluder, self.amodal, self.depth))
-        return self._join(tokens, occluder, amodal, residual)
+    @property
+    def mlps(self) -> tuple[GeneratedMLP, ...]:
+        """Those of the maps (see `GeneratedHead.mlps`); the occluded layer is of use in training only."""
+        return self.occluder, self.amodal, self.depth
+
+    def maps(self, base: Tensor, outputs: Sequence[Tensor]) -> InstanceMaps:
+        """Make maps of the two layers and the change of the depth (see `GeneratedHead.maps`)."""
+        occluder, amodal, residual = outputs
+        return InstanceMaps(torch.minimum(amodal, -occluder), amodal, object_log_depth(base, residual))
 
     def losses(
         self,
@@ -61,17 +66,13 @@ class OccluderLayers(GeneratedHead):
         weights: LossWeights,
     ) -> tuple[dict[str, Tensor], InstanceMaps]:
         """Return the losses of `layer_losses`, and the maps at the targets' cells."""
-        parts = (self.occluder, self.amodal, self.occluded, self.depth)
-        outputs = (part.at(tokens, boxes, dense, targets.cells)[:, :, 0].float() for part in parts)
+        parts, features = (self.occluder, self.amodal, self.occluded, self.depth), dense.mask_features
+        outputs = (part.at(part(tokens), boxes, features, targets.cells)[:, :, 0].float() for part in parts)
         occluder, amodal, occluded, residual = outputs
-        maps = self._join(tokens, occluder, amodal, residual)
+        maps = self.maps(self.base_depth(tokens), (occluder, amodal, residual))
         layers = Layers(occluder, amodal, occluded)
         grid = dense.log_depth.shape[-2:]
         return layer_losses(layers, maps.log_depth, matched.instance, targets, grid, weights), maps
-
-    def _join(self, tokens: Tensor, occluder: Tensor, amodal: Tensor, residual: Tensor) -> InstanceMaps:
-        depth = object_log_depth(self.base_depth(tokens), residual)
-        return InstanceMaps(torch.minimum(amodal, -occluder), amodal, depth)
 
 
 def layer_losses(

@@ -6,6 +6,8 @@ masks in the same way.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -13,7 +15,6 @@ from amodal_perception_ros.network.backbone import mlp
 from amodal_perception_ros.network.config import NetworkConfig
 from amodal_perception_ros.network.heads import DenseMaps
 from amodal_perception_ros.network.instance_heads.generated_mlp import (
-    Evaluate,
     GeneratedHead,
     GeneratedMLP,
     object_log_depth,
@@ -37,10 +38,15 @@ class VisibleOnly(GeneratedHead):
         self.generate = GeneratedMLP(config, masks=1, others=1)
         self.base_depth = mlp(config.channels, config.channels, 1)
 
-    def maps(self, tokens: Tensor, evaluate: Evaluate) -> InstanceMaps:
-        """Make the maps of the tokens (see `GeneratedHead.maps`)."""
-        visible, residual = evaluate(self.generate).unbind(2)
-        return InstanceMaps(visible, visible, object_log_depth(self.base_depth(tokens), residual))
+    @property
+    def mlps(self) -> tuple[GeneratedMLP, ...]:
+        """The one MLP (see `GeneratedHead.mlps`)."""
+        return (self.generate,)
+
+    def maps(self, base: Tensor, outputs: Sequence[Tensor]) -> InstanceMaps:
+        """Make maps of visible logits and the change of the depth (see `GeneratedHead.maps`)."""
+        visible, residual = outputs
+        return InstanceMaps(visible, visible, object_log_depth(base, residual))
 
     def losses(
         self,
