@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -62,9 +63,10 @@ class WindowPainter:
         stuff, log_depth = output.stuff_logits.float().numpy(), output.log_depth.float().numpy()
         description, boxes = tuple(part.float() for part in output.description), output.boxes.float()
         found = []
-        for image, (tokens, places) in enumerate(zip(chosen, windows)):
-            drawn = self._head.draw(description, boxes, image, torch.from_numpy(tokens), places)
-            found.append(Painting(stuff[image], log_depth[image], [_numpy(maps) for maps in drawn]))
+        with _one_thread():
+            for image, (tokens, places) in enumerate(zip(chosen, windows)):
+                drawn = self._head.draw(description, boxes, image, torch.from_numpy(tokens), places)
+                found.append(Painting(stuff[image], log_depth[image], [_numpy(maps) for maps in drawn]))
         return found
 
 
@@ -97,3 +99,14 @@ class CopyingPainter:
 
 def _numpy(maps: InstanceMaps) -> ObjectMaps:
     return ObjectMaps(*(values.numpy() for values in maps))
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Keep PyTorch to one thread: steps take microseconds, and on a busy machine a second thread is long in coming."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
