@@ -32,7 +32,7 @@ sys.path.insert(0, str(BENCH))
 
 import baselines  # noqa: E402
 from experiments.changes import Changes, RelationLayer, applied  # noqa: E402
-from experiments.cost import Cost, gflop, measure_costs, random_batch  # noqa: E402
+from experiments.cost import Cost, gflop, measure_costs, perceive_first, random_batch  # noqa: E402
 from experiments.plan import Plan, read_experiments  # noqa: E402
 from experiments.running import Trainer, shared_tensors  # noqa: E402
 from experiments.scoring import NetworkRun, calibrate  # noqa: E402
@@ -295,17 +295,19 @@ def test_budgets_must_be_equal(folders, tmp_path):
         baselines.main(options(folders, "--out", tmp_path / "out", "--config", tmp_path / "c.yaml"))
 
 
-class OneConvolution(torch.nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.layer = torch.nn.Conv2d(3, 5, 1)
-
-    def forward(self, image, guidance):
-        return self.layer(image)
+def test_operations_are_counted():
+    layer, image = torch.nn.Conv2d(3, 5, 1), torch.from_numpy(random_batch(64, 32).image[:1])
+    assert gflop(lambda: layer(image)) == 2 * 3 * 5 * 64 * 32 / 1e9
 
 
-def test_operations_of_one_image_are_counted():
-    assert gflop(OneConvolution(), random_batch(64, 32)) == 2 * 3 * 5 * 64 * 32 / 1e9
+def test_drawing_the_objects_belongs_to_the_operations():
+    network, batch = AmodalNetwork(NetworkConfig.from_dict(SMALL)).eval(), random_batch(64, 32)
+    image, guidance = torch.from_numpy(batch.image[:1]), torch.from_numpy(batch.guidance[:1])
+    without = gflop(lambda: network(image, guidance))
+    # No window is larger than the grid of 16 x 32 cells, in which each of at most 25 MLPs has two layers.
+    config = network.config
+    most = 25 * 2 * config.field_hidden * (config.mask_channels + 3) * 16 * 32 / 1e9
+    assert without < gflop(lambda: perceive_first(network, batch)) < without + most
 
 
 def test_costs_without_repeats_have_no_time(folders, tmp_path):

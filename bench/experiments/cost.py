@@ -8,7 +8,9 @@ from __future__ import annotations
 import statistics
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -68,7 +70,7 @@ def measure_costs(plan: Plan, reference: str, repeats: int, engine: str = "torch
         with applied(experiment.changes), tempfile.TemporaryDirectory() as folder:
             network = AmodalNetwork(NetworkConfig.from_dict(settings.get("network", {}))).eval()
             count = sum(parameter.numel() for parameter in network.parameters())
-            costs[experiment.name] = Cost(count, gflop(network, batch))
+            costs[experiment.name] = Cost(count, gflop(partial(perceive_first, network, batch)))
             if repeats:
                 path = Path(folder) / "random.safetensors"
                 save_weights(path, network, {"model_id": "random"})
@@ -89,12 +91,17 @@ def random_batch(width: int, height: int) -> NetworkInput:
     return NetworkInput(image.numpy(), torch.cat([0.1 * hit, hit], 1).numpy(), ())
 
 
-def gflop(network: AmodalNetwork, batch: NetworkInput) -> float:
-    """Return 10^9 floating point operations of convolutions and matrix products for one image and its objects."""
+def gflop(step: Callable[[], None]) -> float:
+    """Return 10^9 floating point operations of the convolutions and matrix products of a step."""
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        output = network(torch.from_numpy(batch.image[:1]), torch.from_numpy(batch.guidance[:1]))
-        paint_objects(output, WindowPainter(network.config))
+        step()
     return counter.get_total_flops() / 1e9
+
+
+def perceive_first(network: AmodalNetwork, batch: NetworkInput) -> None:
+    """Run the network on the first image and draw its objects."""
+    output = network(torch.from_numpy(batch.image[:1]), torch.from_numpy(batch.guidance[:1]))
+    paint_objects(output, WindowPainter(network.config))
 
 
 def median_ms(runs: dict[str, tuple[Engine, NetworkInput]], repeats: int) -> dict[str, float]:
