@@ -12,7 +12,9 @@ from torch import Tensor, nn
 from amodal_perception_ros.network.config import FEATURE_STRIDE, NetworkConfig
 
 LOG_DEPTH_CENTRE = 2.3
-"""About log(10 m): depth outputs and guidance are offsets from it, so that the untrained network starts sensibly."""
+"""About log(10 m): depth outputs and guidance are offsets from it, so that the untrained network starts sensibly.
+
+It is added in float32: bfloat16 would round log depths to steps of one to three per cent of the depth."""
 
 
 def conv_bn(inputs: int, outputs: int, kernel: int = 3, stride: int = 1, relu: bool = True) -> nn.Sequential:

@@ -67,7 +67,7 @@ class DenseHead(nn.Module):
         hidden = self.shared(pyramid[0])
         mask_features, stuff, depth = torch.split(self.maps(hidden), self.sizes, 1)
         heat = self.heat(hidden if self.seeds_in_shared else pyramid[1])
-        return DenseMaps(hidden, mask_features, stuff, depth[:, 0] + LOG_DEPTH_CENTRE, heat)
+        return DenseMaps(hidden, mask_features, stuff, depth[:, 0].float() + LOG_DEPTH_CENTRE, heat)
 
 
 class Seeds(NamedTuple):

@@ -180,6 +180,7 @@ def run_loop(state: RunState, files: Files, held: BatchSource | None, run: Run) 
     saved = validated = state.elapsed_s
     with interruptible() as interrupt, deaths_named():
         for batch in batches(state, files, config, processes):
+            torch.manual_seed(draws_seed(config.seed, state.step, processes))
             parts = train_step(state, losses, batch, config, processes.device)
             state.elapsed_s, stop = processes.agree(time.monotonic() - started, interrupt.requested)
             if processes.is_first:
@@ -252,6 +253,11 @@ def learning_rate(used: float, config: TrainConfig) -> float:
     phase = (used - config.warmup) / max(1e-9, 1 - config.warmup)
     floor = FINAL_LEARNING_RATE
     return config.learning_rate * (floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * min(1.0, phase))))
+
+
+def draws_seed(seed: int, step: int, processes: Processes) -> int:
+    """Return the seed of a step's random numbers, such as an encoder's dropped paths, so that it resumes exactly."""
+    return ((seed << 40) + step * processes.count + processes.rank) % 2**63
 
 
 def train_step(

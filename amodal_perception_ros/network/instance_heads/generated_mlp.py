@@ -168,7 +168,7 @@ class GeneratedHead(InstanceHead):
 def object_log_depth(base: Tensor, residual: Tensor) -> Tensor:
     """Return log canonical depth: (..., 1) of the whole object plus the (..., Q) or (..., h, w) change within it."""
     base = base.reshape(*base.shape[:-1], *([1] * (residual.dim() - base.dim() + 1)))
-    return base + RESIDUAL_SCALE * residual + LOG_DEPTH_CENTRE
+    return base.float() + RESIDUAL_SCALE * residual.float() + LOG_DEPTH_CENTRE
 
 
 class _Layer(NamedTuple):

@@ -89,7 +89,7 @@ class LevelDepth(InstanceHead):
 
     def _level_depths(self, decoded: Tensor) -> Tensor:
         """Return (B, N, h, w) log canonical depths of the levels from the decoders' features."""
-        return self.depth(decoded) + LOG_DEPTH_CENTRE
+        return self.depth(decoded).float() + LOG_DEPTH_CENTRE
 
 
 def level_losses(log_depth: Tensor, targets: Targets, grid: torch.Size, weights: LossWeights) -> dict[str, Tensor]:

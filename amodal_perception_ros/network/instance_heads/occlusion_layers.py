@@ -122,7 +122,7 @@ def _read_layers(values: Tensor, cells: Tensor, grid: torch.Size) -> Layers:
     foreground, offset_x, offset_y, depth = torch.split(values, SIZES, 1)
     x, y = cell_centres(cells, grid)
     centre_x, centre_y = x[:, None] + OFFSET_UNIT * offset_x, y[:, None] + OFFSET_UNIT * offset_y
-    return Layers(foreground + FOREGROUND_BIAS, centre_x, centre_y, depth + LOG_DEPTH_CENTRE)
+    return Layers(foreground + FOREGROUND_BIAS, centre_x, centre_y, depth.float() + LOG_DEPTH_CENTRE)
 
 
 def _mask(layers: Layers, layer: Tensor, boxes: Tensor, grid: torch.Size) -> Tensor:
