@@ -19,7 +19,7 @@ from amodal_perception_ros.perception.calibration import Calibration
 from amodal_perception_ros.perception.painting import CopyingPainter
 from amodal_perception_ros.perception.postprocess import build_scenes
 from amodal_perception_ros.perception.preprocess import prepare, sparse_inverse_depth, view_of
-from amodal_perception_ros.perception.selection import object_windows, shared_cells
+from amodal_perception_ros.perception.selection import MAX_PAIRS, object_windows, shared_cells
 from amodal_perception_ros.scene import Camera, Rig, SurroundFrame
 
 SIZE = (128, 64)
@@ -233,6 +233,18 @@ def test_cells_in_several_masks_are_found_with_their_pairs(count):
     shared = shared_cells([mask[window] for mask, window in zip(masks, windows)], windows, (6, 9))
     overlap = np.array([[np.count_nonzero(a & b) for b in whole] for a in whole]).reshape(count, count)
     np.testing.assert_array_equal(shared.sums(count), np.triu(overlap, 1))
+
+
+def test_many_masks_over_each_other_are_sampled_and_small_overlaps_are_not():
+    shape, count = (60, 80), 40
+    corner = (slice(0, 2), slice(0, 3))
+    masks = [np.ones((60, 40), bool)] * count + [np.ones((60, 40), bool), np.ones((2, 3), bool)]
+    windows = [(slice(0, 60), slice(40, 80))] * count + [(slice(0, 60), slice(0, 40)), corner]
+    shared = shared_cells(masks, windows, shape)
+    assert len(shared.cells) < 1.2 * MAX_PAIRS < 2400 * count * (count - 1) / 2
+    sums = shared.sums(count + 2)
+    np.testing.assert_allclose(sums[:count, :count], np.triu(np.full((count, count), 2400), 1), rtol=0.05)
+    assert sums[count, count + 1] == 6, "an overlap of two masks alone is exact"
 
 
 @st.composite

@@ -158,28 +158,40 @@ def object_windows(boxes: np.ndarray, seeds: np.ndarray, grid: tuple[int, int]) 
     return [(slice(top, bottom), slice(left, right)) for left, top, right, bottom in ends.tolist()]
 
 
+MAX_PAIRS = 300_000
+"""About so many cells shared by two masks are looked at; where many masks overlap, a sample of the cells."""
+
+
 class SharedCells(NamedTuple):
-    """All (p,) cells that two of n masks share: flat `cells` of the grid, and the masks' numbers `first` < `second`."""
+    """(p,) cells that two of n masks share: flat `cells` of the grid, the masks' numbers `first` < `second`, and the
+    `weight` of each: the number of cells that it stands for.
+    """
 
     cells: np.ndarray
     first: np.ndarray
     second: np.ndarray
+    weight: np.ndarray
 
-    def sums(self, count: int, weights: np.ndarray | None = None) -> np.ndarray:
-        """Return the (count, count) sums of (p,) weights, by default 1, at [first, second]; 0 below the diagonal."""
-        return np.bincount(self.first * count + self.second, weights, count * count).reshape(count, count)
+    def sums(self, count: int, values: np.ndarray | float = 1.0) -> np.ndarray:
+        """Return the (count, count) float64 sums over the cells of (p,) values at [first, second], 0 below."""
+        pair = self.first * count + self.second
+        return np.bincount(pair, self.weight * values, count * count).reshape(count, count)
 
 
 def shared_cells(masks: list[np.ndarray], windows: list[Window], shape: tuple[int, int]) -> SharedCells:
     """Return what n bool masks, given on their windows of a grid of that shape, have in common.
 
-    Few cells are in several masks, so that this is cheaper than n * n overlaps or a product of full masks.
+    Few cells are in several masks, so that this is cheaper than n * n overlaps or a product of full masks. Where it is
+    not so, `MAX_PAIRS` keeps it cheap: cells in few masks are all taken, of the others a sample that stands for them.
     """
     times = np.zeros(shape, np.int16)
     for mask, window in zip(masks, windows):
         times[window] += mask
     number = np.arange(times.size).reshape(shape)
-    found = [number[window][mask & (times[window] > 1)] for mask, window in zip(masks, windows)]
+    chance = _chances(times)
+    # A sequence that spreads evenly over 0..1 (multiples of the golden ratio) is the same for the same masks.
+    taken = (times > 1) & (number * 0.6180339887498949 % 1 < chance)
+    found = [number[window][mask & taken[window]] for mask, window in zip(masks, windows)]
     cells = np.concatenate([number[:0, 0], *found])
     owner = np.repeat(np.arange(len(found)), [len(part) for part in found])
     by_cell = np.argsort(cells, kind="stable")
@@ -187,7 +199,13 @@ def shared_cells(masks: list[np.ndarray], windows: list[Window], shape: tuple[in
     first = [np.flatnonzero(cells[step:] == cells[:-step]) for step in range(1, int(times.max()))]
     second = [index + step for step, index in enumerate(first, 1)]
     one, other = (np.concatenate([by_cell[:0], *parts]) for parts in (first, second))
-    return SharedCells(cells[one], owner[one], owner[other])
+    return SharedCells(cells[one], owner[one], owner[other], 1 / chance.ravel()[cells[one]])
+
+
+def _chances(times: np.ndarray) -> np.ndarray:
+    """Return the chance in (0, 1] with which a cell is taken that lies in so many masks."""
+    pairs = np.maximum(times.astype(np.float64) * (times - 1) / 2, 1)
+    return np.minimum(1, max(1.0, MAX_PAIRS / max(1, np.count_nonzero(times > 1))) / pairs)
 
 
 def _without_duplicates(detections: Detections, limit: float) -> Detections:

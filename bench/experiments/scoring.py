@@ -65,7 +65,7 @@ class BlindEngine:
     """An engine that is not given the LiDAR points."""
 
     def __init__(self, engine: Engine) -> None:
-        self.name, self.metadata = f"{engine.name} without LiDAR", engine.metadata
+        self.name, self.metadata, self.painter = f"{engine.name} without LiDAR", engine.metadata, engine.painter
         self._engine = engine
 
     def run(self, batch: NetworkInput) -> NetworkOutput:
