@@ -205,7 +205,8 @@ def shared_cells(masks: list[np.ndarray], windows: list[Window], shape: tuple[in
 def _chances(times: np.ndarray) -> np.ndarray:
     """Return the chance in (0, 1] with which a cell is taken that lies in so many masks."""
     pairs = np.maximum(times.astype(np.float64) * (times - 1) / 2, 1)
-    return np.minimum(1, max(1.0, MAX_PAIRS / max(1, np.count_nonzero(times > 1))) / pairs)
+    most = max(1.0, MAX_PAIRS / max(1, int(np.count_nonzero(times > 1))))
+    return np.minimum(1, most / pairs)
 
 
 def _without_duplicates(detections: Detections, limit: float) -> Detections:
