@@ -80,13 +80,13 @@ def run(plan: Plan, reference: str, tables: Tables, name: str, repeats: int, eng
     """
     trainer, scores = Trainer(plan), dict[str, dict[int, dict[str, Any]]]()
     costs = measure_costs(plan, reference, 0)
-    todo = [(experiment, seed) for seed in plan.seeds for experiment in plan.experiments.values()]
-    for number, (experiment, seed) in enumerate(todo, 1):
+    planned = [(experiment, seed) for seed in plan.seeds for experiment in plan.experiments.values()]
+    for number, (experiment, seed) in enumerate(planned, 1):
         scores.setdefault(experiment.name, {})[seed] = score(experiment, seed, trainer)
         same_truth(scores)
         if reference in scores:
             write(plan, name, tables(scores, costs), scores, costs)
-        print(f"== {number} of {len(todo)} done: {experiment.name}, seed {seed}", flush=True)
+        print(f"== {number} of {len(planned)} done: {experiment.name}, seed {seed}", flush=True)
     costs = measure_costs(plan, reference, repeats, engine)
     print("\n" + write(plan, name, tables(scores, costs), scores, costs), flush=True)
 
