@@ -114,7 +114,7 @@ class Model:
             InputError: wrong weights or engine.
         """
         require_model_input(truth, "score stored predictions instead (--predictions)")
-        return _Inference(Perception.from_weights(self.weights, engine=self.engine, threads=1))
+        return NetworkReader(Perception.from_weights(self.weights, engine=self.engine, threads=1))
 
     @property
     def uses_gpu(self) -> bool:
@@ -132,7 +132,7 @@ def require_model_input(sequences: Sequence[AnnotatedSequence], advice: str) -> 
             )
 
 
-class _Inference:
+class NetworkReader:
     """A network as a reader. On the processor it runs in one thread: others would round differently."""
 
     def __init__(self, perception: Perception) -> None:
@@ -140,6 +140,7 @@ class _Inference:
         self._perception = perception
 
     def read(self, sample: Sample) -> Prediction:
+        """Return what the network says about a frame."""
         threads = torch.get_num_threads()
         torch.set_num_threads(1)
         try:

@@ -12,19 +12,17 @@ import numpy as np
 import torch
 
 import amodal_perception_ros
-from amodal_perception_ros.datasets.annotated import AnnotatedSequence, Prediction
+from amodal_perception_ros.datasets.annotated import AnnotatedSequence
 from amodal_perception_ros.datasets.files import write_file
-from amodal_perception_ros.errors import CauseCount
 from amodal_perception_ros.evaluation.calibrate import fit, held_out
 from amodal_perception_ros.evaluation.outcomes import joined, observe
 from amodal_perception_ros.evaluation.run import evaluate
-from amodal_perception_ros.evaluation.sources import DataSet
+from amodal_perception_ros.evaluation.sources import DataSet, NetworkReader
 from amodal_perception_ros.evaluation.workers import cores
 from amodal_perception_ros.network import NetworkOutput, load_weights, save_weights
 from amodal_perception_ros.perception import Perception
 from amodal_perception_ros.perception.engine import Engine, create_engine
 from amodal_perception_ros.perception.preprocess import NetworkInput
-from amodal_perception_ros.scene import Sample
 from experiments.changes import Changes, applied
 from experiments.plan import Experiment, Plan
 from experiments.running import Trainer, digest
@@ -71,23 +69,6 @@ class BlindEngine:
     def run(self, batch: NetworkInput) -> NetworkOutput:
         """Return the network's output for the images alone."""
         return self._engine.run(replace(batch, guidance=np.zeros_like(batch.guidance)))
-
-
-class NetworkReader:
-    """Perceives the frames of the data. On the processor it runs in one thread, so that processes share the cores."""
-
-    def __init__(self, perception: Perception) -> None:
-        self.repairs, self.unknown = CauseCount(), CauseCount()
-        self._perception = perception
-
-    def read(self, sample: Sample) -> Prediction:
-        """Return what the network says about a frame."""
-        threads = torch.get_num_threads()
-        torch.set_num_threads(1)
-        try:
-            return Prediction(self._perception.perceive(sample.frame).cameras)
-        finally:
-            torch.set_num_threads(threads)
 
 
 def score(experiment: Experiment, seed: int, trainer: Trainer) -> dict[str, Any]:
