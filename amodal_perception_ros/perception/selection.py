@@ -187,39 +187,56 @@ def shared_cells(masks: list[np.ndarray], windows: list[Window], shape: tuple[in
     times = np.zeros(shape, np.int16)
     for mask, window in zip(masks, windows):
         times[window] += mask
-    number = np.arange(times.size).reshape(shape)
-    chance = _chances(times)
+    several = np.flatnonzero(times > 1)
+    chance = _chances(times.ravel()[several])
     # A sequence that spreads evenly over 0..1 (multiples of the golden ratio) is the same for the same masks.
-    taken = (times > 1) & (number * 0.6180339887498949 % 1 < chance)
-    found = [number[window][mask & taken[window]] for mask, window in zip(masks, windows)]
-    cells = np.concatenate([number[:0, 0], *found])
+    taken = several * 0.6180339887498949 % 1 < chance
+    several, chance = several[taken], chance[taken]
+    place = np.full(shape, -1, np.int32)
+    place.ravel()[several] = np.arange(several.size)
+    found = [part[mask & (part >= 0)] for mask, part in zip(masks, (place[window] for window in windows))]
+    cells = np.concatenate([place[:0, 0], *found])
     owner = np.repeat(np.arange(len(found)), [len(part) for part in found])
     by_cell = np.argsort(cells, kind="stable")
     cells, owner = cells[by_cell], owner[by_cell]
     first = [np.flatnonzero(cells[step:] == cells[:-step]) for step in range(1, int(times.max()))]
     second = [index + step for step, index in enumerate(first, 1)]
     one, other = (np.concatenate([by_cell[:0], *parts]) for parts in (first, second))
-    return SharedCells(cells[one], owner[one], owner[other], 1 / chance.ravel()[cells[one]])
+    shared = cells[one]
+    return SharedCells(several[shared], owner[one], owner[other], 1 / chance[shared])
 
 
 def _chances(times: np.ndarray) -> np.ndarray:
-    """Return the chance in (0, 1] with which a cell is taken that lies in so many masks."""
-    pairs = np.maximum(times.astype(np.float64) * (times - 1) / 2, 1)
-    most = max(1.0, MAX_PAIRS / max(1, int(np.count_nonzero(times > 1))))
-    return np.minimum(1, most / pairs)
+    """Return the chance in (0, 1] with which each of (c,) cells is taken that lie in so many masks."""
+    pairs = times.astype(np.float64) * (times - 1) / 2
+    return np.minimum(1, max(1.0, MAX_PAIRS / max(1, times.size)) / pairs)
 
 
 def _without_duplicates(detections: Detections, limit: float) -> Detections:
     """Drop the weaker of two objects whose visible masks overlap by more than an IoU."""
-    count = len(detections.objects)
     masks = [maps.visible > 0 for maps in detections.objects]
-    shared = shared_cells(masks, detections.windows, detections.log_depth.shape).sums(count)
-    area = np.array([np.count_nonzero(mask) for mask in masks])
-    clash = shared > limit * np.maximum(area[:, None] + area - shared, 1)
-    kept = np.ones(count, bool)
-    for k in np.flatnonzero(clash.any(0)):
-        kept[k] = not (clash[:, k] & kept).any()
-    return detections.keep(np.flatnonzero(kept))
+    areas = [int(np.count_nonzero(mask)) for mask in masks]
+    kept: list[int] = []
+    for k, area in enumerate(areas):
+        # The IoU is at most the ratio of the areas, which spares most pairs.
+        similar = [j for j in kept if min(area, areas[j]) > limit * max(area, areas[j])]
+        shared = (_shared_area(masks[j], masks[k], detections.windows[j], detections.windows[k]) for j in similar)
+        if not any(both > limit * (area + areas[j] - both) for j, both in zip(similar, shared)):
+            kept.append(k)
+    return detections.keep(np.array(kept, np.int64))
+
+
+def _shared_area(first: np.ndarray, second: np.ndarray, first_window: Window, second_window: Window) -> int:
+    """Return the cells that two masks on windows of the grid share."""
+    low = [max(a.start, b.start) for a, b in zip(first_window, second_window)]
+    high = [min(a.stop, b.stop) for a, b in zip(first_window, second_window)]
+    if low[0] >= high[0] or low[1] >= high[1]:
+        return 0
+    parts = (
+        mask[tuple(slice(a - one.start, b - one.start) for a, b, one in zip(low, high, window))]
+        for mask, window in ((first, first_window), (second, second_window))
+    )
+    return int(np.count_nonzero(np.logical_and(*parts)))
 
 
 def _seen(detections: Detections, min_share: float, min_px: int) -> Detections:
