@@ -30,6 +30,7 @@ from amodal_perception_ros.network.instance_heads import InstanceMaps
 from amodal_perception_ros.perception import Perception, default_weights
 from amodal_perception_ros.perception.engine import Engine, create_engine
 from amodal_perception_ros.perception.export import export_onnx
+from amodal_perception_ros.perception.painting import paint_all
 from amodal_perception_ros.perception.preprocess import NetworkInput, prepare
 from amodal_perception_ros.scene import CameraScene, Sample
 
@@ -70,7 +71,7 @@ class Tap:
         """Return the (B, K, h, w) maps of all tokens."""
         images, tokens = output.seed_index.shape
         everywhere = [[(slice(None), slice(None))] * tokens] * images
-        paintings = self.painter.paint(output, [np.arange(tokens)] * images, everywhere)
+        paintings = paint_all(self.painter, output, [np.arange(tokens)] * images, everywhere)
         maps = np.stack([np.stack(painting.objects, 1) for painting in paintings], 1)
         return dict(zip(MAPS, torch.from_numpy(maps)))
 

@@ -16,7 +16,7 @@ from amodal_perception_ros.network.instance_heads import make_instance_head
 from amodal_perception_ros.perception import Perception, PostprocessConfig
 from amodal_perception_ros.perception.engine import OnnxEngine
 from amodal_perception_ros.perception.export import export_onnx
-from amodal_perception_ros.perception.painting import CopyingPainter, WindowPainter
+from amodal_perception_ros.perception.painting import CopyingPainter, WindowPainter, paint_all
 from amodal_perception_ros.perception.postprocess import build_scenes_and_tokens
 from amodal_perception_ros.perception.preprocess import prepare
 from amodal_perception_ros.perception.torch_engine import Drawn
@@ -105,7 +105,7 @@ def test_what_onnx_runtime_describes_a_head_without_parameters_draws_as_torch_do
     for key, value in output.named().items():
         np.testing.assert_allclose(value, expected.named()[key], atol=1e-3, err_msg=key)
     window = (slice(5, 20), slice(11, 30))
-    painted = WindowPainter(network.config).paint(output, [np.arange(20)] * 2, [[window] * 20] * 2)
+    painted = paint_all(WindowPainter(network.config), output, [np.arange(20)] * 2, [[window] * 20] * 2)
     for number, painting in enumerate(painted):
         for token, drawn in enumerate(painting.objects):
             for found, whole in zip(drawn, maps):

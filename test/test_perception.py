@@ -1,6 +1,7 @@
 """Pre- and post-processing against answers worked out by hand, and the engines against each other."""
 
 import math
+import threading
 
 import numpy as np
 import pytest
@@ -16,7 +17,8 @@ from amodal_perception_ros.network import CANONICAL_FOCAL, AmodalNetwork, Networ
 from amodal_perception_ros.network.config import OUTPUT_STRIDE
 from amodal_perception_ros.perception import Perception, PostprocessConfig
 from amodal_perception_ros.perception.calibration import Calibration
-from amodal_perception_ros.perception.painting import CopyingPainter
+from amodal_perception_ros.perception.painting import CopyingPainter, paint_all
+from amodal_perception_ros.perception.parallel import for_each_image
 from amodal_perception_ros.perception.postprocess import build_scenes
 from amodal_perception_ros.perception.preprocess import prepare, sparse_inverse_depth, view_of
 from amodal_perception_ros.perception.selection import MAX_PAIRS, object_windows, shared_cells
@@ -202,7 +204,7 @@ def test_only_what_is_chosen_leaves_the_device():
     )
     chosen = [np.array([1, 0]), np.array([2])]
     windows = [[(slice(3, 9), slice(2, 20)), (slice(0, 4), slice(5, 6))], [(slice(8, 32), slice(0, 64))]]
-    for image, painting in enumerate(CopyingPainter().paint(output, chosen, windows)):
+    for image, painting in enumerate(paint_all(CopyingPainter(), output, chosen, windows)):
         np.testing.assert_array_equal(painting.stuff, output.stuff_logits[image])
         np.testing.assert_array_equal(painting.log_depth, output.log_depth[image])
         assert len(painting.objects) == len(chosen[image])
@@ -245,6 +247,31 @@ def test_many_masks_over_each_other_are_sampled_and_small_overlaps_are_not():
     sums = shared.sums(count + 2)
     np.testing.assert_allclose(sums[:count, :count], np.triu(np.full((count, count), 2400), 1), rtol=0.05)
     assert sums[count, count + 1] == 6, "an overlap of two masks alone is exact"
+
+
+def test_images_are_worked_on_side_by_side_in_their_order():
+    """Both images wait for each other, which takes two threads; PyTorch has one in each, and its own again after."""
+    together, before = threading.Barrier(2, timeout=60), torch.get_num_threads()
+
+    def work(image: int) -> tuple[int, int]:
+        together.wait()
+        return image, torch.get_num_threads()
+
+    try:
+        torch.set_num_threads(2)
+        assert for_each_image(work, [5, 3]) == [(5, 1), (3, 1)]
+        assert torch.get_num_threads() == 2
+        torch.set_num_threads(1)
+        here = threading.get_ident()
+        assert for_each_image(lambda _: threading.get_ident(), [0, 1]) == [here, here]
+        assert for_each_image(work, []) == []
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_an_error_in_an_image_comes_out():
+    with pytest.raises(ZeroDivisionError):
+        for_each_image(lambda image: 1 // image, [1, 0])
 
 
 @st.composite
@@ -372,7 +399,7 @@ def test_engines_agree(untrained, tmp_path, monkeypatch):
     engines = [Perception.from_weights(untrained, name, input_size=SIZE).engine for name in ("torch", "onnxruntime")]
     first, second = (engine.run(batch) for engine in engines)
     whole = [[(slice(None), slice(None))] * 16] * 4
-    paintings = [engine.painter.paint(engine.run(batch), [np.arange(16)] * 4, whole) for engine in engines]
+    paintings = [paint_all(engine.painter, engine.run(batch), [np.arange(16)] * 4, whole) for engine in engines]
     for field in ("stuff_logits", "log_depth", "heat_logits"):
         torch.testing.assert_close(getattr(first, field), getattr(second, field), atol=2e-3, rtol=1e-3)
     for image in range(4):

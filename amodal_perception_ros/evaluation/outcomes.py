@@ -17,6 +17,7 @@ from amodal_perception_ros.network import NetworkOutput
 from amodal_perception_ros.network.config import OUTPUT_STRIDE
 from amodal_perception_ros.perception.calibration import logit_of
 from amodal_perception_ros.perception.engine import Engine
+from amodal_perception_ros.perception.painting import paint_all
 from amodal_perception_ros.perception.postprocess import PostprocessConfig, build_scenes_and_tokens
 from amodal_perception_ros.perception.preprocess import View, prepare
 from amodal_perception_ros.scene import Sample
@@ -121,7 +122,7 @@ def _perceived(
     scenes = build_scenes_and_tokens(output, engine.painter, batch.views, stamps, config)
     chosen = [tokens for _, tokens in scenes]
     whole = [[(slice(None), slice(None))] * len(tokens) for tokens in chosen]
-    paintings = engine.painter.paint(output, chosen, whole)
+    paintings = paint_all(engine.painter, output, chosen, whole)
     for k, (view, (scene, tokens), painting) in enumerate(zip(batch.views, scenes, paintings)):
         pair = pair_scenes(decode(sample.truth.cameras[view.camera.name], where), decode(scene, where), rules)
         yield view, pair, _token_logits(output, k, tokens), [maps.amodal for maps in painting.objects]

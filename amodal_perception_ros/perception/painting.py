@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -11,6 +11,7 @@ import torch
 
 from amodal_perception_ros.network import NetworkConfig, NetworkOutput
 from amodal_perception_ros.network.instance_heads import InstanceMaps, Window, make_instance_head
+from amodal_perception_ros.perception.parallel import for_each_image
 
 
 class ObjectMaps(NamedTuple):
@@ -34,8 +35,10 @@ class Painter(Protocol):
 
     def paint(
         self, output: NetworkOutput, chosen: Sequence[np.ndarray], windows: Sequence[Sequence[Window]]
-    ) -> list[Painting]:
-        """Return the dense maps of B images and those of some tokens of each, on windows of the grid.
+    ) -> list[Callable[[], Painting]]:
+        """Return, for each of B images, what paints it: its dense maps and those of some tokens on windows of the grid.
+
+        They may be called in different threads.
 
         Args:
             output: of the engine that the painter belongs to.
@@ -43,6 +46,13 @@ class Painter(Protocol):
             windows: n windows of each image.
         """
         ...
+
+
+def paint_all(
+    painter: Painter, output: NetworkOutput, chosen: Sequence[np.ndarray], windows: Sequence[Sequence[Window]]
+) -> list[Painting]:
+    """Paint all images of an output (arguments as `Painter.paint`)."""
+    return for_each_image(lambda paint: paint(), painter.paint(output, chosen, windows))
 
 
 class WindowPainter:
@@ -55,19 +65,20 @@ class WindowPainter:
         with torch.device("meta"):
             self._head = make_instance_head(config)
 
-    @torch.inference_mode()
     def paint(
         self, output: NetworkOutput, chosen: Sequence[np.ndarray], windows: Sequence[Sequence[Window]]
-    ) -> list[Painting]:
+    ) -> list[Callable[[], Painting]]:
         """Paint an output on the CPU (see `Painter`)."""
         stuff, log_depth = output.stuff_logits.float().numpy(), output.log_depth.float().numpy()
         description, boxes = tuple(part.float() for part in output.description), output.boxes.float()
-        found = []
-        with _one_thread():
-            for image, (tokens, places) in enumerate(zip(chosen, windows)):
-                drawn = self._head.draw(description, boxes, image, torch.from_numpy(tokens), places)
-                found.append(Painting(stuff[image], log_depth[image], [_numpy(maps) for maps in drawn]))
-        return found
+
+        def paint_image(image: int) -> Painting:
+            with torch.inference_mode():
+                tokens = torch.from_numpy(chosen[image])
+                drawn = self._head.draw(description, boxes, image, tokens, windows[image])
+            return Painting(stuff[image], log_depth[image], [_numpy(maps) for maps in drawn])
+
+        return [partial(paint_image, image) for image in range(len(chosen))]
 
 
 class CopyingPainter:
@@ -78,7 +89,7 @@ class CopyingPainter:
 
     def paint(
         self, output: NetworkOutput, chosen: Sequence[np.ndarray], windows: Sequence[Sequence[Window]]
-    ) -> list[Painting]:
+    ) -> list[Callable[[], Painting]]:
         """Paint an output on any device (see `Painter`), in the precision of its masks."""
         masks = output.description[0]
         most = max(map(len, chosen))
@@ -88,25 +99,14 @@ class CopyingPainter:
         parts = [part.to(masks.dtype) for part in (output.stuff_logits, output.log_depth, *fields)]
         flat = torch.cat([part.flatten(1) for part in parts], 1).cpu().float()
         sizes = [part[0].numel() for part in parts]
-        found = []
+        found: list[Callable[[], Painting]] = []
         for row, places in zip(flat, windows):
             copied = (values.view(part.shape[1:]) for values, part in zip(row.split(sizes), parts))
             stuff, log_depth, *maps = (part.numpy() for part in copied)
             objects = [ObjectMaps(*(part[number][place] for part in maps)) for number, place in enumerate(places)]
-            found.append(Painting(stuff, log_depth, objects))
+            found.append(partial(Painting, stuff, log_depth, objects))
         return found
 
 
 def _numpy(maps: InstanceMaps) -> ObjectMaps:
     return ObjectMaps(*(values.numpy() for values in maps))
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Keep PyTorch to one thread: steps take microseconds, and on a busy machine a second thread is long in coming."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)

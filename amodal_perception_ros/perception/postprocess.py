@@ -24,6 +24,7 @@ from amodal_perception_ros.perception.composition import (
 )
 from amodal_perception_ros.perception.order_evidence import order_evidence
 from amodal_perception_ros.perception.painting import Painter
+from amodal_perception_ros.perception.parallel import for_each_image
 from amodal_perception_ros.perception.preprocess import View
 from amodal_perception_ros.perception.selection import Detections, select
 from amodal_perception_ros.scene import CameraScene, Instance, OcclusionOrder
@@ -94,7 +95,7 @@ def build_scenes_and_tokens(
 ) -> list[tuple[CameraScene, np.ndarray]]:
     """Return what `build_scenes` does, each with the (n,) int64 tokens of the network that its instances are."""
     threshold = config.score_threshold
-    detections = select(
+    selections = select(
         output,
         painter,
         config.calibration,
@@ -103,7 +104,11 @@ def build_scenes_and_tokens(
         config.min_visible_share,
         config.min_visible_px,
     )
-    return [_scene(*entry, config) for entry in zip(detections, views, stamps_ns)]
+
+    def scene(image: int) -> tuple[CameraScene, np.ndarray]:
+        return _scene(selections[image](), views[image], stamps_ns[image], config)
+
+    return for_each_image(scene, range(len(views)))
 
 
 def _scene(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -73,8 +75,10 @@ def select(
     duplicate_iou: float,
     min_visible_share: float,
     min_visible_px: int,
-) -> list[Detections]:
-    """Return the objects of each image of a batch; see `PostprocessConfig` for the thresholds.
+) -> list[Callable[[], Detections]]:
+    """Return, for each image of a batch, what finds its objects; see `PostprocessConfig` for the thresholds.
+
+    What is returned may be called in different threads.
 
     From a GPU there are two transfers for all images together: what each token says, and the maps of the chosen ones.
     """
@@ -85,11 +89,12 @@ def select(
     windows = [
         object_windows(boxes[index], seed[index], grid) for boxes, seed, index in zip(tokens.boxes, tokens.seed, chosen)
     ]
-    found = []
-    for image, painting in enumerate(painter.paint(output, chosen, windows)):
+    paintings = painter.paint(output, chosen, windows)
+
+    def detect(image: int) -> Detections:
         index = chosen[image]
         detections = Detections(
-            *painting,
+            *paintings[image](),
             windows=windows[image],
             index=index,
             classes=tokens.probability[image][index, :-1].argmax(-1),
@@ -98,9 +103,9 @@ def select(
             order=tokens.order[image][np.ix_(index, index)],
             winner=np.full(grid, -1, np.int16),
         )
-        detections = _without_duplicates(detections, duplicate_iou)
-        found.append(_seen(detections, min_visible_share, min_visible_px))
-    return found
+        return _seen(_without_duplicates(detections, duplicate_iou), min_visible_share, min_visible_px)
+
+    return [partial(detect, image) for image in range(len(paintings))]
 
 
 class _TokenValues(NamedTuple):

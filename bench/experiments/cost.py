@@ -19,7 +19,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from amodal_perception_ros.network import AmodalNetwork, NetworkConfig, NetworkOutput, save_weights
 from amodal_perception_ros.perception.engine import Engine, create_engine
-from amodal_perception_ros.perception.painting import Painter, WindowPainter
+from amodal_perception_ros.perception.painting import Painter, WindowPainter, paint_all
 from amodal_perception_ros.perception.preprocess import NetworkInput
 from amodal_perception_ros.perception.selection import object_windows
 from experiments.changes import applied
@@ -120,4 +120,4 @@ def paint_objects(output: NetworkOutput, painter: Painter) -> None:
     """Draw the first `OBJECTS` tokens of each image on the windows of their boxes."""
     boxes, grid = output.boxes[:, :OBJECTS].float().cpu().numpy(), tuple(output.log_depth.shape[1:])
     windows = [object_windows(each, each[:, :2].clip(0, 0.999), grid) for each in boxes]
-    painter.paint(output, [np.arange(len(each)) for each in boxes], windows)
+    paint_all(painter, output, [np.arange(len(each)) for each in boxes], windows)
