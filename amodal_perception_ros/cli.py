@@ -144,7 +144,10 @@ def _train(args: argparse.Namespace) -> int:
     return 0
 
 
-_SCORING = ("format", "images", "weights", "predictions", "prediction_format", "name", "engine", "workers", "resamples")
+_SCORING = (
+    *("format", "images", "weights", "predictions", "prediction_format"),
+    *("name", "engine", "without_lidar", "workers", "resamples"),
+)
 
 
 def _evaluate(args: argparse.Namespace) -> int:
@@ -227,7 +230,8 @@ def _runs(args: argparse.Namespace) -> dict[str, Source]:
     from amodal_perception_ros.evaluation.sources import Model, StoredPredictions
 
     stored = [StoredPredictions(path, args.prediction_format) for path in args.predictions]
-    models = [Model(path, args.engine or "torch") for path in args.weights or ([] if stored else [None])]
+    weights = args.weights or ([] if stored else [None])
+    models = [Model(path, args.engine or "torch", lidar=not args.without_lidar) for path in weights]
     given = [str(path) for path in (*args.weights, *args.predictions)]
     names = args.name or (given if len(given) > 1 else ["ours"])
     if len(names) != len(models) + len(stored) or len(set(names)) < len(names):
@@ -349,6 +353,12 @@ def _add_model_commands(add: Callable[..., argparse.ArgumentParser]) -> None:
     option("--prediction-format", metavar="NAME", help="format of the predictions (default: found out by the content)")
     option("--name", nargs="+", metavar="NAME", help="names of the runs: those of --weights, then of --predictions")
     option("--engine", choices=("torch", "onnxruntime"), help="inference engine (default torch)")
+    option(
+        "--without-lidar",
+        action="store_true",
+        default=None,
+        help="keep the LiDAR's points from the network, as if none came",
+    )
     option("--workers", type=_positive_int, metavar="N", help="processes (default: one per core, one with a GPU)")
     option("--resamples", type=_count, metavar="N", help="for confidence intervals (default 200, 0: none)")
     option("--json", type=Path, metavar="FILE", help="write the results as JSON")

@@ -10,6 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from evaluation_scenes import HEIGHT, WIDTH, Thing, street, without
 from test_datasets_cocoa import COCOA
 from test_datasets_kins import FIRST_RELEASE, SECOND_RELEASE
@@ -125,6 +126,7 @@ def test_results_say_what_was_scored_against_what(data):
     assert results["source"] == f"predictions {data}"
     assert results["data"]["paths"] == [str(data)]
     assert str(Model(engine="onnxruntime")) == "weights of the package, onnxruntime"
+    assert str(Model(lidar=False)) == "weights of the package, torch, without LiDAR"
 
 
 def test_rules_reach_every_method(data):
@@ -178,6 +180,25 @@ def test_a_network_scores_the_same_in_any_number_of_processes(villages, tmp_path
     source = {"ours": Model(weights)}
     one, two = (evaluate(DataSet((villages / "truth",)), source, workers=n, resamples=0) for n in (1, 2))
     assert one.to_dict() == two.to_dict()
+
+
+def test_the_lidar_is_kept_from_a_network_on_request(villages, tmp_path):
+    network = AmodalNetwork(NetworkConfig(tokens=8))
+    torch.nn.init.normal_(network.trunk.guidance.write.weight)
+    weights = tmp_path / "weights.safetensors"
+    save_weights(weights, network, {"model_id": "untrained"})
+    truth = DataSet((villages / "truth",)).open(with_images=True)
+    frame = truth[0][0].frame
+    ahead = np.zeros((500, 4), np.float32)
+    ahead[:, 2] = np.linspace(3, 30, 500)  # The cameras of this street look along z.
+    seen, blind = replace(frame, lidar=ahead), replace(frame, lidar=None)
+    given, kept = (Model(weights, lidar=lidar).open(truth) for lidar in (True, False))
+
+    def depth(reader, frame):
+        return reader.read(replace(truth[0][0], frame=frame)).cameras["front"].depth
+
+    np.testing.assert_array_equal(depth(kept, seen), depth(given, blind))
+    assert not np.array_equal(depth(given, seen), depth(given, blind))
 
 
 def test_conditions_are_scored_on_their_own(villages):

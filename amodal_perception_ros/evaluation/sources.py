@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -97,14 +97,16 @@ class Model:
     Attributes:
         weights: its file; None for the package's.
         engine: what runs it, see `Perception.from_weights`.
+        lidar: whether the network is given the LiDAR's points. The map of a frame is made with them in any case.
     """
 
     weights: Path | None = None
     engine: str = "torch"
+    lidar: bool = True
     needs_images: bool = True
 
     def __str__(self) -> str:
-        return f"weights {self.weights or 'of the package'}, {self.engine}"
+        return f"weights {self.weights or 'of the package'}, {self.engine}{'' if self.lidar else ', without LiDAR'}"
 
     def open(self, truth: Sequence[AnnotatedSequence]) -> PredictionReader:
         """Load the network.
@@ -114,7 +116,7 @@ class Model:
             InputError: wrong weights or engine.
         """
         require_model_input(truth, "score stored predictions instead (--predictions)")
-        return NetworkReader(Perception.from_weights(self.weights, engine=self.engine, threads=1))
+        return NetworkReader(Perception.from_weights(self.weights, engine=self.engine, threads=1), self.lidar)
 
     @property
     def uses_gpu(self) -> bool:
@@ -133,17 +135,23 @@ def require_model_input(sequences: Sequence[AnnotatedSequence], advice: str) -> 
 
 
 class NetworkReader:
-    """A network as a reader. On the processor it runs in one thread: others would round differently."""
+    """A network as a reader. On the processor it runs in one thread: others would round differently.
 
-    def __init__(self, perception: Perception) -> None:
+    Args:
+        perception: the network.
+        lidar: whether it is given the LiDAR's points.
+    """
+
+    def __init__(self, perception: Perception, lidar: bool = True) -> None:
         self.repairs, self.unknown = CauseCount(), CauseCount()
-        self._perception = perception
+        self._perception, self._lidar = perception, lidar
 
     def read(self, sample: Sample) -> Prediction:
         """Return what the network says about a frame."""
         threads = torch.get_num_threads()
         torch.set_num_threads(1)
         try:
-            return Prediction(self._perception.perceive(sample.frame).cameras)
+            frame = sample.frame if self._lidar else replace(sample.frame, lidar=None)
+            return Prediction(self._perception.perceive(frame).cameras)
         finally:
             torch.set_num_threads(threads)

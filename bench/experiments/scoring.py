@@ -54,9 +54,7 @@ class NetworkRun:
         """Load the network; raises InputError."""
         with applied(self.changes):
             perception = Perception.from_weights(self.weights, input_size=self.input_size)
-        if not self.lidar:
-            perception.engine = BlindEngine(perception.engine)
-        return NetworkReader(perception)
+        return NetworkReader(perception, self.lidar)
 
 
 class BlindEngine:
