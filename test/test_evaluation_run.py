@@ -174,6 +174,14 @@ def test_results_are_the_same_for_any_number_of_processes(villages):
     assert set(one.runs) == {"a", "b"}
 
 
+def test_baselines_can_be_left_out(villages):
+    data, sources = DataSet((villages / "truth",)), {"a": StoredPredictions(villages / "fair")}
+    without, complete = (evaluate(data, sources, workers=1, resamples=0, with_baselines=b) for b in (False, True))
+    assert without.baselines == {}
+    assert list(complete.baselines) == list(BASELINES)
+    assert without.runs == complete.runs
+
+
 def test_a_network_scores_the_same_in_any_number_of_processes(villages, tmp_path):
     weights = tmp_path / "weights.safetensors"
     save_weights(weights, AmodalNetwork(NetworkConfig(tokens=8)), {"model_id": "untrained"})

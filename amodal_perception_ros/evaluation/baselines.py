@@ -43,7 +43,10 @@ def amodal_is_amodal_box(scene: CameraScene) -> CameraScene:
     return _boxed(scene, [instance.amodal_mask.clipped(height, width) for instance in _seen(scene)])
 
 
-BASELINES: dict[str, Callable[[CameraScene], CameraScene]] = {
+Baseline = Callable[[CameraScene], CameraScene]
+"""Makes its own prediction of another one."""
+
+BASELINES: dict[str, Baseline] = {
     "amodal := visible": amodal_is_visible,
     "amodal := filled box": amodal_is_box,
     "amodal := filled amodal box": amodal_is_amodal_box,

@@ -36,6 +36,7 @@ def evaluate(
     rules: Rules | None = None,
     workers: int | None = None,
     resamples: int = RESAMPLES,
+    with_baselines: bool = True,
 ) -> Evaluation:
     """Score runs and the baselines made from the first run's visible masks on every frame of a data set.
 
@@ -47,6 +48,7 @@ def evaluate(
         rules: what is scored.
         workers: number of processes; None for one per core, or a single one where a graphics card runs a network.
         resamples: bootstrap replicates behind the confidence intervals; 0 leaves them out.
+        with_baselines: whether the baselines are scored, which takes most of the time.
 
     Raises:
         EvaluationError: there are no frames, or a prediction cannot be scored.
@@ -55,7 +57,7 @@ def evaluate(
     repeated = [name for name in sources if name in BASELINES]
     if repeated or not sources:
         raise EvaluationError(f"a run cannot be called '{repeated[0]}'" if repeated else "there is no run to score")
-    job = Job(data, dict(sources), rules or Rules())
+    job = Job(data, dict(sources), rules or Rules(), with_baselines)
     scorer = job.open()
     total = _Total(job, scorer, resamples)
     groups = chunks(scorer.sequences, _CHUNK_FRAMES)
@@ -63,7 +65,7 @@ def evaluate(
     scored = score_in_workers(job, groups, workers) if workers > 1 else (scorer.score(group) for group in groups)
     for one in _with_progress(scored, [len(sequence) for sequence in scorer.sequences]):
         total.add(one)
-    results = {name: total.results(name) for name in _with_bar([*sources, *BASELINES])}
+    results = {name: total.results(name) for name in _with_bar([*sources, *job.baselines])}
     runs = {name: results.pop(name) for name in sources}
     return Evaluation(runs, results, partial(read_again, job))
 
@@ -110,7 +112,7 @@ class _Total:
         self._runs = tuple(job.sources)
         self._told = {name: {"source": str(source)} for name, source in job.sources.items()}
         self._paths = [str(path) for path in job.data.paths]
-        self._methods = {name: self._evaluator() for name in (*job.sources, *BASELINES)}
+        self._methods = {name: self._evaluator() for name in (*job.sources, *job.baselines)}
         self._conditions: dict[tuple[str, str, str], Evaluator] = {}
         self._note_repairs(scorer.found[""])
         for name in self._runs:

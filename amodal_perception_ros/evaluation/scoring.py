@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from amodal_perception_ros.datasets.annotated import AnnotatedSequence, Prediction
 from amodal_perception_ros.errors import CauseCount
-from amodal_perception_ros.evaluation.baselines import BASELINES
+from amodal_perception_ros.evaluation.baselines import BASELINES, Baseline
 from amodal_perception_ros.evaluation.decoding import DecodedScene, EvaluationError, decode
 from amodal_perception_ros.evaluation.digest import TruthDigest
 from amodal_perception_ros.evaluation.evaluator import Evaluator
@@ -43,11 +43,18 @@ class Job:
         data: the truth.
         sources: name -> run.
         rules: what is scored.
+        with_baselines: whether the trivial baselines are scored too.
     """
 
     data: DataSet
     sources: Mapping[str, Source]
     rules: Rules
+    with_baselines: bool = True
+
+    @property
+    def baselines(self) -> dict[str, Baseline]:
+        """The baselines to be scored, by name."""
+        return BASELINES if self.with_baselines else {}
 
     def open(self) -> Scorer:
         """Open the data and the runs."""
@@ -85,7 +92,7 @@ class Scorer:
         sequence, job = self.sequences[position], self._job
         methods = {name: _Method(_as_predicted, sequence, job.rules) for name in job.sources}
         first = next(iter(methods))
-        trivial = {name: _Method(make, sequence, job.rules) for name, make in BASELINES.items()}
+        trivial = {name: _Method(make, sequence, job.rules) for name, make in job.baselines.items()}
         digest = TruthDigest(sequence.name)
         for index in range(len(sequence)):
             sample = sequence[index]

@@ -87,7 +87,8 @@ def score(experiment: Experiment, seed: int, trainer: Trainer) -> dict[str, Any]
         calibrated = calibrate(weights, trained, size, plan)
         run = NetworkRun(calibrated, size, experiment.lidar, trained.changes)
         workers = plan.workers or (1 if torch.cuda.is_available() else cores())
-        found = evaluate(DataSet(plan.validation), {experiment.name: run}, workers=workers, resamples=0)
+        data, runs = DataSet(plan.validation), {experiment.name: run}
+        found = evaluate(data, runs, workers=workers, resamples=0, with_baselines=False)
         figures = found.runs[experiment.name]
         kept = {name: value for name, value in figures.items() if name not in ("worst", "source")}
         write_file(path, (json.dumps(kept, indent=1) + "\n").encode())
