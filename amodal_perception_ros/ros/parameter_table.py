@@ -267,6 +267,12 @@ PARAMETERS: tuple[ParameterSpec, ...] = (
         maximum=1000.0,
     ),
     ParameterSpec(
+        "sync.motion_compensation",
+        True,
+        "Whether what the cameras and the LiDAR of a set saw at their own stamps is moved to the set's stamp by the "
+        "vehicle's motion in between; needs use_odometry.",
+    ),
+    ParameterSpec(
         "bev.extent_m",
         80.0,
         "Side of the square grid, which is centred on the vehicle.",
