@@ -67,7 +67,7 @@ def compensate(frame: SurroundFrame, outline: VehicleOutline | None = None) -> C
         return Compensation(frame)
     motion = _Motion(frame.trajectory, frame.stamp_ns)
     faults: dict[str, str] = {}
-    cameras = tuple(_camera(camera, frame, motion, faults) for camera in frame.rig.cameras)
+    cameras = _cameras(frame, motion, faults)
     points, base_from_lidar = _lidar(frame, motion, outline or VehicleOutline(), faults)
     rig = replace(frame.rig, cameras=cameras, base_from_lidar=base_from_lidar)
     return Compensation(replace(frame, rig=rig, lidar=points, lidar_times_s=None, trajectory=None), faults)
@@ -93,15 +93,24 @@ class _Motion:
         return np.linalg.inv(poses[-1]) @ poses[:-1]
 
 
-def _camera(camera: Camera, frame: SurroundFrame, motion: _Motion, faults: dict[str, str]) -> Camera:
-    stamp = frame.image_stamps_ns.get(camera.name, frame.stamp_ns) - frame.clock_offsets_ns.get(camera.name, 0)
-    if camera.name not in frame.images or stamp == frame.stamp_ns:
-        return camera
-    fault = motion.fault(stamp, stamp)
-    if fault is not None:
-        faults[camera.name] = fault
-        return camera
-    return replace(camera, base_from_camera=motion.base_from_base_at(np.array([stamp]))[0] @ camera.base_from_camera)
+def _cameras(frame: SurroundFrame, motion: _Motion, faults: dict[str, str]) -> tuple[Camera, ...]:
+    stamps = {}
+    for name in frame.images:
+        stamp = frame.image_stamps_ns.get(name, frame.stamp_ns) - frame.clock_offsets_ns.get(name, 0)
+        fault = motion.fault(stamp, stamp)
+        if fault is not None:
+            faults[name] = fault
+        elif stamp != frame.stamp_ns:
+            stamps[name] = stamp
+    if not stamps:
+        return frame.rig.cameras
+    moves = dict(zip(stamps, motion.base_from_base_at(np.array(list(stamps.values())))))
+    return tuple(
+        replace(camera, base_from_camera=moves[camera.name] @ camera.base_from_camera)
+        if camera.name in moves
+        else camera
+        for camera in frame.rig.cameras
+    )
 
 
 def _lidar(
