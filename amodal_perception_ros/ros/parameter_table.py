@@ -261,7 +261,7 @@ PARAMETERS: tuple[ParameterSpec, ...] = (
         "sync.offset_ms.*",
         0.0,
         "By how much the stamps of a sensor (a camera, lidar or odometry) run ahead of the reference's; it is "
-        "subtracted for matching only, published stamps stay the sensor's.",
+        "subtracted for matching and motion compensation, published stamps stay the sensor's.",
         unit="ms",
         minimum=-1000.0,
         maximum=1000.0,
