@@ -363,12 +363,14 @@ class SurroundScene:
         cameras: camera name -> scene, in the rig's order; missing cameras are absent.
         model_id: name of the weights ("ground truth" for the simulator's).
         timings_ms: stage -> milliseconds.
+        uncompensated: sensor -> why the vehicle's motion between its stamp and the set's was not compensated.
     """
 
     stamp_ns: int
     cameras: dict[str, CameraScene]
     model_id: str = ""
     timings_ms: dict[str, float] = field(default_factory=dict)
+    uncompensated: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)

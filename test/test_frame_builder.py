@@ -187,12 +187,14 @@ def bad_odometry(kind):
         message.pose.pose.position.y = float("nan")
     elif kind == "no orientation":
         message.pose.pose.orientation.w = 0.0
+    elif kind == "huge orientation":
+        message.pose.pose.orientation.w = 1e200
     else:
         message.header.frame_id = "map"
     return message
 
 
-@pytest.mark.parametrize("kind", ["not finite", "no orientation", "another frame"])
+@pytest.mark.parametrize("kind", ["not finite", "no orientation", "huge orientation", "another frame"])
 def test_bad_odometry_is_not_part_of_the_motion(kind):
     made = builder()
     for ms in range(0, 201, 20):

@@ -419,10 +419,11 @@ def test_a_late_camera_is_perceived_where_it_was(untrained):
     poses = np.tile(np.eye(4), (2, 1, 1))
     poses[1, 0, 3] = 1.0
     frame.trajectory = Trajectory(frame.stamp_ns + np.array([0, 100_000_000]), poses)
-    frame.image_stamps_ns = {"right": frame.stamp_ns + 20_000_000}
+    frame.image_stamps_ns = {"right": frame.stamp_ns + 20_000_000, "left": frame.stamp_ns + 10**9}
     scene = Perception.from_weights(untrained, input_size=SIZE).perceive(frame)
     places = {name: seen.camera.base_from_camera[0, 3] for name, seen in scene.cameras.items()}
     assert places == pytest.approx({"front": 0.0, "right": 0.2, "back": 0.0, "left": 0.0})
+    assert scene.uncompensated == {"left": "odometry ends too early"}
     assert scene.cameras["right"].stamp_ns == frame.stamp_ns + 20_000_000
     assert frame.rig.camera("right").base_from_camera[0, 3] == 0.0
 

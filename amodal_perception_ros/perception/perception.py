@@ -101,7 +101,8 @@ class Perception:
             ValueError: the frame holds no image.
         """
         start = time.perf_counter()
-        frame = compensate(frame).frame
+        compensation = compensate(frame)
+        frame = compensation.frame
         batch = prepare(frame, self.input_size)
         prepared = time.perf_counter()
         output = self.engine.run(batch)
@@ -114,4 +115,5 @@ class Perception:
             "inference": 1e3 * (inferred - prepared),
             "postprocess": 1e3 * (finished - inferred),
         }
-        return SurroundScene(frame.stamp_ns, {scene.camera.name: scene for scene in scenes}, self.model_id, timings)
+        cameras = {scene.camera.name: scene for scene in scenes}
+        return SurroundScene(frame.stamp_ns, cameras, self.model_id, timings, compensation.faults)

@@ -26,7 +26,7 @@ class OdometryHistory:
         """Take over a message of the right frames; one that is not finite or has no orientation is left out."""
         position, q = message.pose.pose.position, message.pose.pose.orientation
         values = (position.x, position.y, position.z, q.x, q.y, q.z, q.w)
-        if np.isfinite(values).all() and q.x**2 + q.y**2 + q.z**2 + q.w**2 > 1e-12:
+        if np.isfinite(values).all() and 1e-6 < max(map(abs, values[3:])) < 1e6:
             with self._lock:
                 self._poses.append((stamp_ns, values))
 
