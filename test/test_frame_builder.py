@@ -6,7 +6,7 @@ import pytest
 pytest.importorskip("rclpy")
 pytest.importorskip("amodal_perception_ros.msg")
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from nav_msgs.msg import Odometry
 from sensor_msgs.msg import CameraInfo, PointCloud2, PointField
@@ -90,6 +90,7 @@ def test_a_complete_set_becomes_a_frame():
     assert (built.drops, built.warnings) == ([], {})
 
 
+@settings(deadline=None)
 @given(st.floats(-30, 30), st.integers(-40, 40))
 def test_odometry_is_moved_to_the_sets_stamp_by_its_twist(speed, milliseconds):
     payloads = {"front": (0, image()), "odometry": (0, odometry(speed))}

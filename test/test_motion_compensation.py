@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 from fusion_world import Box, camera_scene, observe, rig
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_trajectory import MS, START, drive, pose_on_circle
 
@@ -88,6 +88,7 @@ def test_the_networks_guidance_lies_on_what_the_camera_sees():
     assert (columns["raw"], columns["compensated"]) == (128, 120)
 
 
+@settings(deadline=None)
 @given(st.integers(-80, 80), st.floats(-20, 20), st.floats(-0.8, 0.8))
 def test_what_is_compensated_and_moved_back_is_what_was(late_ms, speed, turn_rate):
     circle = {"speed": speed, "turn_rate": turn_rate}

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
@@ -45,6 +45,7 @@ def test_between_two_poses_lies_their_mean():
     assert Rotation.from_matrix(middle[:3, :3]).as_rotvec() == pytest.approx([0, 0, 0.1])
 
 
+@settings(deadline=None)
 @given(st.floats(-20, 20), st.floats(-1, 1).filter(lambda rate: abs(rate) > 1e-3), st.integers(-150, 350))
 def test_a_circle_is_followed_and_extrapolated(speed, turn_rate, ms):
     """A chord of 20 ms deviates by at most v w h^2 / 8 = 1 mm, an extrapolated one by v (w h)^2 / 24 per second."""
