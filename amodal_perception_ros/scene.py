@@ -14,6 +14,7 @@ import numpy as np
 
 from amodal_perception_ros.labels import AMODAL_SYNTH_DRIVE, SEGMENT_FACTOR, ClassList
 from amodal_perception_ros.masks import RoiMask
+from amodal_perception_ros.trajectory import Trajectory
 
 OCCLUSION_LEVELS = 8
 """N of AmodalSynthDrive: relative occlusion levels 0..7."""
@@ -89,6 +90,11 @@ class SurroundFrame:
         odom_from_base: (4, 4) float64 pose of base_link in odom at `stamp_ns`, or None.
         odom_stamp_ns: stamp of the odometry behind that pose; None where the pose is of `stamp_ns` itself.
         missing: names of expected sensors that the set lacks.
+        lidar_times_s: (N,) float32 when each point was measured, after `lidar_stamp_ns` [s]; None where unknown.
+        trajectory: the vehicle's motion around `stamp_ns`, in the clock of `stamp_ns`, which
+            `motion_compensation.compensate` uses up; None takes all sensors as simultaneous.
+        clock_offsets_ns: sensor ("lidar" or a camera) -> by how much its stamps run ahead of the clock of `stamp_ns`;
+            0 where absent.
     """
 
     stamp_ns: int
@@ -100,6 +106,9 @@ class SurroundFrame:
     odom_from_base: np.ndarray | None = None
     missing: tuple[str, ...] = ()
     odom_stamp_ns: int | None = None
+    lidar_times_s: np.ndarray | None = None
+    trajectory: Trajectory | None = None
+    clock_offsets_ns: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name, image in self.images.items():
@@ -111,6 +120,8 @@ class SurroundFrame:
                 )
         if self.lidar is not None and (self.lidar.ndim != 2 or self.lidar.shape[1] != 4):
             raise ValueError(f"LiDAR points are (N, 4) x, y, z, intensity; got {self.lidar.shape}")
+        if self.lidar_times_s is not None and (self.lidar is None or self.lidar_times_s.shape != self.lidar.shape[:1]):
+            raise ValueError(f"LiDAR times need one value a point; got {self.lidar_times_s.shape}")
 
 
 @dataclass(eq=False)
@@ -352,12 +363,14 @@ class SurroundScene:
         cameras: camera name -> scene, in the rig's order; missing cameras are absent.
         model_id: name of the weights ("ground truth" for the simulator's).
         timings_ms: stage -> milliseconds.
+        uncompensated: sensor -> why the vehicle's motion between its stamp and the set's was not compensated.
     """
 
     stamp_ns: int
     cameras: dict[str, CameraScene]
     model_id: str = ""
     timings_ms: dict[str, float] = field(default_factory=dict)
+    uncompensated: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)

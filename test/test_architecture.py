@@ -11,8 +11,8 @@ PACKAGE = Path(__file__).resolve().parents[1] / "amodal_perception_ros"
 NAME = PACKAGE.name
 
 ROOMS = (
-    "errors", "labels", "masks", "scene", "occlusion", "network", "perception", "fusion", "simulation", "datasets",
-    "training", "evaluation", "viewing", "synchronizer", "ros", "cli",
+    "errors", "labels", "masks", "trajectory", "scene", "occlusion", "motion_compensation", "network", "perception",
+    "fusion", "simulation", "datasets", "training", "evaluation", "viewing", "synchronizer", "ros", "cli",
 )  # fmt: skip
 """From CONTRIBUTING.md: the data flows one way; a room imports itself and rooms before it in this list."""
 

@@ -13,6 +13,7 @@ from amodal_perception_ros.datasets.bag import BagError, open_bag, write_bag
 from amodal_perception_ros.datasets.bag_messages import jazzy
 from amodal_perception_ros.errors import InputError
 from amodal_perception_ros.scene import SurroundFrame
+from amodal_perception_ros.trajectory import Trajectory
 
 FRAMES = 4
 
@@ -151,6 +152,33 @@ def test_a_single_frame_has_an_unknown_velocity_and_absent_sensors_no_topics(tmp
     with open_bag(write_bag([bare], tmp_path / "bare.mcap")) as bag:
         topics = {t.topic for t in bag.topics}
     assert topics == {"/clock", "/tf_static", "/front/image/compressed", "/front/camera_info"}
+
+
+def test_motion_around_the_frames_and_times_of_points_are_recorded(tmp_path):
+    """Each frame knows the poses 100 ms before and after it, every 50 ms: what two frames know is written once."""
+    given = samples(2)
+    for sample in given:
+        frame = sample.frame
+        stamps = frame.stamp_ns + np.arange(-2, 3) * 50_000_000
+        poses = np.tile(frame.odom_from_base, (5, 1, 1))
+        poses[:, 0, 3] += np.arange(-2, 3)
+        frame.trajectory = Trajectory(stamps, poses)
+        frame.lidar_times_s = np.linspace(0, 0.1, len(frame.lidar), dtype=np.float32)
+        sample.point_rings = np.arange(len(frame.lidar)).astype(np.uint8)
+    path = write_bag(given, tmp_path / "drive.mcap")
+    odometry = decoded(path, "/odometry")
+    step = given[1].frame.stamp_ns - given[0].frame.stamp_ns
+    assert step == 100_000_000
+    assert [stamp - given[0].frame.stamp_ns for _, stamp, _ in odometry] == [
+        50_000_000 * k for k in (-2, -1, 0, 1, 2, 3, 4)
+    ]
+    before = given[0].frame.trajectory.poses[0, 0, 3]
+    assert odometry[0][2].pose.pose.position.x == pytest.approx(before)
+    for sample, (_, _, cloud) in zip(given, decoded(path, "/lidar/points")):
+        assert [(f.name, f.offset) for f in cloud.fields[4:]] == [("time", 16), ("ring", 20)]
+        table = cloud.data.reshape(-1, cloud.point_step)
+        assert np.array_equal(table[:, 16:20].copy().view("<f4")[:, 0], sample.frame.lidar_times_s)
+        assert np.array_equal(table[:, 20:22].copy().view("<u2")[:, 0], sample.point_rings)
 
 
 @pytest.mark.parametrize("late", [False, True])

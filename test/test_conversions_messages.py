@@ -252,7 +252,7 @@ def test_another_convention_is_refused():
 
 def test_occupied_cells_become_points_at_their_centres():
     cloud = through_bytes(bev_to_cloud(small_bev(), "odom", ground_z=2.0))
-    points, dropped = cloud_to_points(cloud)
+    points, dropped, _ = cloud_to_points(cloud)
     # Row 1, column 2: x = 10 + 2.5 * 0.5, y = -4 + 1.5 * 0.5; the height band's middle is 1 m above the ground.
     np.testing.assert_allclose(points, [[11.25, -3.25, 3.0, 1.0]])
     assert dropped == 0
@@ -262,7 +262,7 @@ def test_occupied_cells_become_points_at_their_centres():
 def test_a_grid_without_obstacles_gives_an_empty_cloud():
     bev = small_bev()
     bev.amodal = np.zeros_like(bev.amodal)
-    points, _ = cloud_to_points(through_bytes(bev_to_cloud(bev, "odom")))
+    points, _, _ = cloud_to_points(through_bytes(bev_to_cloud(bev, "odom")))
     assert points.shape == (0, 4)
 
 

@@ -282,7 +282,7 @@ def xyzi(points):
 
 
 def test_the_clouds_of_carla_give_their_points():
-    points, dropped = cloud_to_points(xyzi([[1, 2, 3, 0.5], [-4, 5.5, -6, 0.25]]))
+    points, dropped, _ = cloud_to_points(xyzi([[1, 2, 3, 0.5], [-4, 5.5, -6, 0.25]]))
     assert dropped == 0
     assert points.dtype == np.float32
     np.testing.assert_array_equal(points, [[1, 2, 3, 0.5], [-4, 5.5, -6, 0.25]])
@@ -301,35 +301,85 @@ def test_fields_may_have_any_order_offset_and_type():
         height=2,
         row_padding=6,
     )
-    points, dropped = cloud_to_points(message)
+    points, dropped, _ = cloud_to_points(message)
     assert dropped == 0
     np.testing.assert_array_equal(points, [[-7, 0.25, 1.5, 200], [8, 4, -2.5, 3]])
 
 
+def timed_cloud(name, datatype, values, stamp_ns=0):
+    """A cloud with a time field behind x, y, z; one point is NaN."""
+    xyz = [(axis, 4 * i, PointField.FLOAT32, [1.0, np.nan, 3.0]) for i, axis in enumerate("xyz")]
+    message = cloud_message([*xyz, (name, 16, datatype, values)], 24)
+    message.header.stamp = ns_to_stamp(stamp_ns)
+    return message
+
+
+NOW_NS = 1_700_000_000_250_000_000
+
+
+@pytest.mark.parametrize(
+    ("name", "datatype", "values", "stamp_ns"),
+    [
+        ("t", PointField.UINT32, [0, 50_000_000, 100_000_000], NOW_NS),  # Ouster
+        ("time_stamp", PointField.UINT32, [0, 50_000_000, 100_000_000], NOW_NS),  # Autoware
+        ("time", PointField.FLOAT32, [0.0, 0.05, 0.1], NOW_NS),  # Velodyne
+        ("timestamp", PointField.FLOAT64, [0.0, 0.05, 0.1], NOW_NS),  # relative seconds
+        ("timestamp", PointField.FLOAT64, [1.7e9 + 0.25, 1.7e9 + 0.3, 1.7e9 + 0.35], NOW_NS),  # Hesai, RoboSense
+        ("timestamp", PointField.FLOAT64, [1.7e18 + 2.5e8, 1.7e18 + 3e8, 1.7e18 + 3.5e8], NOW_NS),  # Livox
+        ("timestamp", PointField.FLOAT64, [7.0, 7.05, 7.1], 7_000_000_000),  # absolute, in a simulation
+        ("timestamp", PointField.FLOAT64, [0.0, 0.05, 0.1], 7_000_000_000),  # relative, in a simulation
+    ],
+)
+def test_times_of_points_are_seconds_after_the_stamp(name, datatype, values, stamp_ns):
+    points, dropped, times = cloud_to_points(timed_cloud(name, datatype, values, stamp_ns))
+    assert (len(points), dropped) == (2, 1)
+    assert times.dtype == np.float32
+    assert times == pytest.approx([0.0, 0.1], abs=1e-6)
+
+
+def test_times_before_the_stamp_are_negative():
+    _, _, times = cloud_to_points(timed_cloud("time", PointField.FLOAT32, [-0.1, -0.05, 0.0], NOW_NS))
+    assert times == pytest.approx([-0.1, 0.0])
+    absolute = np.array([NOW_NS - 100_000_000, NOW_NS, NOW_NS]) * 1e-9
+    _, _, times = cloud_to_points(timed_cloud("timestamp", PointField.FLOAT64, absolute, NOW_NS))
+    assert times == pytest.approx([-0.1, 0.0], abs=1e-6)
+
+
+@pytest.mark.parametrize("values", [[np.nan] * 3, [0.0, 0.0, np.inf], [1e300, 0.0, -1e300]])
+def test_absurd_times_are_passed_on_as_they_are(values):
+    """`motion_compensation` judges them."""
+    _, _, times = cloud_to_points(timed_cloud("timestamp", PointField.FLOAT64, values, NOW_NS))
+    assert not (np.isfinite(times).all() and np.ptp(times) < 1)
+
+
+def test_a_cloud_without_times_has_none():
+    assert cloud_to_points(xyzi([[1, 2, 3, 0.5]])).times_s is None
+
+
 def test_a_cloud_without_intensity_gets_zeros():
     columns = [(name, 4 * i, PointField.FLOAT32, [1.0, 2.0]) for i, name in enumerate("xyz")]
-    points, _ = cloud_to_points(cloud_message(columns, 12))
+    points, _, _ = cloud_to_points(cloud_message(columns, 12))
     np.testing.assert_array_equal(points, [[1, 1, 1, 0], [2, 2, 2, 0]])
 
 
 def test_points_that_are_not_finite_are_dropped_and_counted():
     nan, inf = float("nan"), float("inf")
     message = xyzi([[1, 2, 3, 4], [nan, 0, 0, 0], [0, inf, 0, 0], [0, 0, -inf, 0], [5, 6, 7, nan]])
-    points, dropped = cloud_to_points(message)
+    points, dropped, _ = cloud_to_points(message)
     assert dropped == 3
     np.testing.assert_array_equal(points, [[1, 2, 3, 4], [5, 6, 7, 0]])
 
 
 def test_a_coordinate_beyond_float32_is_dropped():
     columns = [(name, 8 * i, PointField.FLOAT64, [1.0, 1e300]) for i, name in enumerate("xyz")]
-    points, dropped = cloud_to_points(cloud_message(columns, 24))
+    points, dropped, _ = cloud_to_points(cloud_message(columns, 24))
     assert dropped == 1
     np.testing.assert_array_equal(points, [[1, 1, 1, 0]])
 
 
 def test_an_empty_cloud_is_valid():
     message = xyzi(np.zeros((0, 4)))
-    points, dropped = cloud_to_points(message)
+    points, dropped, _ = cloud_to_points(message)
     assert points.shape == (0, 4)
     assert dropped == 0
 

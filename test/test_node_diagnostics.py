@@ -51,6 +51,19 @@ def test_a_silent_sensor_is_missing_until_it_returns():
     assert (status.level, status.message, news) == (DiagnosticStatus.OK, "running", [])
 
 
+def test_sensors_without_motion_compensation_are_counted_and_named():
+    node = health()
+    node.received("front", 0)
+    node.received("lidar", 0)
+    node.uncompensated("front", "no odometry")
+    node.uncompensated("front", "no odometry")
+    status, values, _ = report(node, 100)
+    assert values["uncompensated.front"] == "2"
+    assert status.message == "the motion of front is not compensated: no odometry"
+    assert report(node, 200)[0].message == "running"
+    assert "`uncompensated.<sensor>`" in DOCUMENTATION
+
+
 def test_drops_warn_in_the_period_in_which_they_happen():
     node = health()
     node.received("front", 0)

@@ -23,6 +23,7 @@ from amodal_perception_ros.perception.postprocess import build_scenes
 from amodal_perception_ros.perception.preprocess import prepare, sparse_inverse_depth, view_of
 from amodal_perception_ros.perception.selection import MAX_PAIRS, object_windows, shared_cells
 from amodal_perception_ros.scene import Camera, Rig, SurroundFrame
+from amodal_perception_ros.trajectory import Trajectory
 
 SIZE = (128, 64)
 CELLS = (16, 32)
@@ -437,6 +438,21 @@ def test_a_missing_camera_changes_nothing_for_the_others(untrained, tmp_path, mo
         assert (scene.labels == whole.cameras[name].labels).all()
     assert whole.model_id == "untrained"
     assert set(whole.timings_ms) == {"preprocess", "inference", "postprocess"}
+
+
+def test_a_late_camera_is_perceived_where_it_was(untrained):
+    """10 m/s for 20 ms; the caller's frame stays as it is."""
+    frame = four_camera_frame()
+    poses = np.tile(np.eye(4), (2, 1, 1))
+    poses[1, 0, 3] = 1.0
+    frame.trajectory = Trajectory(frame.stamp_ns + np.array([0, 100_000_000]), poses)
+    frame.image_stamps_ns = {"right": frame.stamp_ns + 20_000_000, "left": frame.stamp_ns + 10**9}
+    scene = Perception.from_weights(untrained, input_size=SIZE).perceive(frame)
+    places = {name: seen.camera.base_from_camera[0, 3] for name, seen in scene.cameras.items()}
+    assert places == pytest.approx({"front": 0.0, "right": 0.2, "back": 0.0, "left": 0.0})
+    assert scene.uncompensated == {"left": "odometry ends too early"}
+    assert scene.cameras["right"].stamp_ns == frame.stamp_ns + 20_000_000
+    assert frame.rig.camera("right").base_from_camera[0, 3] == 0.0
 
 
 @pytest.mark.parametrize(

@@ -42,7 +42,7 @@ from amodal_perception_ros.ros.message_conversions import image_to_message, make
 from amodal_perception_ros.ros.parameter_table import ParameterError, check_values  # noqa: E402
 from amodal_perception_ros.ros.parameters import PerceptionParameters  # noqa: E402
 from amodal_perception_ros.ros.perception_node import PerceptionNode, bev_config, sync_config  # noqa: E402
-from amodal_perception_ros.ros.sensor_conversions import stamp_to_ns  # noqa: E402
+from amodal_perception_ros.ros.sensor_conversions import ns_to_stamp, stamp_to_ns  # noqa: E402
 from amodal_perception_ros.synchronizer import SyncConfig  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -315,6 +315,23 @@ def test_a_truncated_jpeg_costs_one_image(start):
     bench.rig.tick(1)
     assert stamps(bench.listener.wait_for("front/panoptic")) == [stamp_ns(1)]
     assert stamps(bench.listener.wait_for("back/panoptic", 2)) == [stamp_ns(0), stamp_ns(1)]
+
+
+def test_a_late_camera_is_compensated_once_there_is_odometry_and_named_before(start):
+    """Its motion within 30 ms follows from two poses 100 ms apart, but not from one."""
+    bench = start()
+    for tick in range(2):
+        late = bench.rig.image("front", tick)
+        late.header.stamp = ns_to_stamp(stamp_ns(tick) + 30_000_000)
+        bench.rig.tick(tick, front=late)
+        bench.listener.wait_for("front/panoptic", tick + 1)
+    _, values = bench.listener.wait_for_diagnostics(
+        lambda text, _: "motion of front is not compensated: a single" in text
+    )
+    assert values["uncompensated.front"] == "1"
+    _, values = bench.listener.wait_for_diagnostics(lambda _, v: v["sets_out"] == "2")
+    assert values["uncompensated.front"] == "1"
+    assert [key for key in values if key.startswith("uncompensated.")] == ["uncompensated.front"]
 
 
 def test_a_missing_camera_leads_to_a_partial_set_that_names_it(start):

@@ -67,6 +67,23 @@ def test_other_point_layouts_and_absent_parts_are_read(tmp_path):
     assert (frame.lidar, frame.lidar_stamp_ns, frame.odom_from_base) == (None, None, None)
 
 
+def moving(seconds=(-0.1, 0.0, 0.1)):
+    """10 m/s along x."""
+    poses = [[[1, 0, 0, 10 * t], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]] for t in seconds]
+    return [{"timestamp_s": 1532402927.65 + t, "ego2global": pose} for t, pose in zip(seconds, poses)]
+
+
+def test_the_vehicles_motion_and_times_of_points_are_read(tmp_path):
+    content = make_content() | {"trajectory": moving()}
+    content["lidar"]["layout"] = "float32 x,y,z,intensity,time"
+    points = np.array([[1, 2, 3, 40, 0], [-4, 5, 0.5, 255, 0.05]], "<f4")
+    frame = read_rig_frame(write_frame(tmp_path, content, points))
+    assert frame.trajectory.stamps_ns.tolist() == [1532402927550000000, 1532402927650000000, 1532402927750000000]
+    assert frame.trajectory.poses[:, 0, 3].tolist() == [-1, 0, 1]
+    assert frame.lidar_times_s == pytest.approx([0, 0.05])
+    assert frame.lidar.tolist() == [[1, 2, 3, 40], [-4, 5, 0.5, 255]]
+
+
 def _set(*keys, value):
     def apply(content):
         for key in keys[:-1]:
@@ -95,6 +112,10 @@ WRONG = [
     (_set(*FRONT, "cam2ego", value=np.diag([2, 1, 1, 1]).tolist()), "cam2ego' is not a rigid transform"),
     (_set(*FRONT, "cam2ego", value=np.diag([-1, 1, 1, 1]).tolist()), "cam2ego' is not a rigid transform"),
     (_set("ego2global", value=[[float("nan")] * 4] * 4), "'ego2global' is not a 4 x 4 matrix of finite"),
+    (_set("trajectory", value={}), "'trajectory' is not a list"),
+    (_set("trajectory", value=[3]), r"'trajectory\[0\].timestamp_s' is missing or not a time"),
+    (_set("trajectory", value=[{"timestamp_s": 1}]), r"'trajectory\[0\].ego2global' is missing"),
+    (_set("trajectory", value=moving((0.1, 0.0))), "'trajectory': .*strictly increase"),
     (_set("lidar", "layout", value="float64 x,y,z"), "'lidar.layout' is 'float64 x,y,z'"),
     (_set("lidar", "layout", value="float32 x,y,z"), "sweep.bin: 40 bytes are no multiple of 12"),
     (_set("lidar", "file", value="gone.bin"), "gone.bin: cannot be read"),

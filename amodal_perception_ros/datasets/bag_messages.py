@@ -57,14 +57,16 @@ def qos(topic: str) -> Qos:
 def messages(samples: Iterable[Sample], profile: Profile, jpeg_quality: int) -> Iterator[Outgoing]:
     """Yield the messages of samples in order of time within each frame."""
     previous: SurroundFrame | None = None
-    start_ns = 0
+    start_ns, odometry_ns = 0, -(2**63)
     for sample, following in _with_next(samples):
         current = sample.frame
         if previous is None:
             start_ns = current.stamp_ns - CARLA_STEP_NS if profile.one_stamp else 0
-        builder = _Builder(profile, jpeg_quality, sample, start_ns)
+        between = odometry_ns, 2**63 if following is None else following.stamp_ns
+        builder = _Builder(profile, jpeg_quality, sample, start_ns, between)
         batch = builder.build(_twist(previous, current, following), first=previous is None)
         yield from sorted(batch, key=lambda outgoing: outgoing.stamp_ns)
+        odometry_ns = max((out.stamp_ns for out in batch if out.topic == profile.odometry), default=odometry_ns)
         previous = current
 
 
@@ -96,8 +98,11 @@ def _twist(
 class _Builder:
     """Makes the messages of one frame."""
 
-    def __init__(self, profile: Profile, jpeg_quality: int, sample: Sample, start_ns: int) -> None:
+    def __init__(
+        self, profile: Profile, jpeg_quality: int, sample: Sample, start_ns: int, between: tuple[int, int]
+    ) -> None:
         self._profile, self._quality, self._start_ns = profile, jpeg_quality, start_ns
+        self._after_ns, self._before_ns = between
         self._sample, self._frame = sample, sample.frame
         self._types = jazzy().types
 
@@ -120,6 +125,7 @@ class _Builder:
             out.append(self._tf("/tf", stamp, moving))
         if frame.odom_from_base is not None:
             out.append(self._odometry(stamp, frame.odom_from_base, twist))
+            out += [self._odometry(other, pose, twist) for other, pose in self._poses_around()]
         for name, image in frame.images.items():
             image_stamp = self._stamp(frame.image_stamps_ns.get(name, frame.stamp_ns))
             out.append(self._camera_info(image_stamp, frame.rig.camera(name)))
@@ -127,6 +133,14 @@ class _Builder:
         if frame.lidar is not None:
             out.append(self._cloud(self._stamp(self._lidar_stamp_ns), frame.lidar))
         return [self._clock(s) for s in sorted({outgoing.stamp_ns for outgoing in out})] + out
+
+    def _poses_around(self) -> list[tuple[int, np.ndarray]]:
+        """Poses of the trajectory that no other frame gives; none where all sensors carry one stamp."""
+        frame = self._frame
+        if frame.trajectory is None or self._profile.one_stamp:
+            return []
+        poses = zip(frame.trajectory.stamps_ns.tolist(), frame.trajectory.poses)
+        return [(at, pose) for at, pose in poses if self._after_ns < at < self._before_ns and at != frame.stamp_ns]
 
     @property
     def _lidar_stamp_ns(self) -> int:
@@ -286,14 +300,18 @@ class _Builder:
         return Outgoing(self._profile.gnss, type_, stamp_ns, message)
 
     def _cloud(self, stamp_ns: int, points: np.ndarray) -> Outgoing:
-        type_, rings = "sensor_msgs/msg/PointCloud2", self._sample.point_rings
-        columns = [(name, "<f4") for name in ("x", "y", "z", "intensity")]
+        type_, rings, times = "sensor_msgs/msg/PointCloud2", self._sample.point_rings, self._frame.lidar_times_s
+        values = dict(zip(("x", "y", "z", "intensity"), points.T))
+        if times is not None and not self._profile.one_stamp:
+            values["time"] = times
+        columns = [(name, "<f4") for name in values]
         if self._profile.rings and rings is not None:
             columns.append(("ring", "<u2"))
+            values["ring"] = rings
         records = np.empty(len(points), np.dtype(columns))
         step = records.itemsize
-        for column, (name, _) in enumerate(columns):
-            records[name] = rings if name == "ring" else points[:, column]
+        for name, column in values.items():
+            records[name] = column
         fields = [
             self._make(
                 "sensor_msgs/msg/PointField",

@@ -11,6 +11,7 @@ import numpy as np
 from amodal_perception_ros.datasets.codecs import read_image
 from amodal_perception_ros.datasets.files import DatasetError, read_json
 from amodal_perception_ros.scene import Camera, Rig, SurroundFrame
+from amodal_perception_ros.trajectory import Trajectory
 
 MAX_CAMERAS = 8
 _DEFAULT_LAYOUT = "float32 x,y,z,intensity,ring"
@@ -38,13 +39,27 @@ def read_rig_frame(path: Path | str) -> SurroundFrame:
         images[name] = read_image(path.parent / _get(path, item, f"{where}.file", str))
         cameras.append(_camera(path, item, where, name, images[name]))
         stamps[name] = _stamp(path, item, f"{where}.timestamp_s") if "timestamp_s" in item else stamp
-    lidar, base_from_lidar, lidar_stamp = _lidar(path, content, stamp)
+    lidar, base_from_lidar, lidar_stamp, times = _lidar(path, content, stamp)
     try:
         rig = Rig(tuple(cameras), base_from_lidar)
     except ValueError as error:
         raise DatasetError(f"{path}: {error}") from error
     pose = _transform(path, content, "ego2global") if content.get("ego2global") is not None else None
-    return SurroundFrame(stamp, rig, images, stamps, lidar, lidar_stamp, pose)
+    trajectory = _trajectory(path, content) if content.get("trajectory") is not None else None
+    return SurroundFrame(
+        stamp, rig, images, stamps, lidar, lidar_stamp, pose, lidar_times_s=times, trajectory=trajectory
+    )
+
+
+def _trajectory(path: Path, content: dict[str, Any]) -> Trajectory:
+    """Return the vehicle's motion from a list of stamps and poses."""
+    items = _get(path, content, "trajectory", list)
+    stamps = [_stamp(path, item, f"trajectory[{k}].timestamp_s") for k, item in enumerate(items)]
+    poses = [_transform(path, item, f"trajectory[{k}].ego2global") for k, item in enumerate(items)]
+    try:
+        return Trajectory(np.array(stamps, np.int64), np.array(poses).reshape(-1, 4, 4))
+    except ValueError as error:
+        raise DatasetError(f"{path}: 'trajectory': {error}") from error
 
 
 def _camera(path: Path, item: dict[str, Any], where: str, name: str, image: np.ndarray) -> Camera:
@@ -64,10 +79,12 @@ def _camera_name(path: Path, key: str) -> str:
     return name
 
 
-def _lidar(path: Path, content: dict[str, Any], stamp: int) -> tuple[np.ndarray | None, np.ndarray, int | None]:
-    """Return (N, 4) points or None, base_from_lidar and the sweep's stamp."""
+def _lidar(
+    path: Path, content: dict[str, Any], stamp: int
+) -> tuple[np.ndarray | None, np.ndarray, int | None, np.ndarray | None]:
+    """Return (N, 4) points or None, base_from_lidar, the sweep's stamp, and (N,) times of the points or None."""
     if content.get("lidar") is None:
-        return None, np.eye(4), None
+        return None, np.eye(4), None, None
     item = _get(path, content, "lidar", dict)
     file = path.parent / _get(path, item, "lidar.file", str)
     kind, _, names = str(item.get("layout", _DEFAULT_LAYOUT)).partition(" ")
@@ -86,7 +103,8 @@ def _lidar(path: Path, content: dict[str, Any], stamp: int) -> tuple[np.ndarray 
         if field in fields:
             points[:, column] = table[:, fields.index(field)]
     lidar_stamp = _stamp(path, item, "lidar.timestamp_s") if "timestamp_s" in item else stamp
-    return points, _transform(path, item, "lidar.lidar2ego"), lidar_stamp
+    times = table[:, fields.index("time")].copy() if "time" in fields else None
+    return points, _transform(path, item, "lidar.lidar2ego"), lidar_stamp, times
 
 
 def _get(path: Path, content: Any, where: str, kind: type) -> Any:

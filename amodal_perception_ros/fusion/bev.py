@@ -14,6 +14,7 @@ from amodal_perception_ros.fusion.geometry import (
     MAX_DEPTH,
     MIN_DEPTH,
     CameraCloud,
+    compensated,
     lidar_in_base,
     lift_pixels,
     require_pose,
@@ -25,6 +26,7 @@ from amodal_perception_ros.fusion.lidar import GridFrame, cast, make_scan
 from amodal_perception_ros.fusion.objects import PlacedObject, place, to_objects
 from amodal_perception_ros.fusion.sources import SourceTable
 from amodal_perception_ros.labels import BY_NAME, LABELS, SEGMENT_FACTOR
+from amodal_perception_ros.motion_compensation import VehicleOutline
 from amodal_perception_ros.scene import (
     AmodalObject,
     BevOccupancy,
@@ -100,6 +102,11 @@ class BevConfig:
         """Cells per side."""
         return round(self.extent_m / self.resolution_m)
 
+    @property
+    def outline(self) -> VehicleOutline:
+        """The vehicle's own rectangle."""
+        return VehicleOutline(self.ego_length_m, self.ego_width_m, self.ego_center_x_m)
+
 
 class BevMapper:
     """Keeps the occupancy around the vehicle from set to set. Deterministic; not thread-safe.
@@ -124,7 +131,7 @@ class BevMapper:
         self._last: tuple[int, np.ndarray] | None = None
 
     def update(self, frame: SurroundFrame, scene: SurroundScene) -> BevOccupancy:
-        """Take one set and return the grid at its stamp.
+        """Take one set, compensated for motion or not yet, and return the grid at its stamp.
 
         Raises:
             FusionError: the set has no odometry, or its pose is not finite or not rigid. The memory is unchanged.
@@ -133,6 +140,7 @@ class BevMapper:
         elapsed_s = self._elapsed(frame.stamp_ns, pose)
         grid = self._memory.move_to(pose[0, 3], pose[1, 3])
         self._memory.fade(elapsed_s, self.config.seen_memory_s, self.config.inferred_memory_s)
+        frame, scene = compensated(frame, scene, self.config.outline)
         points = lidar_in_base(frame)
         clouds = see_cloud(points, scene)
         placed = place(scene, points, clouds)
@@ -185,7 +193,7 @@ class BevMapper:
         for name in scene.cameras:
             cloud = clouds[name]
             classes[cloud.index] = np.maximum(classes[cloud.index], (cloud.segment // SEGMENT_FACTOR).astype(np.uint8))
-        outside = ~self._is_own(points)
+        outside = ~self.config.outline.holds(points)
         points, classes = points[outside], classes[outside]
         points[:, 2] = height_over_ground(points, self.config.z_min)
         sensor = frame.rig.base_from_lidar[:3, 3]
@@ -195,11 +203,6 @@ class BevMapper:
         self._record(free, cells.occupied, self.config.lidar_hit, Evidence.LIDAR, evidence)
         self._name(odom, scan.obstacle, classes, free, cells.occupied)
         return cells.glimpsed
-
-    def _is_own(self, points: np.ndarray) -> np.ndarray:
-        """Whether (N, 3) base_link points lie on the vehicle itself."""
-        along = np.abs(points[:, 0] - self.config.ego_center_x_m) < self.config.ego_length_m / 2
-        return along & (np.abs(points[:, 1]) < self.config.ego_width_m / 2)
 
     def _observe_objects(self, placed: list[PlacedObject], pose: np.ndarray, evidence: np.ndarray) -> None:
         """Mark the visible surface of objects in cells that the LiDAR did not decide."""
@@ -217,7 +220,7 @@ class BevMapper:
     def _observe_camera(self, scene: CameraScene, pose: np.ndarray, evidence: np.ndarray) -> None:
         """Without a LiDAR: the visible depth of one camera as a scan; surfaces labelled as ground are ground."""
         points, classes = _visible_surface(scene, self.config.camera_range_m)
-        outside = ~self._is_own(points)
+        outside = ~self.config.outline.holds(points)
         points, classes = points[outside], classes[outside]
         ground = _IS_GROUND[classes]
         points[ground, 2] = np.minimum(points[ground, 2], self.config.z_min - 1e-3)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from amodal_perception_ros.errors import InputError
+from amodal_perception_ros.motion_compensation import VehicleOutline, compensate
 from amodal_perception_ros.scene import Camera, CameraScene, SurroundFrame, SurroundScene
 
 MIN_DEPTH = 0.3
@@ -47,6 +48,25 @@ def transform(points: np.ndarray, a_from_b: np.ndarray) -> np.ndarray:
 def yaw_of(a_from_b: np.ndarray) -> float:
     """Heading of frame b's x axis about frame a's z axis [rad]."""
     return float(np.arctan2(a_from_b[1, 0], a_from_b[0, 0]))
+
+
+def compensated(
+    frame: SurroundFrame, scene: SurroundScene, outline: VehicleOutline | None = None
+) -> tuple[SurroundFrame, SurroundScene]:
+    """Return a set compensated for motion, and its scene with the cameras where the compensated rig has them.
+
+    Both come back as they are when the frame has no trajectory (any more).
+    """
+    if frame.trajectory is None:
+        return frame, scene
+    frame = compensate(frame, outline).frame
+    placed = {camera.name: camera.base_from_camera for camera in frame.rig.cameras}
+    cameras = {
+        # Taken from the rig and not multiplied, so that a scene of compensated cameras is not moved again.
+        name: replace(seen, camera=replace(seen.camera, base_from_camera=placed[name])) if name in placed else seen
+        for name, seen in scene.cameras.items()
+    }
+    return frame, replace(scene, cameras=cameras)
 
 
 def lidar_in_base(frame: SurroundFrame) -> np.ndarray | None:

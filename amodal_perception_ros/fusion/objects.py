@@ -11,6 +11,7 @@ from amodal_perception_ros.fusion.boxes import UprightBox, fit_box
 from amodal_perception_ros.fusion.evidence import ObjectEvidence, gather_evidence
 from amodal_perception_ros.fusion.geometry import (
     CameraCloud,
+    compensated,
     lidar_in_base,
     require_pose,
     see_cloud,
@@ -40,8 +41,8 @@ def lift_objects(frame: SurroundFrame, scene: SurroundScene) -> list[AmodalObjec
     evidence is fitted again.
 
     What this is not: there is no memory (track_id stays what the instance carries, 0 without a tracker), no
-    velocity (NaN), no motion compensation between the sensors' stamps, and no refinement of the box over time. Front
-    and back are not told apart: the heading is the one within 90 degrees of the vehicle's own.
+    velocity (NaN), and no refinement of the box over time. Front and back are not told apart: the heading is the one
+    within 90 degrees of the vehicle's own.
 
     Returns:
         Objects sorted by distance, in odom when `frame.odom_from_base` is there, else in base_link. `last_seen_ns`
@@ -51,6 +52,7 @@ def lift_objects(frame: SurroundFrame, scene: SurroundScene) -> list[AmodalObjec
         FusionError: the odometry pose is there but not finite or not rigid.
     """
     pose = np.eye(4) if frame.odom_from_base is None else require_pose(frame.odom_from_base, frame.stamp_ns)
+    frame, scene = compensated(frame, scene)
     points = lidar_in_base(frame)
     return to_objects(place(scene, points, see_cloud(points, scene)), pose, frame.stamp_ns)
 

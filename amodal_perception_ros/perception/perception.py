@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from amodal_perception_ros.motion_compensation import compensate
 from amodal_perception_ros.network import WeightsError
 from amodal_perception_ros.perception.calibration import Calibration
 from amodal_perception_ros.perception.engine import Engine, create_engine
@@ -90,15 +91,18 @@ class Perception:
         """Perceive one synchronized set.
 
         Args:
-            frame: at least one image; LiDAR makes depth metric and may be absent.
+            frame: at least one image; LiDAR makes depth metric and may be absent. It is compensated for motion first.
 
         Returns:
-            The scene of every camera present, with `timings_ms` of preprocess, inference and postprocess.
+            The scene of every camera present, where the compensated rig has it, with `timings_ms` of preprocess,
+            inference and postprocess.
 
         Raises:
             ValueError: the frame holds no image.
         """
         start = time.perf_counter()
+        compensation = compensate(frame)
+        frame = compensation.frame
         batch = prepare(frame, self.input_size)
         prepared = time.perf_counter()
         output = self.engine.run(batch)
@@ -111,4 +115,5 @@ class Perception:
             "inference": 1e3 * (inferred - prepared),
             "postprocess": 1e3 * (finished - inferred),
         }
-        return SurroundScene(frame.stamp_ns, {scene.camera.name: scene for scene in scenes}, self.model_id, timings)
+        cameras = {scene.camera.name: scene for scene in scenes}
+        return SurroundScene(frame.stamp_ns, cameras, self.model_id, timings, compensation.faults)

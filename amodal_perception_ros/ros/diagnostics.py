@@ -72,6 +72,7 @@ class NodeHealth:
         self._start_ns = now_ns
         self._counts: Counter[str] = Counter()
         self._dropped: Counter[str] = Counter()
+        self._uncompensated: Counter[str] = Counter()
         self._reported: Counter[str] = Counter()
         self._problems: dict[str, str] = {}
         self._known: frozenset[str] = frozenset()
@@ -100,6 +101,12 @@ class NodeHealth:
         with self._lock:
             self._problems[key] = reason
 
+    def uncompensated(self, sensor: str, cause: str) -> None:
+        """Count a sensor of a set that stayed without motion compensation."""
+        with self._lock:
+            self._uncompensated[sensor] += 1
+            self._problems[f"uncompensated.{sensor}"] = f"the motion of {sensor} is not compensated: {cause}"
+
     def set_dropped(self, totals: Mapping[str, int], reasons: Mapping[str, str]) -> None:
         """Take over drop totals that are counted elsewhere (the synchronizer's)."""
         with self._lock:
@@ -114,9 +121,10 @@ class NodeHealth:
             self._latency_ms[stage].append(milliseconds)
 
     def counters(self) -> dict[str, int]:
-        """Return the counters and "dropped.<cause>"."""
+        """Return the counters, "uncompensated.<sensor>" and "dropped.<cause>"."""
         with self._lock:
             counts = {name: self._counts[name] for name in ("ticks_in", "sets_complete", "sets_partial", "sets_out")}
+            counts |= {f"uncompensated.{sensor}": n for sensor, n in sorted(self._uncompensated.items())}
             return counts | {f"dropped.{cause}": n for cause, n in sorted(self._dropped.items()) if n}
 
     def report(

@@ -261,10 +261,16 @@ PARAMETERS: tuple[ParameterSpec, ...] = (
         "sync.offset_ms.*",
         0.0,
         "By how much the stamps of a sensor (a camera, lidar or odometry) run ahead of the reference's; it is "
-        "subtracted for matching only, published stamps stay the sensor's.",
+        "subtracted for matching and motion compensation, published stamps stay the sensor's.",
         unit="ms",
         minimum=-1000.0,
         maximum=1000.0,
+    ),
+    ParameterSpec(
+        "sync.motion_compensation",
+        True,
+        "Whether what the cameras and the LiDAR of a set saw at their own stamps is moved to the set's stamp by the "
+        "vehicle's motion in between; needs use_odometry.",
     ),
     ParameterSpec(
         "bev.extent_m",

@@ -53,6 +53,7 @@ class PerceptionParameters:
     jump_ms: float
     min_cameras: int
     offset_ms: dict[str, float]
+    motion_compensation: bool
     extent_m: float
     resolution_m: float
     z_min_m: float
@@ -101,6 +102,7 @@ class PerceptionParameters:
             jump_ms=values["sync.jump_ms"],
             min_cameras=values["sync.min_cameras"],
             offset_ms=per_sensor("sync.offset_ms."),
+            motion_compensation=values["sync.motion_compensation"],
             extent_m=values["bev.extent_m"],
             resolution_m=values["bev.resolution_m"],
             z_min_m=values["bev.z_min_m"],

@@ -167,6 +167,8 @@ class PerceptionNode(ConfiguredNode):
         arrival_ns = time.monotonic_ns()
         self._health.received(sensor, arrival_ns)
         stamp_ns = stamp_to_ns(message.header.stamp)
+        if sensor == ODOMETRY:
+            self._frames.note_odometry(stamp_ns, message)
         sets = self._synchronizer.add(sensor, stamp_ns, Arrival(message, arrival_ns), arrival_ns)
         self._note_jump()
         if sensor == self._synchronizer.reference and stamp_ns != self._last_tick_ns:
@@ -180,6 +182,7 @@ class PerceptionNode(ConfiguredNode):
     def _note_jump(self) -> None:
         if self._synchronizer.resets != self._epoch:
             self._epoch = self._synchronizer.resets
+            self._frames.forget_motion()
             before, after = self._synchronizer.last_jump_ns or (0, 0)
             self._health.problem(
                 "reset",
@@ -292,6 +295,8 @@ class PerceptionNode(ConfiguredNode):
             self._health.dropped(cause, reason)
         for key, warning in built.warnings.items():
             self._health.problem(key, warning)
+        for sensor, cause in built.uncompensated.items():
+            self._health.uncompensated(sensor, cause)
         self._count_set(built.frame.missing if built.frame is not None else sensor_set.missing)
 
     @staticmethod

@@ -7,6 +7,7 @@ the caller counts the dropped message.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -238,13 +239,31 @@ def _distortion_warnings(message: CameraInfo, name: str) -> tuple[str, ...]:
 _POINT_TYPES = {1: "<i1", 2: "<u1", 3: "<i2", 4: "<u2", 5: "<i4", 6: "<u4", 7: "<f4", 8: "<f8"}
 
 
-def cloud_to_points(message: PointCloud2) -> tuple[np.ndarray, int]:
-    """Return the points of a cloud and how many unusable ones were left out.
+_TIME_FIELDS = ("t", "time", "timestamp", "time_stamp")
+"""Names under which drivers give each point's time."""
 
-    Fields may have any order, offset and data type. A missing or non-finite intensity is 0.
 
-    Returns:
-        (N, 4) float32 x, y, z [m], intensity; and the number of points dropped for a NaN or infinite coordinate.
+class Cloud(NamedTuple):
+    """The usable points of a cloud.
+
+    Attributes:
+        points: (N, 4) float32 x, y, z [m], intensity.
+        dropped: number of points left out for a NaN or infinite coordinate.
+        times_s: (N,) float32 seconds after the cloud's stamp, as the sensor gave them; None without a time field.
+    """
+
+    points: np.ndarray
+    dropped: int
+    times_s: np.ndarray | None
+
+
+def cloud_to_points(message: PointCloud2) -> Cloud:
+    """Return the usable points of a cloud and their times.
+
+    Fields may have any order, offset and data type. A missing or non-finite intensity is 0. Times are integers of
+    nanoseconds (`t` of Ouster's driver, `time_stamp` of Autoware's), float32 seconds (`time` of Velodyne's), both
+    relative to the stamp, or float64: seconds relative or absolute (`timestamp` of Hesai's and RoboSense's) or
+    absolute nanoseconds (Livox's), whichever lies nearest to the stamp.
 
     Raises:
         ConversionError: big_endian, missing_fields, bad_fields or size_mismatch.
@@ -261,21 +280,39 @@ def cloud_to_points(message: PointCloud2) -> tuple[np.ndarray, int]:
             f"data has {data.size} bytes",
         )
     if count == 0:
-        return np.zeros((0, 4), np.float32), 0
+        return Cloud(np.zeros((0, 4), np.float32), 0, None)
     rows = np.ascontiguousarray(data.reshape(message.height, message.row_step)[:, :row])
     records = rows.reshape(count, message.point_step).view(record)[:, 0]
     points = np.zeros((count, 4), np.float32)
+    names = record.names or ()
     with np.errstate(over="ignore", invalid="ignore"):
-        for column, name in enumerate(record.names or ()):
+        for column, name in enumerate(names[: 4 if "intensity" in names else 3]):
             points[:, column] = records[name]
     points[~np.isfinite(points[:, 3]), 3] = 0.0
     usable = np.isfinite(points[:, :3]).all(axis=1)
-    kept = points if usable.all() else points[usable]
-    return kept, count - len(kept)
+    times = _relative_times(records[names[-1]], message.header.stamp) if names[-1] in _TIME_FIELDS else None
+    if not usable.all():
+        points, times = points[usable], None if times is None else times[usable]
+    return Cloud(points, count - len(points), times)
+
+
+def _relative_times(values: np.ndarray, stamp: Time) -> np.ndarray:
+    """Return (N,) float32 seconds after the cloud's stamp; see `cloud_to_points`."""
+    times = values.astype(np.float64)
+    if values.dtype.kind in "iu":
+        times *= 1e-9
+    elif values.dtype.itemsize == 8:
+        seconds = stamp_to_ns(stamp) * 1e-9
+        readings = [times, times - seconds, times * 1e-9 - seconds]
+        with np.errstate(invalid="ignore"):
+            nearest = [abs(float(np.median(reading))) for reading in readings]
+        times = readings[int(np.argmin(nearest))]
+    with np.errstate(over="ignore"):
+        return times.astype(np.float32)
 
 
 def _point_record(message: PointCloud2) -> np.dtype:
-    """Return the structured type that reads x, y, z and, where it exists, intensity from one point."""
+    """Return the structured type that reads x, y, z and, where they exist, intensity and time from one point."""
     if message.is_bigendian:
         raise ConversionError("big_endian", "big-endian point clouds are not supported; publish little-endian ones")
     fields = {field.name: field for field in reversed(message.fields)}
@@ -285,6 +322,7 @@ def _point_record(message: PointCloud2) -> np.dtype:
             "missing_fields", f"cloud lacks the fields {missing}; it has {[field.name for field in message.fields]}"
         )
     names = [name for name in ("x", "y", "z", "intensity") if name in fields]
+    names += [name for name in _TIME_FIELDS if name in fields][:1]
     for name in names:
         field = fields[name]
         size = np.dtype(_POINT_TYPES.get(field.datatype, "V0")).itemsize
