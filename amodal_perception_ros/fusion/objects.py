@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from amodal_perception_ros.fusion.boxes import UprightBox, fit_box
+from amodal_perception_ros.fusion.boxes import Surface, UprightBox, fit_boxes
 from amodal_perception_ros.fusion.evidence import ObjectEvidence, gather_evidence
 from amodal_perception_ros.fusion.geometry import (
     CameraCloud,
@@ -63,39 +63,61 @@ def place(scene: SurroundScene, points: np.ndarray | None, clouds: dict[str, Cam
         points: (N, 3) float32 LiDAR cloud in base_link, or None.
         clouds: the cloud as each camera sees it (`geometry.see_cloud`).
     """
+    views = [gather_evidence(each, clouds.get(name), points) for name, each in scene.cameras.items()]
+    boxes = iter(_fit([evidence for found in views for evidence in found]))
     placed: list[PlacedObject] = []
-    for name, camera_scene in scene.cameras.items():
-        for evidence in gather_evidence(camera_scene, clouds.get(name), points):
-            _merge_or_add(placed, PlacedObject(evidence, _fit(evidence)))
+    for found in views:
+        _add_view(placed, [PlacedObject(evidence, next(boxes)) for evidence in found])
     return sorted(placed, key=lambda one: math.hypot(*one.box.center[:2]))
 
 
-def _merge_or_add(placed: list[PlacedObject], new: PlacedObject) -> None:
-    """Join the nearest object that passes the gate, else add a new one."""
-    partners = [(_gate(other, new), number) for number, other in enumerate(placed)]
-    ratio, number = min(partners, default=(np.inf, -1))
-    if ratio >= 1.0:
-        placed.append(new)
+def _add_view(placed: list[PlacedObject], view: list[PlacedObject]) -> None:
+    """Join each object of one camera with the nearest one of the others that passes the gate, else add it.
+
+    Objects of one camera never become one, so at most one of the view joins each object that was there.
+    """
+    if not placed or not view:
+        placed.extend(view)
         return
-    joined = placed[number].evidence.join(new.evidence)
-    placed[number] = PlacedObject(joined, _fit(joined))
+    ratios = _gate(placed, view)
+    joined = []
+    for number, new in enumerate(view):
+        partner = int(ratios[:, number].argmin())
+        if ratios[partner, number] < 1.0:
+            placed[partner].evidence = placed[partner].evidence.join(new.evidence)
+            ratios[partner] = np.inf
+            joined.append(partner)
+        else:
+            placed.append(new)
+    for partner, box in zip(joined, _fit([placed[partner].evidence for partner in joined])):
+        placed[partner].box = box
 
 
-def _gate(first: PlacedObject, second: PlacedObject) -> float:
-    """Distance of the centres over the largest distance at which they are one object; infinite when they cannot be."""
-    a, b = first.evidence, second.evidence
-    if a.class_id != b.class_id or set(a.views) & set(b.views):
-        return float("inf")
-    if a.track_id and b.track_id:
-        return 0.0 if a.track_id == b.track_id else float("inf")
-    distance = math.dist(first.box.center[:2], second.box.center[:2])
-    ratio = distance / max(0.7, 0.5 * SIZES[a.class_id].length + min(a.stddev, b.stddev))
-    if a.is_cut and b.is_cut and distance < 2.0 * SIZES[a.class_id].length:
+def _gate(placed: list[PlacedObject], view: list[PlacedObject]) -> np.ndarray:
+    """Distance of the centres over the largest distance at which they are one object; infinite when they cannot be.
+
+    Returns:
+        (p, v) float64 for every pair of an object that was there and one of the new view.
+    """
+    first, second = [one.evidence for one in placed], [one.evidence for one in view]
+    tracks = [np.array([each.track_id for each in side]) for side in (first, second)]
+    classes = [np.array([each.class_id for each in side]) for side in (first, second)]
+    centers = [np.array([one.box.center[:2] for one in side]) for side in (placed, view)]
+    spread = [np.array([each.stddev for each in side]) for side in (first, second)]
+    is_cut = [np.array([each.is_cut for each in side], bool) for side in (first, second)]
+    lengths = np.array([SIZES[each.class_id].length for each in second])
+    distance = np.hypot(*(centers[0][:, None] - centers[1]).transpose(2, 0, 1))
+    stddev = np.minimum.outer(*spread)
+    ratio = distance / np.maximum(0.7, 0.5 * lengths + stddev)
+    same_class, tracked = np.equal.outer(*classes), np.logical_and.outer(*(ids > 0 for ids in tracks))
+    at_border = np.logical_and.outer(*is_cut) & (distance < 2.0 * lengths) & same_class & ~tracked
+    for i, j in zip(*(index.tolist() for index in np.nonzero(at_border))):
         # Between two cameras whose fields of view just meet lies a blind strip as wide as the cameras are apart.
-        blind = math.dist(a.viewpoint[:2], b.viewpoint[:2])
-        gap = min(_gap(a.points, second.box), _gap(b.points, first.box))
-        ratio = min(ratio, gap / (blind + max(0.5, min(a.stddev, b.stddev))))
-    return ratio
+        blind = math.dist(first[i].viewpoint[:2], second[j].viewpoint[:2])
+        gap = min(_gap(first[i].points, view[j].box), _gap(second[j].points, placed[i].box))
+        ratio[i, j] = min(ratio[i, j], gap / (blind + max(0.5, stddev[i, j])))
+    ratio = np.where(tracked, np.where(np.equal.outer(*tracks), 0.0, np.inf), ratio)
+    return np.where(same_class, ratio, np.inf)
 
 
 def _gap(points: np.ndarray, box: UprightBox) -> float:
@@ -107,9 +129,8 @@ def _gap(points: np.ndarray, box: UprightBox) -> float:
     return float(np.hypot(along, across).min())
 
 
-def _fit(evidence: ObjectEvidence) -> UprightBox:
-    surface = np.concatenate([evidence.points, evidence.lidar])
-    return fit_box(surface, evidence.class_id, evidence.viewpoint, shape=evidence.lidar)
+def _fit(evidence: list[ObjectEvidence]) -> list[UprightBox]:
+    return fit_boxes([Surface(np.concatenate([e.points, e.lidar]), e.class_id, e.viewpoint, e.lidar) for e in evidence])
 
 
 def to_objects(placed: list[PlacedObject], pose: np.ndarray, stamp_ns: int) -> list[AmodalObject]:
