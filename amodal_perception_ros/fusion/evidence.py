@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +16,8 @@ _LIDAR_SAMPLES = 200
 _MIN_LIDAR_POINTS = 3
 _LIDAR_STDDEV = 0.15
 _UNKNOWN_RELATIVE_STDDEV = 0.1
+_MASK_STDDEV, _MASK_STDDEV_PX = 0.05, 0.5
+"""Standard deviation of a mask's place: of what it is taken for [m], and of its edges [px]."""
 _APART = 1024.0
 """More than any ratio of two depths between `MIN_DEPTH` and `MAX_DEPTH`, and the spread of a group."""
 
@@ -31,6 +34,7 @@ class ObjectEvidence:
         lidar: (M, 3) float32 LiDAR returns on the visible mask, in base_link.
         viewpoint: (3,) float64 camera position in base_link.
         stddev: standard deviation of the object's distance [m].
+        across_stddev: standard deviation of its place across the line of sight [m].
         visible_area, amodal_area: pixels of the masks.
         is_cut: the image's left or right border cuts the amodal mask.
         cameras: cameras that see a part of it.
@@ -45,6 +49,7 @@ class ObjectEvidence:
     lidar: np.ndarray
     viewpoint: np.ndarray
     stddev: float
+    across_stddev: float
     visible_area: int
     amodal_area: int
     is_cut: bool
@@ -63,6 +68,7 @@ class ObjectEvidence:
             lidar=np.concatenate([main.lidar, side.lidar]),
             viewpoint=main.viewpoint,
             stddev=min(main.stddev, side.stddev),
+            across_stddev=min(main.across_stddev, side.across_stddev),
             visible_area=main.visible_area + side.visible_area,
             amodal_area=main.amodal_area + side.amodal_area,
             is_cut=main.is_cut or side.is_cut,
@@ -142,12 +148,19 @@ def _evidence(
         lidar=returns,
         viewpoint=camera.base_from_camera[:3, 3],
         stddev=stddev,
+        across_stddev=_across_stddev(points, camera),
         visible_area=visible_area,
         amodal_area=mask.area,
         is_cut=mask.x_offset <= 0 or mask.x_offset + mask.width >= camera.width,
         cameras=(camera.name,) if visible_area else (),
         views=(camera.name,),
     )
+
+
+def _across_stddev(points: np.ndarray, camera: Camera) -> float:
+    """The mask's own standard deviation, and that of its edges at the distance of the middle point."""
+    x, y = points[len(points) // 2, :2] - camera.base_from_camera[:2, 3]
+    return math.hypot(_MASK_STDDEV, _MASK_STDDEV_PX * math.hypot(x, y) / camera.intrinsics[0, 0])
 
 
 def _lidar_anchors(instances: list[Instance], cloud: CameraCloud) -> tuple[np.ndarray, dict[int, np.ndarray]]:
