@@ -7,6 +7,7 @@ optical z in metres; NaN is unknown. Stamps are integer nanoseconds of the senso
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from enum import IntEnum
 
@@ -323,6 +324,25 @@ class BevOccupancy:
     sources: tuple[Source, ...] = ()
 
 
+UNKNOWN_VARIANCE = -1.0
+"""Entry on the diagonal of a pose's covariance that says "unknown", as in the messages."""
+
+
+def isotropic_covariance(position_stddev: float) -> np.ndarray:
+    """Return the (6, 6) covariance of a pose with that standard deviation of x, y and z [m] (NaN unknown), no more."""
+    known = np.isfinite(position_stddev)
+    variances = [position_stddev**2 if known else UNKNOWN_VARIANCE] * 3 + [UNKNOWN_VARIANCE] * 3
+    return np.diag(np.array(variances, np.float64))
+
+
+def largest_stddev(covariance: np.ndarray) -> float:
+    """Return the standard deviation [m] in the worst horizontal direction of a (6, 6) covariance, NaN unknown."""
+    xx, xy, yy = (float(value) for value in (covariance[0, 0], covariance[0, 1], covariance[1, 1]))
+    if xx < 0 or yy < 0:
+        return math.nan
+    return math.sqrt((xx + yy) / 2 + math.hypot((xx - yy) / 2, xy))
+
+
 @dataclass(eq=False)
 class AmodalObject:
     """A thing as an upright 3-D box in odom, hidden part included.
@@ -335,10 +355,14 @@ class AmodalObject:
         size: (3,) float64 length, width, height [m].
         yaw: heading about z [rad].
         velocity: (3,) float64 [m/s], NaN unknown.
-        position_stddev: standard deviation of the centre [m].
+        position_stddev: standard deviation of the centre in the horizontal direction in which it is largest [m].
         visible_fraction: visible share of the amodal mask in [0, 1].
         cameras: cameras that see it; empty for a fully hidden object.
         last_seen_ns: stamp of the last set in which a part of it was visible.
+        covariance: (6, 6) float64 of the pose: x, y, z of the centre, roll, pitch, yaw (modulo half a turn where front
+            and back are not told apart) [m^2, rad^2]; -1 on the diagonal is unknown (`UNKNOWN_VARIANCE`). By default
+            that of `position_stddev` in all directions, the angles unknown.
+        size_stddev: (3,) float64 standard deviation of the size [m], NaN unknown.
     """
 
     track_id: int
@@ -352,6 +376,13 @@ class AmodalObject:
     visible_fraction: float
     cameras: tuple[str, ...]
     last_seen_ns: int
+    covariance: np.ndarray = field(default_factory=lambda: np.zeros((0, 0)))
+    size_stddev: np.ndarray = field(default_factory=lambda: np.full(3, np.nan))
+
+    def __post_init__(self) -> None:
+        if not self.covariance.size:
+            self.covariance = isotropic_covariance(self.position_stddev)
+        _require_shape(f"object {self.track_id}: covariance", self.covariance, (6, 6))
 
 
 @dataclass(eq=False)

@@ -99,7 +99,8 @@ def some_objects():
     return [
         AmodalObject(
             7, 26, 0.75, np.array([10.0, -2.0, 0.8]), np.array([4.5, 1.9, 1.6]), 2.5,
-            np.array([3.0, 0.5, 0.0]), 0.25, 0.5, ("front", "right"), 5_000_000_001,
+            np.array([3.0, 0.5, 0.0]), 0.5, 0.5, ("front", "right"), 5_000_000_001,
+            np.diag([0.25, 0.0625, 0.04, -1, -1, 0.01]),
         ),
         AmodalObject(
             8, 24, 0.5, np.array([12.0, 1.0, 0.9]), np.array([0.5, 0.5, 1.8]), -3.0,

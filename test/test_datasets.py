@@ -23,6 +23,7 @@ from amodal_perception_ros.datasets.amodal_synth_drive import (
     read_sequence,
     read_sequences,
 )
+from amodal_perception_ros.datasets.sequence_json import object_from_json, object_to_json
 from amodal_perception_ros.errors import InputError
 from amodal_perception_ros.masks import RoiMask
 from amodal_perception_ros.scene import SurroundFrame
@@ -114,6 +115,20 @@ def test_boxes_and_bev_come_back(data):
         assert getattr(sample.bev, name).dtype == getattr(want.bev, name).dtype
     for name in ("stamp_ns", "resolution", "origin", "z_min", "z_max", "sources"):
         assert getattr(sample.bev, name) == getattr(want.bev, name)
+
+
+def test_stated_deviations_of_a_box_come_back_and_others_are_not_written():
+    thing = make_sample(1).objects[0]
+    assert not {"covariance", "size_stddev"} & set(object_to_json(thing))
+    assert np.array_equal(object_from_json(object_to_json(thing)).covariance, thing.covariance)
+    thing.covariance = np.diag([0.25, 1.0, 0.04, -1, -1, 0.01])
+    thing.covariance[0, 1] = thing.covariance[1, 0] = -0.125
+    thing.size_stddev = np.array([0.5, np.nan, 0.25])
+    back = object_from_json(json.loads(json.dumps(object_to_json(thing))))
+    assert np.array_equal(back.covariance, thing.covariance)
+    assert np.array_equal(back.size_stddev, thing.size_stddev, equal_nan=True)
+    with pytest.raises(ValueError, match="object 3: covariance must have shape"):
+        object_from_json({**object_to_json(thing), "covariance": [[1.0]]})
 
 
 def test_absent_sensors_stay_absent(tmp_path):

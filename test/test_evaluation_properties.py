@@ -194,6 +194,7 @@ def test_the_truth_of_a_drive_has_no_error_under_other_ids(sequences):
     ):
         assert tracking.get(name, 0) == 0
     assert tracking.get("MOTA", 100) == pytest.approx(100)
+    assert result.get("objects", {}).get("mAP", 100) == pytest.approx(100)
     assert [value for name, value in stability.items() if name != "steps"] == pytest.approx([0] * (len(stability) - 1))
     for name in ("hidden_recall", "hidden_precision", "hidden_IoU", "hidden_known"):
         assert occupancy.get(name, 100) == 100

@@ -289,7 +289,7 @@ def test_depth_that_leaks_over_an_edge_marks_nothing():
 def boxed(class_id, center, size, yaw=0.0, stddev=0.0, score=1.0):
     nothing = np.zeros((0, 3), np.float32)
     evidence = ObjectEvidence(
-        class_id, 0, score, nothing, np.zeros(0, bool), nothing, np.zeros(3), stddev, 1, 1, False, (), ()
+        class_id, 0, score, nothing, np.zeros(0, bool), nothing, np.zeros(3), stddev, 0.1, 1, 1, False, (), ()
     )
     return PlacedObject(evidence, UprightBox(np.array([*center, 0.8]), np.array(size), yaw))
 

@@ -3,7 +3,17 @@ import pytest
 
 from amodal_perception_ros import labels
 from amodal_perception_ros.masks import RoiMask
-from amodal_perception_ros.scene import Camera, CameraScene, Instance, Rig, SurroundFrame, paste_nearest
+from amodal_perception_ros.scene import (
+    AmodalObject,
+    Camera,
+    CameraScene,
+    Instance,
+    Rig,
+    SurroundFrame,
+    isotropic_covariance,
+    largest_stddev,
+    paste_nearest,
+)
 
 K = np.array([[100.0, 0, 4], [0, 100.0, 3], [0, 0, 1]])
 
@@ -88,3 +98,19 @@ def test_calibration_and_images_must_agree():
         SurroundFrame(0, rig, {"front": np.zeros((5, 8, 3), np.uint8)})
     with pytest.raises(ValueError, match=r"\(N, 4\)"):
         SurroundFrame(0, rig, {}, lidar=np.zeros((3, 3), np.float32))
+
+
+def test_covariance_of_an_object_is_that_of_its_position_unless_it_is_stated():
+    one = AmodalObject(1, 26, 1.0, np.zeros(3), np.ones(3), 0.0, np.zeros(3), 0.5, 1.0, (), 0)
+    assert np.array_equal(one.covariance, np.diag([0.25, 0.25, 0.25, -1, -1, -1]))
+    assert np.array_equal(isotropic_covariance(np.nan), -np.eye(6))
+    with pytest.raises(ValueError, match=r"object 1: covariance must have shape \(6, 6\)"):
+        AmodalObject(1, 26, 1.0, np.zeros(3), np.ones(3), 0.0, np.zeros(3), 0.5, 1.0, (), 0, np.eye(2))
+
+
+def test_largest_stddev_is_that_of_the_worst_direction():
+    """2 m along (3, 4) / 5 and 1 m across it: xx = 4 * 9/25 + 16/25, yy = 4 * 16/25 + 9/25, xy = (4 - 1) * 12/25."""
+    covariance = np.eye(6)
+    covariance[:2, :2] = [[52 / 25, 36 / 25], [36 / 25, 73 / 25]]
+    assert largest_stddev(covariance) == pytest.approx(2.0)
+    assert np.isnan(largest_stddev(-np.eye(6)))

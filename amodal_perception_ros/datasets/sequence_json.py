@@ -19,6 +19,7 @@ from amodal_perception_ros.scene import (
     Sample,
     Source,
     SourceStatus,
+    isotropic_covariance,
 )
 
 _NOTHING: dict[str, Any] = {
@@ -193,7 +194,12 @@ def bev_from_json(
 
 
 def object_to_json(thing: AmodalObject) -> dict[str, Any]:
-    """Return a 3-D box as JSON; unknown numbers are null."""
+    """Return a 3-D box as JSON; unknown numbers are null, and standard deviations that nobody stated are left out."""
+    stated: dict[str, Any] = {}
+    if not np.array_equal(thing.covariance, isotropic_covariance(thing.position_stddev)):
+        stated["covariance"] = [[to_number(v, 6) for v in row] for row in thing.covariance]
+    if np.isfinite(thing.size_stddev).any():
+        stated["size_stddev"] = [to_number(v, 6) for v in thing.size_stddev]
     return {
         "track_id": thing.track_id,
         "class_id": thing.class_id,
@@ -206,15 +212,21 @@ def object_to_json(thing: AmodalObject) -> dict[str, Any]:
         "visible_fraction": to_number(thing.visible_fraction, 6),
         "cameras": list(thing.cameras),
         "last_seen_ns": thing.last_seen_ns,
+        **stated,
     }
 
 
 def object_from_json(item: dict[str, Any]) -> AmodalObject:
-    """Return the 3-D box of `object_to_json`; raises KeyError or TypeError for other content."""
+    """Return the 3-D box of `object_to_json`; raises KeyError, TypeError or ValueError for other content."""
 
     def vector(key: str) -> np.ndarray:
         return np.array([from_number(v) for v in item[key]], np.float64)
 
+    stated = {}
+    if "covariance" in item:
+        stated["covariance"] = np.array([[from_number(v) for v in row] for row in item["covariance"]], np.float64)
+    if "size_stddev" in item:
+        stated["size_stddev"] = vector("size_stddev")
     return AmodalObject(
         track_id=item["track_id"],
         class_id=item["class_id"],
@@ -227,6 +239,7 @@ def object_from_json(item: dict[str, Any]) -> AmodalObject:
         visible_fraction=from_number(item["visible_fraction"]),
         cameras=tuple(item["cameras"]),
         last_seen_ns=item["last_seen_ns"],
+        **stated,
     )
 
 

@@ -18,6 +18,7 @@ from amodal_perception_ros.evaluation.metrics.adiw import HiddenDepthQuality
 from amodal_perception_ros.evaluation.metrics.bins import KINDS
 from amodal_perception_ros.evaluation.metrics.calibration import ScoreCalibration
 from amodal_perception_ros.evaluation.metrics.depth import DepthError
+from amodal_perception_ros.evaluation.metrics.detection import BoxDetection
 from amodal_perception_ros.evaluation.metrics.instance import AveragePrecision
 from amodal_perception_ros.evaluation.metrics.invariants import InvariantViolations
 from amodal_perception_ros.evaluation.metrics.mask_overlap import MaskOverlap
@@ -78,6 +79,7 @@ class Evaluator:
         )
         self.frames: tuple[tuple[str, Metric], ...] = (
             ("occupancy", HiddenOccupancy(classes)),
+            ("objects", BoxDetection(classes)),
             ("tracking", BoxTracking(classes)),
             ("tracking", MaskTracking(classes)),
             ("stability", TemporalStability(classes)),

@@ -18,7 +18,7 @@ class Row:
     Attributes:
         title: what it is called; parts of the figure above are indented by two spaces.
         path: where it is in `Evaluator.results()`, its keys joined by dots.
-        unit: "%", "m", "0..1", "1" (a ratio) or "n" (a count).
+        unit: "%", "m", "rad", "0..1", "1" (a ratio) or "n" (a count).
         better: "up", "down", or "" where neither is better.
         meaning: what it says, in one line; the whole rules are in docs/metrics.md.
     """
@@ -32,7 +32,7 @@ class Row:
     @property
     def digits(self) -> int:
         """Decimals to print."""
-        return {"%": 1, "m": 2, "0..1": 3, "1": 3, "n": 0}[self.unit]
+        return {"%": 1, "m": 2, "rad": 2, "0..1": 3, "1": 3, "n": 0}[self.unit]
 
 
 ROWS: tuple[Row, ...] = (
@@ -247,6 +247,42 @@ ROWS: tuple[Row, ...] = (
         "0..1",
         "down",
         "Mean square of predicted probability minus occupancy (0 or 1) over hidden cells.",
+    ),
+    Row(
+        "3-D objects, mAP",
+        "objects.mAP",
+        "%",
+        "up",
+        "Average precision of boxes by the distance of their centres seen from above (nuScenes), mean over 0.5, 1, 2 "
+        "and 4 m and over classes.",
+    ),
+    Row(
+        "  within 2 m",
+        "objects.recall",
+        "%",
+        "up",
+        "Share of the objects, fully hidden ones that were seen before included, with a box of their class within 2 m.",
+    ),
+    Row(
+        "  mATE",
+        "objects.mATE",
+        "m",
+        "down",
+        "Mean distance of those boxes' centres from the true ones, seen from above, mean over classes.",
+    ),
+    Row(
+        "  mASE",
+        "objects.mASE",
+        "0..1",
+        "down",
+        "1 - IoU of those boxes and the true ones, put upon each other, mean over classes.",
+    ),
+    Row(
+        "  mAOE, half turn",
+        "objects.mAOE_half_turn",
+        "rad",
+        "down",
+        "Mean angle between their headings where front and back are one, mean over classes.",
     ),
     Row(
         "hidden objects, recall",

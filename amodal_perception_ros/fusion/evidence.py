@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +16,10 @@ _LIDAR_SAMPLES = 200
 _MIN_LIDAR_POINTS = 3
 _LIDAR_STDDEV = 0.15
 _UNKNOWN_RELATIVE_STDDEV = 0.1
+_MASK_STDDEV, _MASK_STDDEV_PX = 0.05, 0.5
+"""Standard deviation of a mask's place: of what it is taken for [m], and of its edges [px]."""
+_APART = 1024.0
+"""More than any ratio of two depths between `MIN_DEPTH` and `MAX_DEPTH`, and the spread of a group."""
 
 
 @dataclass(eq=False)
@@ -29,6 +34,7 @@ class ObjectEvidence:
         lidar: (M, 3) float32 LiDAR returns on the visible mask, in base_link.
         viewpoint: (3,) float64 camera position in base_link.
         stddev: standard deviation of the object's distance [m].
+        across_stddev: standard deviation of its place across the line of sight [m].
         visible_area, amodal_area: pixels of the masks.
         is_cut: the image's left or right border cuts the amodal mask.
         cameras: cameras that see a part of it.
@@ -43,6 +49,7 @@ class ObjectEvidence:
     lidar: np.ndarray
     viewpoint: np.ndarray
     stddev: float
+    across_stddev: float
     visible_area: int
     amodal_area: int
     is_cut: bool
@@ -61,6 +68,7 @@ class ObjectEvidence:
             lidar=np.concatenate([main.lidar, side.lidar]),
             viewpoint=main.viewpoint,
             stddev=min(main.stddev, side.stddev),
+            across_stddev=min(main.across_stddev, side.across_stddev),
             visible_area=main.visible_area + side.visible_area,
             amodal_area=main.amodal_area + side.amodal_area,
             is_cut=main.is_cut or side.is_cut,
@@ -73,56 +81,74 @@ def gather_evidence(scene: CameraScene, cloud: CameraCloud | None, points: np.nd
     """Lift every instance of a camera; those without any usable depth cannot be placed and are left out.
 
     With at least three LiDAR returns on the visible mask, the whole amodal depth is scaled so that it agrees with
-    them: the network gives the shape, the LiDAR the distance.
+    them: the network gives the shape, the LiDAR the distance. All instances are worked on at once.
 
     Args:
         scene: what the camera perceived.
         cloud: the LiDAR as this camera sees it, or None.
         points: (P, 3) float32 base_link cloud that `cloud.index` refers to, or None.
     """
+    instances, camera = scene.instances, scene.camera
+    if not instances:
+        return []
+    owner, columns, rows, depth = _samples(instances)
+    scale, returns = np.ones(len(instances)), [np.zeros((0, 3), np.float32)] * len(instances)
+    if cloud is not None and points is not None:
+        scale, groups = _lidar_anchors(instances, cloud)
+        for number, group in groups.items():
+            returns[number] = points[cloud.index[group]]
+    lifted = lift_pixels(camera, columns, rows, depth * scale.astype(np.float32)[owner])
+    seen = _is_labelled(scene, columns, rows, np.array([each.instance_id for each in instances])[owner])
+    ends = np.cumsum(np.bincount(owner, minlength=len(instances))).tolist()
     found = []
-    for instance in scene.instances:
-        returns = _returns_on(instance, cloud) if cloud is not None else np.zeros(0, np.int64)
-        evidence = _lift(instance, scene.camera, cloud, points, returns)
-        if evidence is not None:
-            found.append(evidence)
+    for instance, surface, start, end in zip(instances, returns, [0, *ends], ends):
+        if start < end:
+            stddev = _LIDAR_STDDEV if len(surface) else _depth_stddev(instance, depth[start:end])
+            found.append(_evidence(instance, camera, lifted[start:end], seen[start:end], surface, stddev))
     return found
 
 
-def _returns_on(instance: Instance, cloud: CameraCloud) -> np.ndarray:
-    on_mask = np.flatnonzero(cloud.segment == instance.instance_id)
-    step = max(1, -(-len(on_mask) // _LIDAR_SAMPLES))
-    return on_mask[::step]
+def _samples(instances: list[Instance]) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Return (N,) number of the instance, column and row [px] and usable depth [m] of samples of the amodal masks."""
+    steps = [
+        (max(1, each.amodal_mask.height // _SAMPLES_PER_SIDE), max(1, each.amodal_mask.width // _SAMPLES_PER_SIDE))
+        for each in instances
+    ]
+    patches = [each.depth[::down, ::right] for each, (down, right) in zip(instances, steps)]
+    depth = np.concatenate([patch.ravel() for patch in patches])
+    sizes = np.array([patch.size for patch in patches])
+    picked = np.flatnonzero((depth > MIN_DEPTH) & (depth < MAX_DEPTH))
+    owner = np.repeat(np.arange(len(instances)), sizes)[picked]
+    place = picked - (np.cumsum(sizes) - sizes)[owner]
+    down, right = np.array(steps).T
+    width = np.array([max(1, patch.shape[1]) for patch in patches])[owner]
+    left = np.array([each.amodal_mask.x_offset for each in instances])
+    top = np.array([each.amodal_mask.y_offset for each in instances])
+    row, column = place // width, place % width
+    return owner, left[owner] + right[owner] * column, top[owner] + down[owner] * row, depth[picked]
 
 
-def _lift(
-    instance: Instance, camera: Camera, cloud: CameraCloud | None, points: np.ndarray | None, returns: np.ndarray
-) -> ObjectEvidence | None:
-    mask = instance.amodal_mask
-    rows = np.arange(0, mask.height, max(1, mask.height // _SAMPLES_PER_SIDE))
-    columns = np.arange(0, mask.width, max(1, mask.width // _SAMPLES_PER_SIDE))
-    depth = instance.depth[np.ix_(rows, columns)]
-    usable = (depth > MIN_DEPTH) & (depth < MAX_DEPTH)
-    if not usable.any():
-        return None
-    scale, surface = 1.0, np.zeros((0, 3), np.float32)
-    if cloud is not None and points is not None:
-        scale, anchors = _lidar_anchor(instance, cloud, returns)
-        surface = points[cloud.index[anchors]]
-    picked_row, picked_column = np.nonzero(usable)
-    row, column = rows[picked_row], columns[picked_column]
-    seen = instance.visible_mask.window(mask.x_offset, mask.y_offset, mask.width, mask.height)[row, column]
-    lifted = lift_pixels(camera, column + mask.x_offset, row + mask.y_offset, depth[usable] * scale)
-    visible_area = instance.visible_mask.area
+def _is_labelled(scene: CameraScene, columns: np.ndarray, rows: np.ndarray, segments: np.ndarray) -> np.ndarray:
+    """Whether (N,) pixels, which may lie outside of the image, show the (N,) segments."""
+    height, width = scene.labels.shape
+    inside = (columns >= 0) & (columns < width) & (rows >= 0) & (rows < height)
+    return inside & (scene.labels[np.where(inside, rows, 0), np.where(inside, columns, 0)] == segments)
+
+
+def _evidence(
+    instance: Instance, camera: Camera, points: np.ndarray, seen: np.ndarray, returns: np.ndarray, stddev: float
+) -> ObjectEvidence:
+    mask, visible_area = instance.amodal_mask, instance.visible_mask.area
     return ObjectEvidence(
         class_id=instance.class_id,
         track_id=instance.track_id,
         score=float(instance.score),
-        points=lifted,
+        points=points,
         visible=seen,
-        lidar=surface,
+        lidar=returns,
         viewpoint=camera.base_from_camera[:3, 3],
-        stddev=_LIDAR_STDDEV if len(surface) else _depth_stddev(instance, float(np.median(depth[usable]))),
+        stddev=stddev,
+        across_stddev=_across_stddev(points, camera),
         visible_area=visible_area,
         amodal_area=mask.area,
         is_cut=mask.x_offset <= 0 or mask.x_offset + mask.width >= camera.width,
@@ -131,33 +157,89 @@ def _lift(
     )
 
 
-def _lidar_anchor(instance: Instance, cloud: CameraCloud, returns: np.ndarray) -> tuple[float, np.ndarray]:
-    """Ratio of the LiDAR's depth to the instance's at the same pixels, and the returns that agree with it.
+def _across_stddev(points: np.ndarray, camera: Camera) -> float:
+    """The mask's own standard deviation, and that of its edges at the distance of the middle point."""
+    x, y = points[len(points) // 2, :2] - camera.base_from_camera[:2, 3]
+    return math.hypot(_MASK_STDDEV, _MASK_STDDEV_PX * math.hypot(x, y) / camera.intrinsics[0, 0])
+
+
+def _lidar_anchors(instances: list[Instance], cloud: CameraCloud) -> tuple[np.ndarray, dict[int, np.ndarray]]:
+    """Ratios of the LiDAR's depth to the instances' at the same pixels, and the returns that agree with them.
 
     Some returns on a mask lie elsewhere (seen through windows, past edges, from the LiDAR's other viewpoint). So the
     ratio is the median of the densest group of ratios whose spread fits the object's size, weighted by its
     plausibility exp(-|log ratio| / 0.3). With fewer than three returns, or a ratio outside [0.5, 2], the ratio is 1
     and no return counts.
+
+    Returns:
+        (K,) float64 ratio of each instance; number of the instance -> rows of `cloud` that agree with its ratio.
     """
-    mask = instance.amodal_mask
-    row, column = cloud.rows[returns] - mask.y_offset, cloud.columns[returns] - mask.x_offset
-    inside = (row >= 0) & (row < mask.height) & (column >= 0) & (column < mask.width)
-    returns, predicted = returns[inside], instance.depth[row[inside], column[inside]]
-    usable = (predicted > MIN_DEPTH) & (predicted < MAX_DEPTH)
-    returns, predicted = returns[usable], predicted[usable]
-    order = np.argsort(cloud.depth[returns] / predicted, kind="stable")
-    returns, ratio = returns[order], (cloud.depth[returns] / predicted)[order]
-    if len(ratio) < _MIN_LIDAR_POINTS:
-        return 1.0, returns[:0]
-    spread = 2.0 * max(0.3, 0.2 * SIZES[instance.class_id].length) / float(np.median(predicted)) + 0.02
-    last = np.searchsorted(ratio, ratio + spread, side="right")
-    first = np.arange(len(ratio))
+    scale, groups = np.ones(len(instances)), dict[int, np.ndarray]()
+    owner, returns, predicted = _returns_on(instances, cloud)
+    ratio = cloud.depth[returns].astype(np.float64) / predicted
+    order = np.lexsort((ratio, owner))
+    numbers, starts, counts = np.unique(owner, return_index=True, return_counts=True)
+    middle_depth = _medians(predicted[np.lexsort((predicted, owner))], starts, counts)
+    owner, returns, ratio = owner[order], returns[order], ratio[order]
+    lengths = np.array([SIZES[instances[number].class_id].length for number in numbers])
+    spread = np.repeat(2.0 * np.maximum(0.3, 0.2 * lengths) / middle_depth + 0.02, counts)
+    key = ratio + _APART * owner  # Ratios of one instance lie together, far from those of the next.
+    first, last = np.arange(len(key)), np.searchsorted(key, key + spread, side="right")
     middle = ratio[(first + last - 1) // 2]
-    best = int(np.argmax((last - first) * np.exp(-np.abs(np.log(middle)) / 0.3)))
-    scale, group = float(middle[best]), returns[best : last[best]]
-    return (scale, group) if len(group) >= _MIN_LIDAR_POINTS and 0.5 <= scale <= 2.0 else (1.0, returns[:0])
+    value = (last - first) * np.exp(-np.abs(np.log(middle)) / 0.3)
+    for number, start, count in zip(numbers.tolist(), starts.tolist(), counts.tolist()):
+        best = start + int(np.argmax(value[start : start + count]))
+        if last[best] - best >= _MIN_LIDAR_POINTS and 0.5 <= middle[best] <= 2.0:
+            scale[number], groups[number] = middle[best], returns[best : last[best]]
+    return scale, groups
 
 
-def _depth_stddev(instance: Instance, depth: float) -> float:
+def _returns_on(instances: list[Instance], cloud: CameraCloud) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return (R,) number of the instance, row of `cloud`, and the instance's depth [m] at returns on visible masks.
+
+    At most 200 returns, spread evenly, are taken of each instance, and only where its depth is usable; instances with
+    fewer than three are left out.
+    """
+    ids = [each.instance_id for each in instances]
+    number_of = np.full(max(1 << 16, max(ids) + 1), -1)  # The cloud's segments are 16 bit.
+    number_of[ids] = np.arange(len(instances))
+    owner = number_of[cloud.segment]
+    returns = np.flatnonzero(owner >= 0)
+    returns = returns[np.argsort(owner[returns], kind="stable")]
+    owner = owner[returns]
+    counts = np.bincount(owner, minlength=len(instances))
+    place = np.arange(len(owner)) - (np.cumsum(counts) - counts)[owner]
+    taken = place % np.maximum(1, -(-counts // _LIDAR_SAMPLES))[owner] == 0
+    owner, returns = owner[taken], returns[taken]
+    predicted = np.full(len(owner), np.nan, np.float32)
+    bounds = np.searchsorted(owner, np.arange(len(instances) + 1)).tolist()
+    for each, start, end in zip(instances, bounds, bounds[1:]):
+        if end - start >= _MIN_LIDAR_POINTS:
+            predicted[start:end] = _depth_at(each, cloud.columns[returns[start:end]], cloud.rows[returns[start:end]])
+    usable = (predicted > MIN_DEPTH) & (predicted < MAX_DEPTH)
+    usable &= (np.bincount(owner[usable], minlength=len(instances)) >= _MIN_LIDAR_POINTS)[owner]
+    return owner[usable], returns[usable], predicted[usable]
+
+
+def _depth_at(instance: Instance, columns: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Amodal depth at (R,) pixels of the image, NaN outside of the mask."""
+    mask = instance.amodal_mask
+    row, column = rows - mask.y_offset, columns - mask.x_offset
+    inside = (row >= 0) & (row < mask.height) & (column >= 0) & (column < mask.width)
+    if inside.all():
+        return instance.depth[row, column]
+    depth = np.full(len(row), np.nan, np.float32)
+    depth[inside] = instance.depth[row[inside], column[inside]]
+    return depth
+
+
+def _medians(ordered: np.ndarray, starts: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Medians of groups of ascending values that stand one after the other."""
+    return (ordered[starts + (counts - 1) // 2] + ordered[starts + counts // 2]) / 2.0
+
+
+def _depth_stddev(instance: Instance, depth: np.ndarray) -> float:
     stddev = float(instance.amodal_depth_stddev)
-    return stddev if np.isfinite(stddev) and stddev >= 0 else _UNKNOWN_RELATIVE_STDDEV * depth
+    if np.isfinite(stddev) and stddev >= 0:
+        return stddev
+    return _UNKNOWN_RELATIVE_STDDEV * float(np.median(depth))

@@ -31,63 +31,69 @@ def hidden_occupancy(
     Returns:
         (size, size) float32 probability, 0 below `MIN_PROBABILITY`, and (size, size) uint8 class id there.
     """
-    probability = np.zeros((grid.size, grid.size), np.float32)
-    classes = np.zeros((grid.size, grid.size), np.uint8)
-    heading = yaw_of(odom_from_base)
-    for one in placed:
-        center = transform(one.box.center[None], odom_from_base)[0]
-        window = _window(grid, center, one.box.size)
-        if window is None:
-            continue
-        inside = _inside(grid, window, center, one.box.size, one.box.yaw + heading, _spread(one, grid.resolution))
-        likely = np.minimum(one.evidence.score * inside, MAX_PROBABILITY)
-        better = (likely >= MIN_PROBABILITY) & (likely > probability[window])
-        probability[window][better] = likely[better]
-        classes[window][better] = one.evidence.class_id
-    return probability, classes
+    probability = np.zeros(grid.size * grid.size, np.float32)
+    classes = np.zeros(grid.size * grid.size, np.uint8)
+    if placed:
+        centers = transform(np.array([one.box.center for one in placed]), odom_from_base)
+        sizes = np.array([one.box.size for one in placed])
+        yaws = np.array([one.box.yaw for one in placed]) + yaw_of(odom_from_base)
+        owner, row, column = _cells(grid, centers, sizes)
+        along, across = _offsets(grid, row, column, centers[owner], yaws[owner])
+        under = (np.abs(along) <= sizes[owner, 0] / 2) & (np.abs(across) <= sizes[owner, 1] / 2)
+        owner, along, across = owner[under], along[under], across[under]
+        half, spread = (sizes[:, :2] / 2).astype(np.float32)[owner], _spreads(placed, grid.resolution)[owner]
+        inside = _between(along, half[:, 0], spread[:, 0]) * _between(across, half[:, 1], spread[:, 1])
+        score = np.array([one.evidence.score for one in placed], np.float32)
+        likely = np.minimum(score[owner] * inside, np.float32(MAX_PROBABILITY))
+        chosen = np.flatnonzero(likely >= MIN_PROBABILITY)[::-1]
+        chosen = chosen[np.argsort(likely[chosen], kind="stable")]  # Of two values for a cell the last one stays.
+        cell = (row * grid.size + column)[under][chosen]
+        probability[cell] = likely[chosen]
+        classes[cell] = np.array([one.evidence.class_id for one in placed], np.uint8)[owner[chosen]]
+    shape = (grid.size, grid.size)
+    return probability.reshape(shape), classes.reshape(shape)
 
 
-def _window(grid: GridFrame, center: np.ndarray, size: np.ndarray) -> tuple[slice, slice] | None:
-    """Rows and columns of the grid around a box; None when it is outside.
+def _cells(grid: GridFrame, centers: np.ndarray, sizes: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return (N,) number of the box, row and column of the cells around (K, 3) boxes that lie in the grid.
 
     No margin for the standard deviation is needed: outside the box the probability is below one half.
     """
-    reach = float(np.hypot(size[0], size[1])) / 2
-    bounds = []
-    for first, middle in ((grid.cell_y, center[1]), (grid.cell_x, center[0])):
-        low = max(0, int(np.floor((middle - reach) / grid.resolution)) - first)
-        high = min(grid.size, int(np.ceil((middle + reach) / grid.resolution)) - first)
-        bounds.append(slice(low, high))
-    return (bounds[0], bounds[1]) if all(part.start < part.stop for part in bounds) else None
+    reach = np.hypot(sizes[:, 0], sizes[:, 1])[:, None] / 2
+    first = np.array([grid.cell_y, grid.cell_x])
+    middle = centers[:, 1::-1]
+    low = np.clip(np.floor((middle - reach) / grid.resolution).astype(np.int64) - first, 0, grid.size)
+    high = np.clip(np.ceil((middle + reach) / grid.resolution).astype(np.int64) - first, low, grid.size)
+    rows, columns = (high - low).T
+    counts = rows * columns
+    owner = np.repeat(np.arange(len(counts)), counts)
+    place = np.arange(len(owner)) - (np.cumsum(counts) - counts)[owner]
+    row = place // columns[owner]
+    return owner, low[owner, 0] + row, low[owner, 1] + place - row * columns[owner]
 
 
-def _spread(one: PlacedObject, resolution: float) -> tuple[float, float]:
-    """Standard deviation of a box's centre along its length and along its width [m]."""
-    sight = one.box.center[:2] - one.evidence.viewpoint[:2]
-    angle = float(np.arctan2(sight[1], sight[0])) - one.box.yaw
-    away, across = one.evidence.stddev, min(ACROSS_STDDEV, one.evidence.stddev)
-    along_length = float(np.hypot(away * np.cos(angle), across * np.sin(angle)))
-    along_width = float(np.hypot(away * np.sin(angle), across * np.cos(angle)))
-    return max(along_length, resolution / 2), max(along_width, resolution / 2)
+def _offsets(
+    grid: GridFrame, row: np.ndarray, column: np.ndarray, centers: np.ndarray, yaws: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the (N,) float32 offsets of the cells' centres from those of the boxes, along and across the boxes [m]."""
+    dx = ((grid.cell_x + column + 0.5) * grid.resolution - centers[:, 0]).astype(np.float32)
+    dy = ((grid.cell_y + row + 0.5) * grid.resolution - centers[:, 1]).astype(np.float32)
+    cos, sin = np.cos(yaws).astype(np.float32), np.sin(yaws).astype(np.float32)
+    return cos * dx + sin * dy, cos * dy - sin * dx
 
 
-def _inside(
-    grid: GridFrame,
-    window: tuple[slice, slice],
-    center: np.ndarray,
-    size: np.ndarray,
-    yaw: float,
-    spread: tuple[float, float],
-) -> np.ndarray:
-    """Probability that the cells' centres lie in the box."""
-    x, y = grid.offsets(float(center[0]), float(center[1]))
-    dx, dy = x[window[1]][None, :], y[window[0]][:, None]
-    cos, sin = np.float32(np.cos(yaw)), np.float32(np.sin(yaw))
-    along, across = cos * dx + sin * dy, cos * dy - sin * dx
-    return _between(along, float(size[0]) / 2, spread[0]) * _between(across, float(size[1]) / 2, spread[1])
+def _spreads(placed: list[PlacedObject], resolution: float) -> np.ndarray:
+    """Standard deviations of the boxes' centres along their lengths and along their widths, (K, 2) float32 [m]."""
+    sight = np.array([one.box.center[:2] - one.evidence.viewpoint[:2] for one in placed])
+    angle = np.arctan2(sight[:, 1], sight[:, 0]) - np.array([one.box.yaw for one in placed])
+    away = np.array([one.evidence.stddev for one in placed])
+    across = np.minimum(ACROSS_STDDEV, away)
+    along_length = np.hypot(away * np.cos(angle), across * np.sin(angle))
+    along_width = np.hypot(away * np.sin(angle), across * np.cos(angle))
+    return np.maximum(np.stack([along_length, along_width], 1), resolution / 2).astype(np.float32)
 
 
-def _between(offset: np.ndarray, half: float, stddev: float) -> np.ndarray:
+def _between(offset: np.ndarray, half: np.ndarray, stddev: np.ndarray) -> np.ndarray:
     return _normal_cdf((half - offset) / stddev) - _normal_cdf((-half - offset) / stddev)
 
 

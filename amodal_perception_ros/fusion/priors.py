@@ -26,5 +26,16 @@ SIZES: dict[int, Size] = {
 }
 """Class id -> size of a common member of the class; round figures near the averages of driving data sets."""
 
+SPREADS: dict[int, Size] = {
+    BY_NAME["person"].id: Size(0.3, 0.12, 0.15),
+    BY_NAME["rider"].id: Size(0.2, 0.12, 0.15),
+    BY_NAME["car"].id: Size(0.5, 0.25, 0.2),
+    BY_NAME["bike"].id: Size(0.3, 0.25, 0.15),
+    BY_NAME["motorcycle"].id: Size(0.3, 0.25, 0.15),
+    BY_NAME["truck"].id: Size(2.0, 0.3, 0.5),
+    BY_NAME["bus"].id: Size(2.8, 0.4, 0.4),
+}
+"""Class id -> standard deviation of the size of members of the class about `SIZES`; round figures."""
+
 ELONGATED = frozenset(BY_NAME[name].id for name in ("car", "bike", "motorcycle", "truck", "bus"))
 """Classes whose heading can be read from their outline; people are as long as they are wide."""

@@ -38,10 +38,10 @@ from amodal_perception_ros.scene import (
     OcclusionOrder,
     Source,
     SourceStatus,
+    largest_stddev,
 )
 
 _IMAGE_ENCODINGS = {("uint16", 2): "16UC1", ("float32", 2): "32FC1", ("uint8", 3): "rgb8"}
-_UNKNOWN_VARIANCE = -1.0
 _DECIDED_BY_DEPTH = np.float32(0.5)
 """Probability in a message of an edge that was decided by depth to break a cycle, and of no other edge."""
 
@@ -387,12 +387,7 @@ def _object_to_message(item: AmodalObject) -> messages.AmodalObject:
         cameras=list(item.cameras),
     )
     _fill_pose(message.pose.pose, item)
-    covariance = np.zeros((6, 6))
-    variance = float(item.position_stddev) ** 2
-    covariance[range(6), range(6)] = _UNKNOWN_VARIANCE
-    if math.isfinite(variance):
-        covariance[range(3), range(3)] = variance
-    message.pose.covariance = covariance.ravel()
+    message.pose.covariance = np.ascontiguousarray(item.covariance, np.float64).ravel()
     message.velocity.linear = _vector(item.velocity)
     message.velocity.angular = _vector(np.full(3, np.nan))
     return message
@@ -401,7 +396,7 @@ def _object_to_message(item: AmodalObject) -> messages.AmodalObject:
 def _object_from_message(message: messages.AmodalObject) -> AmodalObject:
     pose = message.pose.pose
     linear = message.velocity.linear
-    variance = message.pose.covariance[0]
+    covariance = np.array(message.pose.covariance, np.float64).reshape(6, 6)
     return AmodalObject(
         track_id=message.track_id,
         class_id=message.class_id,
@@ -410,10 +405,11 @@ def _object_from_message(message: messages.AmodalObject) -> AmodalObject:
         size=np.array([message.size.x, message.size.y, message.size.z]),
         yaw=2.0 * math.atan2(pose.orientation.z, pose.orientation.w),
         velocity=np.array([linear.x, linear.y, linear.z]),
-        position_stddev=math.sqrt(variance) if variance >= 0 else math.nan,
+        position_stddev=largest_stddev(covariance),
         visible_fraction=message.visible_fraction,
         cameras=tuple(message.cameras),
         last_seen_ns=stamp_to_ns(message.last_seen),
+        covariance=covariance,
     )
 
 

@@ -15,8 +15,13 @@ _TITLES = {
     "per_occlusion": "By occlusion ratio (hidden share of the amodal mask)",
     "per_distance": "By distance",
     "per_visible_px": "By visible size [px]",
+    "per_visibility": "By visible share of 3-D objects in all cameras",
 }
-_JOINT = {"per_class": ("APQ", "OIoU"), "per_condition": ("panoptic.strict.APQ", "masks.OIoU")}
+_JOINT = {
+    "per_class": ("APQ", "OIoU"),
+    "per_visibility": ("box_recall", "box_mATE"),
+    "per_condition": ("panoptic.strict.APQ", "masks.OIoU"),
+}
 _JOINT_BINS = ("AIoU", "OIoU")
 """Figures that are shown of all methods in one table."""
 

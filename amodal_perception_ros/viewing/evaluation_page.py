@@ -47,6 +47,7 @@ CHARTED = (
     "depth.ADErr",
     "depth.RMSE_hidden",
     "occupancy.hidden_recall",
+    "objects.mAP",
     "tracking.hidden_recall",
 )
 """Figures whose values and intervals are drawn where there is more than one method."""

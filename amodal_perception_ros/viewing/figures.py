@@ -14,8 +14,8 @@ DASH = "–"
 """Stands for what is not known; never a zero."""
 
 _DIGITS = {row.path.rpartition(".")[2]: row.digits for row in ROWS}
-_SMALL = re.compile("ece|brier|nll|simplicity|convexity")
-_METRES = re.compile("RMSE|ADErr|MOTP|depth_error")
+_SMALL = re.compile("ece|brier|nll|simplicity|convexity|mASE")
+_METRES = re.compile("RMSE|ADErr|MOTP|depth_error|mATE|mAOE")
 _INDEXED = re.compile(r"\b([A-Za-z]*[A-Z][A-Za-z]*)_(\w+)")
 
 

@@ -1,4 +1,4 @@
-"""The bins of all breakdowns: class, occlusion ratio, distance and visible size of an object.
+"""The bins of all breakdowns: class, occlusion ratio, distance, visible size and visible share of an object.
 
 A true object, and a prediction matched to it, counts in the true object's bins; a prediction without a true object
 counts in the bins of its own values.
@@ -22,14 +22,18 @@ DISTANCE_EDGES = (10.0, 20.0, 40.0, 80.0)
 VISIBLE_PX_EDGES = (64, 256, 1024)
 """Bins of the visible size [px]: below 64, 64 to 255, 256 to 1023, and from 1024."""
 
+VISIBILITY_EDGES = (0.4, 0.8)
+"""Bins of the visible share of a 3-D object: above 0.8, (0.4, 0.8], to 0.4, fully hidden, and unknown."""
+
 _NAMES = {
     "occlusion": ("0%", "0-25%", "25-50%", "50-75%", "75-100%"),
     "distance": ("0-10 m", "10-20 m", "20-40 m", "40-80 m", ">80 m", "unknown"),
     "visible_px": ("<64", "64-255", "256-1023", ">=1024"),
+    "visibility": (">80%", "40-80%", "0-40%", "hidden", "unknown"),
 }
 
 KINDS = ("class", *_NAMES)
-"""By what results are broken down."""
+"""By what results are broken down; the visibility is that of 3-D objects in all cameras together."""
 
 
 def bin_names(kind: str, classes: ClassList) -> tuple[str, ...]:
@@ -51,6 +55,13 @@ def distance_bin(depth: np.ndarray) -> np.ndarray:
 def visible_px_bin(pixels: np.ndarray) -> np.ndarray:
     """Return the int64 bins of visible sizes [px]."""
     return np.searchsorted(VISIBLE_PX_EDGES, pixels, side="right")
+
+
+def visibility_bin(fraction: np.ndarray, seen: np.ndarray) -> np.ndarray:
+    """Return the int64 bins of (n,) visible shares 0..1 (NaN unknown) of objects of which (n,) bool some are seen."""
+    shown = len(VISIBILITY_EDGES) - np.searchsorted(VISIBILITY_EDGES, fraction)
+    hidden = len(VISIBILITY_EDGES) + 1
+    return np.where(seen, np.where(np.isnan(fraction), hidden + 1, shown), hidden)
 
 
 def distances(scene: DecodedScene) -> np.ndarray:

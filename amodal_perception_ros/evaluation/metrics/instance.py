@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from amodal_perception_ros.evaluation.metrics.metric import Metric, Sums
+from amodal_perception_ros.evaluation.metrics.metric import RankedMetric
 from amodal_perception_ros.evaluation.pairs import Rules, ScenePair
 from amodal_perception_ros.labels import AMODAL_SYNTH_DRIVE, ClassList
 from amodal_perception_ros.masks import RoiMask, pairwise_areas
@@ -74,7 +74,7 @@ class Overlaps:
     hiding: np.ndarray
 
 
-class AveragePrecision(Metric):
+class AveragePrecision(RankedMetric):
     """AP of ORCNN: AP_A, AP_V, AP_AV over all objects and over the occluded ones, AP_IV50, and AP_A50, AP_V50.
 
     - AP_A and AP_V rate the amodal and the visible masks on their own. AP_AV demands that both IoUs reach the threshold
@@ -99,8 +99,7 @@ class AveragePrecision(Metric):
         from 0.80: precision 0, 0, 1/3 at recall 0, 0, 1/2       -> 51 recalls at 1/3:          17 / 101
         AP_A = (6 x 84.33 + 4 x 17) / 10 / 101 = 56.83 %
 
-    Unlike the other metrics AP is not a sum: 30 bytes per prediction are kept, and a byte per part of the set (a
-    sequence, or a single image) and bootstrap replicate.
+    Unlike the other metrics AP is not a sum (`RankedMetric`): 30 bytes per prediction are kept.
 
     Args:
         classes: classes of the data set.
@@ -109,11 +108,6 @@ class AveragePrecision(Metric):
     def __init__(self, classes: ClassList = AMODAL_SYNTH_DRIVE) -> None:
         super().__init__(positives=np.zeros((2, len(classes))))
         self.classes = classes
-        self._records: list[np.ndarray] = []
-        self._part_weights: list[np.ndarray] = []
-        self._replicate: int | None = None
-        self._sorted: dict[int, _Predictions] = {}
-        self._values: np.ndarray | None = None
 
     def add(self, pair: ScenePair) -> None:
         """Add one image."""
@@ -138,23 +132,7 @@ class AveragePrecision(Metric):
             if columns.size:
                 columns = columns[np.argsort(-image.scores[columns], kind="stable")]
                 self._records.append(_records(image, rows, columns))
-        self._sorted, self._values = {}, None
-
-    def merge(self, part: Sums, weights: np.ndarray | None = None) -> None:
-        """Add another set's predictions; merge parts in a fixed order, which decides between equal scores."""
-        super().merge(part, weights)
-        assert isinstance(part, AveragePrecision)
-        if part._records:
-            records = np.concatenate(part._records)
-            records["part"] = len(self._part_weights)
-            self._records.append(records)
-        self._part_weights.append(np.zeros(0, np.uint8) if weights is None else weights.astype(np.uint8))
-        self._sorted, self._values = {}, None
-
-    def select(self, replicate: int | None) -> None:
-        """Let `results` speak of a bootstrap replicate, or of the whole (None)."""
-        super().select(replicate)
-        self._replicate, self._values = replicate, None
+        self._forget()
 
     def results(self) -> dict[str, float]:
         """Return the mean over the classes with a true object in per cent; absent when there is none."""
@@ -185,10 +163,8 @@ class AveragePrecision(Metric):
         """Return the (c, 61) AP of every class and curve, and (2, c) bool, whether the class has such true objects."""
         positives = self.sums["positives"]
         if self._values is None:
-            if self._records and not self._sorted:
-                self._sorted = _sort(np.concatenate(self._records))
-            chosen = self._replicate
-            weights = None if chosen is None else np.array([w[chosen] for w in self._part_weights], np.float64)
+            self._sorted = self._sorted or {c: _Predictions(records) for c, records in self._ranked().items()}
+            weights = self._weights()
             self._values = np.zeros((len(self.classes), _CURVES))
             for c, predictions in self._sorted.items():
                 if positives[_ALL_OBJECTS, c]:
@@ -279,11 +255,6 @@ class _Predictions:
                 at = np.searchsorted(hits / total, _RECALLS, side="left")
                 values[curve] = envelope[at[at < right.size]].sum() / _RECALLS.size
         return values
-
-
-def _sort(records: np.ndarray) -> dict[int, _Predictions]:
-    records = records[np.argsort(-records["score"], kind="stable")]
-    return {int(c): _Predictions(records[records["class_index"] == c]) for c in np.unique(records["class_index"])}
 
 
 def _records(image: Overlaps, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:

@@ -61,3 +61,52 @@ class Metric(Sums, ABC):
     def breakdown(self, kind: str) -> dict[str, dict[str, Any]]:
         """Return figures by the bins of a kind (`bins.KINDS`): bin -> figures; empty where the metric has none."""
         return {}
+
+
+class RankedMetric(Metric):
+    """A metric that asks for all predictions of the set by falling score, which is no sum.
+
+    A record per prediction is kept, and a byte per part of the set and bootstrap replicate. Records are structured
+    arrays with at least the fields "score" and "part", the number of the part of the set that they belong to.
+    """
+
+    def __init__(self, **sums: np.ndarray) -> None:
+        super().__init__(**sums)
+        self._records: list[np.ndarray] = []
+        self._part_weights: list[np.ndarray] = []
+        self._replicate: int | None = None
+        self._sorted: dict[int, Any] = {}
+        self._values: np.ndarray | None = None
+
+    def merge(self, part: Sums, weights: np.ndarray | None = None) -> None:
+        """Add another set's predictions; merge parts in a fixed order, which decides between equal scores."""
+        super().merge(part, weights)
+        assert isinstance(part, RankedMetric)
+        if part._records:
+            records = np.concatenate(part._records)
+            records["part"] = len(self._part_weights)
+            self._records.append(records)
+        self._part_weights.append(np.zeros(0, np.uint8) if weights is None else weights.astype(np.uint8))
+        self._forget()
+
+    def select(self, replicate: int | None) -> None:
+        """Let `results` speak of a bootstrap replicate, or of the whole (None)."""
+        super().select(replicate)
+        self._replicate, self._values = replicate, None
+
+    def _forget(self) -> None:
+        """Drop what was computed from the records."""
+        self._sorted, self._values = {}, None
+
+    def _ranked(self) -> dict[int, np.ndarray]:
+        """Return the records of each class index by falling score; equal scores keep their order."""
+        if not self._records:
+            return {}
+        records = np.concatenate(self._records)
+        records = records[np.argsort(-records["score"], kind="stable")]
+        return {int(c): records[records["class_index"] == c] for c in np.unique(records["class_index"])}
+
+    def _weights(self) -> np.ndarray | None:
+        """Return (parts,) how often each part counts in the selected replicate, or None for once."""
+        chosen = self._replicate
+        return None if chosen is None else np.array([weight[chosen] for weight in self._part_weights], np.float64)

@@ -165,8 +165,8 @@ class BoxTracking(_Tracking):
         self.sums["seconds"] += max(0, frame.stamp_ns - self._stamp_ns) / 1e9
         self.sums["frames"] += 1
         self._stamp_ns = frame.stamp_ns
-        truth = _Boxes(frame.true_objects, frame.ego, self._classes, f"{frame.where}: true object")
-        predicted = _Boxes(frame.objects, frame.ego, self._classes, f"{frame.where}: predicted object")
+        truth = Boxes(frame.true_objects, frame.ego, self._classes, f"{frame.where}: true object")
+        predicted = Boxes(frame.objects, frame.ego, self._classes, f"{frame.where}: predicted object")
         seen = np.array([bool(item.cameras) for item in frame.true_objects], bool)
         seconds = np.array(
             [self._identities.seconds_unseen(t, frame.stamp_ns, s) for t, s in zip(truth.track_ids, seen)]
@@ -201,7 +201,7 @@ class BoxTracking(_Tracking):
             results["MOTA"] = 100.0 * float(1.0 - wrong / asked)
         return results
 
-    def _match(self, truth: _Boxes, predicted: _Boxes, known: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _match(self, truth: Boxes, predicted: Boxes, known: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return (n,) index of the prediction or -1 and the (n, m) distances [m]; never seen objects come last."""
         distance = np.hypot(*(truth.centers[:, None] - predicted.centers[None]).transpose(2, 0, 1))
         allowed = (distance <= GATE) & (truth.class_index[:, None] == predicted.class_index)
@@ -211,7 +211,7 @@ class BoxTracking(_Tracking):
         allowed[:, match[match >= 0]] = False
         return np.where(known, match, assign(GATE - distance, allowed & ~known[:, None], kept)), distance
 
-    def _add_false(self, predicted: _Boxes, match: np.ndarray) -> None:
+    def _add_false(self, predicted: Boxes, match: np.ndarray) -> None:
         wrong = predicted.range <= RANGE
         wrong[match[match >= 0]] = False
         self.sums["false"] += np.count_nonzero(wrong)
@@ -220,7 +220,7 @@ class BoxTracking(_Tracking):
         self._ghosts |= ghosts
 
     def _add_ids(
-        self, truth: _Boxes, predicted: _Boxes, counted: np.ndarray, seen: np.ndarray, match: np.ndarray
+        self, truth: Boxes, predicted: Boxes, counted: np.ndarray, seen: np.ndarray, match: np.ndarray
     ) -> None:
         self.sums["tracked"] += np.count_nonzero(predicted.track_ids)
         for i in np.flatnonzero(counted & (truth.track_ids > 0)):
@@ -301,7 +301,7 @@ class MaskTracking(_Tracking):
             self.sums["ids"] += self._identities.note((camera, int(true_ids[i])), bool(is_seen[i]), found_as)
 
 
-class _Boxes:
+class Boxes:
     """Boxes as arrays, seen from above: (n, 2) centres, (n,) distance to the vehicle [m], class index, track id."""
 
     def __init__(self, objects: Sequence[AmodalObject], ego: np.ndarray, classes: ClassList, what: str) -> None:
