@@ -328,6 +328,9 @@ class AmodalObject:
         visible_fraction: visible share of the amodal mask in [0, 1].
         cameras: cameras that see it; empty for a fully hidden object.
         last_seen_ns: stamp of the last set in which a part of it was visible.
+        yaw_rate: turn rate about z [rad/s], NaN unknown.
+        covariance: (3, 3) float64 of x, y [m] and yaw [rad], row and column of an unknown yaw NaN; None where only
+            `position_stddev` is known.
     """
 
     track_id: int
@@ -341,6 +344,17 @@ class AmodalObject:
     visible_fraction: float
     cameras: tuple[str, ...]
     last_seen_ns: int
+    yaw_rate: float = float("nan")
+    covariance: np.ndarray | None = None
+
+    def __post_init__(self) -> None:
+        if self.covariance is not None:
+            _require_shape(f"object {self.track_id}: covariance", self.covariance, (3, 3))
+
+    @property
+    def hidden(self) -> bool:
+        """Whether no camera sees any part of it."""
+        return not self.cameras
 
 
 @dataclass(eq=False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -18,15 +18,16 @@ from amodal_perception_ros.fusion.geometry import (
     yaw_of,
 )
 from amodal_perception_ros.fusion.priors import SIZES
-from amodal_perception_ros.scene import AmodalObject, SurroundFrame, SurroundScene
+from amodal_perception_ros.scene import AmodalObject, Instance, SurroundFrame, SurroundScene
 
 
 @dataclass(eq=False)
 class PlacedObject:
-    """The evidence of one object and the box fitted to it, in base_link."""
+    """The evidence of one object and the box fitted to it, in base_link, with the instances that show it."""
 
     evidence: ObjectEvidence
     box: UprightBox
+    instances: tuple[Instance, ...] = ()
 
 
 def lift_objects(frame: SurroundFrame, scene: SurroundScene) -> list[AmodalObject]:
@@ -39,7 +40,7 @@ def lift_objects(frame: SurroundFrame, scene: SurroundScene) -> list[AmodalObjec
     other's box, up to the distance of the two cameras plus 0.5 m or one standard deviation. Joined
     evidence is fitted again.
 
-    What this is not: there is no memory (track_id stays what the instance carries, 0 without a tracker), no
+    What this is not: there is no memory (`tracks` has one; track_id stays what the instance carries), no
     velocity (NaN), no motion compensation between the sensors' stamps, and no refinement of the box over time. Front
     and back are not told apart: the heading is the one within 90 degrees of the vehicle's own.
 
@@ -65,8 +66,10 @@ def place(scene: SurroundScene, points: np.ndarray | None, clouds: dict[str, Cam
     """
     placed: list[PlacedObject] = []
     for name, camera_scene in scene.cameras.items():
-        for evidence in gather_evidence(camera_scene, clouds.get(name), points):
-            _merge_or_add(placed, PlacedObject(evidence, _fit(evidence)))
+        for instance in camera_scene.instances:
+            alone = replace(camera_scene, instances=[instance])
+            for evidence in gather_evidence(alone, clouds.get(name), points):
+                _merge_or_add(placed, PlacedObject(evidence, _fit(evidence), (instance,)))
     return sorted(placed, key=lambda one: math.hypot(*one.box.center[:2]))
 
 
@@ -78,7 +81,7 @@ def _merge_or_add(placed: list[PlacedObject], new: PlacedObject) -> None:
         placed.append(new)
         return
     joined = placed[number].evidence.join(new.evidence)
-    placed[number] = PlacedObject(joined, _fit(joined))
+    placed[number] = PlacedObject(joined, _fit(joined), placed[number].instances + new.instances)
 
 
 def _gate(first: PlacedObject, second: PlacedObject) -> float:
