@@ -1,7 +1,8 @@
 """What becomes of objects that nobody sees any more: `python bench/tracking.py`.
 
-Fusion gets the simulator's true masks and depths, without what a camera hardly sees (fewer than 24 visible
-pixels of 512 x 288, or the same share of another size) and without track ids; the depth of each object is multiplied by exp(normal * deviation), drawn anew in each frame. Compared are
+Fusion gets the simulator's true masks and depths, without what a camera hardly sees (fewer than 24 visible pixels of
+512 x 288, or the same share of another size) and without track ids; the depth of each object is multiplied by
+exp(normal * deviation), drawn anew in each frame. Compared are
 
 - tracks: what `BevMapper.objects` holds;
 - drop when unseen: the same tracks as far as they are detected in the frame; a lost one is forgotten;
@@ -34,6 +35,7 @@ from amodal_perception_ros.fusion.visibility import Boxes, SensorViews, Sighting
 from amodal_perception_ros.scene import Sample
 from amodal_perception_ros.simulation import SequenceConfig, simulate
 
+FOREVER = 1e9
 MIN_VISIBLE = 24 / (512 * 288)
 COLUMNS = {
     "hidden_recall_1s": "1 s",
@@ -73,16 +75,10 @@ class Method:
     metric: BoxTracking = field(default_factory=BoxTracking)
     cpu_s: list[float] = field(default_factory=list)
 
-    def tracker(self) -> Tracker:
-        """Return a new tracker; with a fixed time its existence falls below the least one just after that."""
-        if self.keep_s is None:
-            return Tracker()
-        least = TrackConfig.min_existence
-        return Tracker(TrackConfig(memory_s=(self.keep_s + 0.05) / np.log(0.99 / least)))
-
     def follow(self, sequence: str, drive: list[tuple[Sample, list[PlacedObject], np.ndarray | None]]) -> None:
         """Track the objects of one sequence and score them."""
-        tracker, last_ns = self.tracker(), None
+        tracker, last_ns = Tracker() if self.keep_s is None else Tracker(TrackConfig(memory_s=FOREVER)), None
+        seen_ns: dict[int, int] = {}
         for sample, placed, points in drive:
             frame, pose = sample.frame, require_pose(sample.frame.odom_from_base, sample.frame.stamp_ns)
             seconds = 0.0 if last_ns is None else (frame.stamp_ns - last_ns) * 1e-9
@@ -91,6 +87,10 @@ class Method:
             views = SensorViews(frame, sample.truth, points, pose) if self.keep_s is None else Blind()
             tracker.update(placed, pose, frame.stamp_ns, seconds, views)
             self.cpu_s.append(time.process_time() - start)
+            if self.keep_s is not None:
+                seen_ns |= {track.track_id: frame.stamp_ns for track in tracker.tracks if track.detection}
+                oldest_ns = frame.stamp_ns - self.keep_s * 1e9
+                tracker.tracks = [track for track in tracker.tracks if seen_ns[track.track_id] >= oldest_ns]
             self.metric.add(
                 FramePair(
                     where=f"{sequence} frame {sample.index}",
@@ -99,7 +99,7 @@ class Method:
                     stamp_ns=frame.stamp_ns,
                     cameras={},
                     true_objects=sample.objects,
-                    objects=[track.to_object() for track in tracker.tracks if self.keep_s != 0 or track.detection],
+                    objects=[track.to_object() for track in tracker.tracks],
                     ego=pose[:2, 3],
                 )
             )

@@ -137,18 +137,21 @@ def quieter(noise: Noise, standing: np.ndarray) -> Noise:
     return Noise(noise.acceleration * share, noise.turn * share)
 
 
-def sigma_positions(states: Gaussians) -> tuple[np.ndarray, np.ndarray]:
-    """Return (n, 5, 2) positions and their (5,) weights that have the states' mean and covariance.
+def sigma_positions(states: Gaussians, bias: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return (n, 5, 2) positions and their (5,) weights that have the states' mean and covariance plus that of a bias.
+
+    A box that is placed wrong in the same way in every set has an error that no averaging removes: `bias` is its
+    (n,) standard deviation [m].
 
     They are the sigma points of the unscented transform for two dimensions with kappa = 1 (Julier and Uhlmann, 1997):
     the mean, and sqrt(3) standard deviations to both sides along two axes.
     """
-    root = np.sqrt(3.0) * np.linalg.cholesky(states.cov[:, :2, :2] + 1e-9 * np.eye(2))
+    root = np.sqrt(3.0) * np.linalg.cholesky(_biased(states, bias))
     offsets = np.concatenate([np.zeros((len(root), 1, 2)), root.transpose(0, 2, 1), -root.transpose(0, 2, 1)], axis=1)
     return states.mean[:, None, :2] + offsets, np.array([2, 1, 1, 1, 1]) / 6.0
 
 
-def reweigh(states: Gaussians, positions: np.ndarray, weights: np.ndarray) -> Gaussians:
+def reweigh(states: Gaussians, bias: np.ndarray, positions: np.ndarray, weights: np.ndarray) -> Gaussians:
     """Return the states whose position follows sigma positions with new weights; the rest follows by regression.
 
     Where a place was seen empty the object is elsewhere: knowledge from not seeing (Koch, "On exploiting 'negative'
@@ -157,17 +160,22 @@ def reweigh(states: Gaussians, positions: np.ndarray, weights: np.ndarray) -> Ga
 
     Args:
         states: n states.
+        bias: (n,) as in `sigma_positions`.
         positions: (n, k, 2) as of `sigma_positions`.
         weights: (n, k), at least 0, with a positive sum in each row.
     """
     weights = weights / weights.sum(axis=1, keepdims=True)
     position = np.einsum("nk,nki->ni", weights, positions)
     spread = positions - position[:, None]
-    before = states.cov[:, :2, :2]
+    before = _biased(states, bias)
     after = 0.9 * np.einsum("nk,nki,nkj->nij", weights, spread, spread) + 0.1 * before
-    gain = np.linalg.solve(before + 1e-9 * np.eye(2), states.cov[:, :2, :]).transpose(0, 2, 1)
+    gain = np.linalg.solve(before, states.cov[:, :2, :]).transpose(0, 2, 1)
     mean = states.mean + np.einsum("nij,nj->ni", gain, position - states.mean[:, :2])
     return Gaussians(mean, _symmetric(states.cov + gain @ (after - before) @ gain.transpose(0, 2, 1)))
+
+
+def _biased(states: Gaussians, bias: np.ndarray) -> np.ndarray:
+    return states.cov[:, :2, :2] + np.square(bias)[:, None, None] * np.eye(2)
 
 
 def turned(states: Gaussians, backwards: np.ndarray) -> Gaussians:

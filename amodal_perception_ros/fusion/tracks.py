@@ -208,7 +208,12 @@ class Tracker:
                 instance.track_id = instance.track_id or track.track_id
 
     def _predict(self, seconds: float) -> None:
-        decayed = existence.after(np.array([track.existence for track in self.tracks]), seconds, self.config.memory_s)
+        decayed = existence.after(
+            np.array([track.existence for track in self.tracks]),
+            np.array([track.detections for track in self.tracks], np.int64),
+            seconds,
+            self.config.memory_s,
+        )
         motion = [_MOTION[track.class_id] for track in self.tracks]
         noise = Noise(np.array([one.acceleration for one in motion]), np.array([one.turn for one in motion]))
         noise = filter.quieter(noise, np.array([track.standing for track in self.tracks], bool))
@@ -242,7 +247,8 @@ class Tracker:
     def _judge(self, tracks: list[Track], views: SensorViews) -> None:
         """Ask the sensors about the places where undetected objects may be."""
         states = _states(tracks)
-        positions, weights = filter.sigma_positions(states)
+        bias = np.array([_fit_stddev(track.size[0]) for track in tracks], np.float64)
+        positions, weights = filter.sigma_positions(states, bias)
         count = positions.shape[1]
         heights = np.repeat([track.height for track in tracks], count)[:, None]
         boxes = Boxes(
@@ -251,10 +257,10 @@ class Tracker:
             np.repeat(np.array([track.yaw for track in tracks], np.float64), count),
             np.repeat(np.array([track.class_id for track in tracks], np.int64), count),
         )
-        likelihood = existence.likelihood_of_sight(views.look_at(boxes).empty.reshape(-1, count))
-        joint = weights * likelihood
+        likelihood = existence.likelihood_of_sight(views.look_at(boxes).empty, boxes.class_ids)
+        joint = weights * likelihood.reshape(-1, count)
         probability = existence.undetected(np.array([track.existence for track in tracks]), joint.sum(axis=1))
-        _write(tracks, filter.reweigh(states, positions, joint))
+        _write(tracks, filter.reweigh(states, bias, positions, joint))
         for track, value in zip(tracks, probability):
             track.existence = float(value)
 
@@ -315,13 +321,17 @@ def _measure(detections: list[PlacedObject], pose: np.ndarray) -> Measurements:
     for k, one in enumerate(detections):
         evidence, length = one.evidence, float(one.box.size[0])
         sight = one.box.center[:2] - evidence.viewpoint[:2]
-        fit = _FIT_STDDEV + _FIT_SHARE * length
+        fit = _fit_stddev(length)
         away, across = np.hypot(evidence.stddev, fit), np.hypot(min(evidence.stddev, _ACROSS_STDDEV), fit)
         covs[k] = _directed(float(np.arctan2(sight[1], sight[0])) + turn, away, across)
         if evidence.class_id in ELONGATED and len(evidence.points) + len(evidence.lidar) >= _MIN_POINTS:
             stddevs[k] = 2.0 * _HEADING_OFFSET / length
     headings = np.array([one.box.yaw for one in detections], np.float64) + turn
     return Measurements(transform(centers, pose)[:, :2], covs, headings, stddevs)
+
+
+def _fit_stddev(length: float) -> float:
+    return _FIT_STDDEV + _FIT_SHARE * length
 
 
 def _directed(angle: float, along: float, across: float) -> np.ndarray:

@@ -97,9 +97,7 @@ class SensorViews:
 
     def look_at(self, boxes: Boxes) -> Sightings:
         """Return what the sensors say of boxes in odom."""
-        local = boxes._replace(
-            centers=transform(boxes.centers, self._base_from_odom), yaws=boxes.yaws - self._turn
-        )
+        local = boxes._replace(centers=transform(boxes.centers, self._base_from_odom), yaws=boxes.yaws - self._turn)
         shares = _seen_by_cameras(self._cameras, local)
         if self._rays is not None:
             counts = self._rays.count(local)
