@@ -42,6 +42,8 @@ from amodal_perception_ros.scene import (
 
 _IMAGE_ENCODINGS = {("uint16", 2): "16UC1", ("float32", 2): "32FC1", ("uint8", 3): "rgb8"}
 _UNKNOWN_VARIANCE = -1.0
+_PLANAR = (0, 1, 5)
+"""Places of x, y and yaw in the covariance of a pose."""
 _DECIDED_BY_DEPTH = np.float32(0.5)
 """Probability in a message of an edge that was decided by depth to break a cycle, and of no other edge."""
 
@@ -382,26 +384,44 @@ def _object_to_message(item: AmodalObject) -> messages.AmodalObject:
         existence_probability=float(item.existence_probability),
         size=_vector(item.size),
         visible_fraction=float(item.visible_fraction),
-        hidden=not item.cameras,
+        hidden=item.hidden,
         last_seen=ns_to_stamp(item.last_seen_ns),
         cameras=list(item.cameras),
     )
     _fill_pose(message.pose.pose, item)
-    covariance = np.zeros((6, 6))
-    variance = float(item.position_stddev) ** 2
-    covariance[range(6), range(6)] = _UNKNOWN_VARIANCE
-    if math.isfinite(variance):
-        covariance[range(3), range(3)] = variance
-    message.pose.covariance = covariance.ravel()
+    message.pose.covariance = _pose_covariance(item).ravel()
     message.velocity.linear = _vector(item.velocity)
-    message.velocity.angular = _vector(np.full(3, np.nan))
+    message.velocity.angular = _vector(np.array([np.nan, np.nan, item.yaw_rate]))
     return message
+
+
+def _pose_covariance(item: AmodalObject) -> np.ndarray:
+    """(6, 6) covariance of x, y, z, roll, pitch, yaw; -1 on the diagonal where unknown."""
+    known = np.full((6, 6), np.nan)
+    known[range(3), range(3)] = float(item.position_stddev) ** 2
+    if item.covariance is not None:
+        known[np.ix_(_PLANAR, _PLANAR)] = item.covariance
+    covariance = np.where(np.isfinite(known), known, 0.0)
+    unknown = ~np.isfinite(known.diagonal())
+    covariance[unknown, :] = covariance[:, unknown] = 0.0
+    covariance[unknown, unknown] = _UNKNOWN_VARIANCE
+    return covariance
+
+
+def _planar_covariance(message: messages.AmodalObject) -> np.ndarray | None:
+    """(3, 3) covariance of x, y and yaw, NaN in the row and column of an unknown yaw; None where x or y is unknown."""
+    covariance = np.array(message.pose.covariance, np.float64).reshape(6, 6)[np.ix_(_PLANAR, _PLANAR)]
+    if covariance[0, 0] < 0 or covariance[1, 1] < 0:
+        return None
+    if covariance[2, 2] < 0:
+        covariance[2, :] = covariance[:, 2] = np.nan
+    return covariance
 
 
 def _object_from_message(message: messages.AmodalObject) -> AmodalObject:
     pose = message.pose.pose
     linear = message.velocity.linear
-    variance = message.pose.covariance[0]
+    variance = message.pose.covariance[14]  # z: the only entry that nothing but the standard deviation gives
     return AmodalObject(
         track_id=message.track_id,
         class_id=message.class_id,
@@ -414,6 +434,8 @@ def _object_from_message(message: messages.AmodalObject) -> AmodalObject:
         visible_fraction=message.visible_fraction,
         cameras=tuple(message.cameras),
         last_seen_ns=stamp_to_ns(message.last_seen),
+        yaw_rate=message.velocity.angular.z,
+        covariance=_planar_covariance(message),
     )
 
 
