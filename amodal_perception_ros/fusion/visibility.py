@@ -5,7 +5,8 @@ ground and have windows, and of a person only the trunk fills its place.
 
 - A **camera** sees through a point where its visible depth is clearly farther than the point (by a fifth and
   `DEPTH_MARGIN`, more than a network's depth errs) or the pixel is sky; the point is hidden where the depth is clearly
-  nearer, else occupied. Unknown depth says nothing.
+  nearer, else occupied. The nearest depth of the pixel and its eight neighbours counts, so that nobody is seen through
+  beside a thin object's edge. Unknown depth says nothing.
 - A **LiDAR ray** passes where it ends behind the core, occupies where it ends in it, and is blocked where it ends in
   front. Rays without a return say nothing: absorbed or into the sky, the cloud does not tell.
 
@@ -16,11 +17,12 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import cv2
 import numpy as np
 
 from amodal_perception_ros.fusion.geometry import MIN_DEPTH, transform, yaw_of
 from amodal_perception_ros.labels import BY_NAME, SEGMENT_FACTOR
-from amodal_perception_ros.scene import CameraScene, SurroundFrame, SurroundScene
+from amodal_perception_ros.scene import Camera, CameraScene, SurroundFrame, SurroundScene
 
 CORES = np.tile([0.6, 0.25, 0.6], (256, 1))
 CORES[[BY_NAME[name].id for name in ("person", "rider")]] = 0.2, 0.5, 0.75
@@ -90,7 +92,9 @@ class SensorViews:
     """
 
     def __init__(self, frame: SurroundFrame, scene: SurroundScene, points: np.ndarray | None, pose: np.ndarray) -> None:
-        self._cameras = [one for one in scene.cameras.values() if one.camera.is_calibrated]
+        self._cameras = [
+            (one.camera, _nearest_depth(one)) for one in scene.cameras.values() if one.camera.is_calibrated
+        ]
         self._base_from_odom, self._turn = np.linalg.inv(pose), yaw_of(pose)
         has_rays = points is not None and len(points) > 0
         self._rays = _Rays(points, frame.rig.base_from_lidar[:3, 3]) if points is not None and has_rays else None
@@ -118,20 +122,30 @@ def _core_points(boxes: Boxes) -> np.ndarray:
     return np.stack([x, y, local[..., 2]], -1) + boxes.centers[:, None]
 
 
-def _seen_by_cameras(cameras: list[CameraScene], boxes: Boxes) -> np.ndarray:
+def _nearest_depth(scene: CameraScene) -> np.ndarray:
+    """Return (H, W) float32 nearest depth of each pixel's neighbourhood; infinite in the sky, NaN unknown."""
+    depth = np.where(scene.labels // SEGMENT_FACTOR == _SKY, np.float32(np.inf), scene.depth)
+    unknown = np.isnan(depth)
+    depth[unknown] = np.inf
+    depth = cv2.erode(depth, np.ones((3, 3), np.uint8))
+    depth[unknown] = np.nan
+    return depth
+
+
+def _seen_by_cameras(cameras: list[tuple[Camera, np.ndarray]], boxes: Boxes) -> np.ndarray:
     """Return (n, 4) shares; of several cameras the one that says most counts: empty, occupied, hidden, outside."""
     points = _core_points(boxes)
     flat = points.reshape(-1, 3)
     state: np.ndarray = np.full(len(flat), _OUTSIDE)
-    for camera in cameras:
-        state = np.minimum(state, _point_states(camera, flat))
+    for camera, depth in cameras:
+        state = np.minimum(state, _point_states(camera, depth, flat))
     state = state.reshape(points.shape[:2])
     return np.stack([(state == kind).mean(axis=1) for kind in range(4)], axis=1)
 
 
-def _point_states(scene: CameraScene, points: np.ndarray) -> np.ndarray:
+def _point_states(camera: Camera, depth: np.ndarray, points: np.ndarray) -> np.ndarray:
     """Return the (m,) state of (m, 3) base_link points in one camera."""
-    camera, k = scene.camera, scene.camera.intrinsics
+    k = camera.intrinsics
     x, y, z = transform(points, np.linalg.inv(camera.base_from_camera)).T
     state = np.full(len(points), _OUTSIDE)
     ahead = np.flatnonzero(z > MIN_DEPTH)
@@ -139,8 +153,7 @@ def _point_states(scene: CameraScene, points: np.ndarray) -> np.ndarray:
     u, v = x / z * k[0, 0] + k[0, 2], y / z * k[1, 1] + k[1, 2]
     inside = (u >= 0) & (u < camera.width) & (v >= 0) & (v < camera.height)
     rows, columns, z = v[inside].astype(np.int64), u[inside].astype(np.int64), z[inside]
-    seen = scene.depth[rows, columns].astype(np.float64)
-    seen[scene.labels[rows, columns] // SEGMENT_FACTOR == _SKY] = np.inf
+    seen = depth[rows, columns].astype(np.float64)
     found = np.full(len(z), _OCCUPIED)
     found[seen > DEPTH_RATIO * z + DEPTH_MARGIN] = _EMPTY
     found[DEPTH_RATIO * seen + DEPTH_MARGIN < z] = _HIDDEN
