@@ -23,7 +23,7 @@ X, Y, VX, VY, HEADING, TURN = range(6)
 
 DIMENSION = 6
 
-TURN_MEMORY_S = 2.0
+TURN_MEMORY_S = 4.0
 """Time constant with which a turn rate fades [s]."""
 
 SLIP_STDDEV = 0.3

@@ -33,7 +33,7 @@ class _Motion(NamedTuple):
 
 
 _MOTION: dict[int, _Motion] = {
-    BY_NAME["person"].id: _Motion(0.5, 0.0, 1.5),
+    BY_NAME["person"].id: _Motion(0.2, 0.0, 1.5),
     BY_NAME["rider"].id: _Motion(1.0, 0.0, 4.0),
     BY_NAME["bike"].id: _Motion(1.0, 0.1, 4.0),
     BY_NAME["motorcycle"].id: _Motion(2.0, 0.1, 8.0),
@@ -245,7 +245,10 @@ class Tracker:
             track.forwards, track.standing = float(min(one, _SURE_AFTER_M)), bool(stands)
 
     def _judge(self, tracks: list[Track], views: SensorViews) -> None:
-        """Ask the sensors about the places where undetected objects may be."""
+        """Ask the sensors about the places where undetected objects may be.
+
+        Places seen empty lose their weight in the state too: the same place does not speak against the object twice.
+        """
         states = _states(tracks)
         bias = np.array([_fit_stddev(track.size[0]) for track in tracks], np.float64)
         positions, weights = filter.sigma_positions(states, bias)
