@@ -158,7 +158,8 @@ def test_heading_follows_the_way_a_vehicle_drives(backwards):
     """The box's heading is within 90 degrees of the vehicle's own; an oncoming car drives against it."""
     mapper, sign = BevMapper(), -1.0 if backwards else 1.0
     for k in range(25):
-        see(mapper, [Box("car", 14 - sign * 4 + sign * 0.6 * k, 5, (4.5, 1.9, 1.6), 0.0, 1)], k)
+        car = Box("car", 14 - sign * 4 + sign * 0.6 * k, 5, (4.5, 1.9, 1.6), 0.0, 1)
+        see(mapper, [car], k, cameras=("front", "left"))
     found = only(mapper, CAR)
     assert abs(np.cos(found.yaw) - sign) < 0.02
     assert found.velocity[0] == pytest.approx(6.0 * sign, abs=0.7)
