@@ -363,6 +363,7 @@ class AmodalObject:
             and back are not told apart) [m^2, rad^2]; -1 on the diagonal is unknown (`UNKNOWN_VARIANCE`). By default
             that of `position_stddev` in all directions, the angles unknown.
         size_stddev: (3,) float64 standard deviation of the size [m], NaN unknown.
+        yaw_rate: turn rate about z [rad/s], NaN unknown.
     """
 
     track_id: int
@@ -378,11 +379,17 @@ class AmodalObject:
     last_seen_ns: int
     covariance: np.ndarray = field(default_factory=lambda: np.zeros((0, 0)))
     size_stddev: np.ndarray = field(default_factory=lambda: np.full(3, np.nan))
+    yaw_rate: float = math.nan
 
     def __post_init__(self) -> None:
         if not self.covariance.size:
             self.covariance = isotropic_covariance(self.position_stddev)
         _require_shape(f"object {self.track_id}: covariance", self.covariance, (6, 6))
+
+    @property
+    def hidden(self) -> bool:
+        """Whether no camera sees any part of it."""
+        return not self.cameras
 
 
 @dataclass(eq=False)

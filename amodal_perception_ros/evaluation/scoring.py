@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from copy import copy
+from dataclasses import dataclass, field, replace
 
 from amodal_perception_ros.datasets.annotated import AnnotatedSequence, Prediction
 from amodal_perception_ros.errors import CauseCount
@@ -194,7 +195,8 @@ def chunks(sequences: list[AnnotatedSequence], frames: int) -> list[range]:
 
 
 def _as_predicted(scene: CameraScene) -> CameraScene:
-    return scene
+    """Return a copy, so that the track ids that fusion gives to its instances do not reach the other methods."""
+    return replace(scene, instances=[copy(instance) for instance in scene.instances])
 
 
 def _taken(repairs: CauseCount) -> CauseCount:

@@ -3,5 +3,6 @@
 from amodal_perception_ros.fusion.bev import BevConfig, BevMapper
 from amodal_perception_ros.fusion.geometry import FusionError
 from amodal_perception_ros.fusion.objects import lift_objects
+from amodal_perception_ros.fusion.tracks import TrackConfig
 
-__all__ = ["BevConfig", "BevMapper", "FusionError", "lift_objects"]
+__all__ = ["BevConfig", "BevMapper", "FusionError", "TrackConfig", "lift_objects"]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import logit
 
-from amodal_perception_ros.fusion.footprint import hidden_occupancy
+from amodal_perception_ros.fusion.footprint import hidden_occupancy, remembered_occupancy
 from amodal_perception_ros.fusion.geometry import (
     MAX_DEPTH,
     MIN_DEPTH,
@@ -23,8 +23,10 @@ from amodal_perception_ros.fusion.geometry import (
 from amodal_perception_ros.fusion.grid import RollingGrid, percent
 from amodal_perception_ros.fusion.ground import height_over_ground
 from amodal_perception_ros.fusion.lidar import GridFrame, cast, make_scan
-from amodal_perception_ros.fusion.objects import PlacedObject, place, to_objects
+from amodal_perception_ros.fusion.objects import PlacedObject, place
 from amodal_perception_ros.fusion.sources import SourceTable
+from amodal_perception_ros.fusion.tracks import TrackConfig, Tracker
+from amodal_perception_ros.fusion.visibility import SensorViews
 from amodal_perception_ros.labels import BY_NAME, LABELS, SEGMENT_FACTOR
 from amodal_perception_ros.motion_compensation import VehicleOutline
 from amodal_perception_ros.scene import (
@@ -115,23 +117,32 @@ class BevMapper:
         config: extent, resolution and behaviour.
         sensors: names of the sensors that `BevOccupancy.sources` lists (cameras, "lidar", "odometry"); None lists the
             cameras of each frame's rig, a LiDAR and odometry.
+        track_config: behaviour of the tracks.
 
     Attributes:
         config: as given.
         resets: number of times that the memory was dropped, by cause ("odometry jump", "time jump").
-        objects: the objects of the last set, the same as `lift_objects(frame, scene)` gives.
+        objects: the tracks as of the last set, in odom; those that no camera sees any more included.
     """
 
-    def __init__(self, config: BevConfig | None = None, sensors: Sequence[str] | None = None) -> None:
+    def __init__(
+        self,
+        config: BevConfig | None = None,
+        sensors: Sequence[str] | None = None,
+        track_config: TrackConfig | None = None,
+    ) -> None:
         self.config = config or BevConfig()
         self.resets: Counter[str] = Counter()
         self.objects: list[AmodalObject] = []
         self._memory = RollingGrid(self.config.size, self.config.resolution_m)
+        self._tracker = Tracker(track_config)
         self._sources = SourceTable(round(self.config.late_ms * 1e6), sensors)
         self._last: tuple[int, np.ndarray] | None = None
 
     def update(self, frame: SurroundFrame, scene: SurroundScene) -> BevOccupancy:
         """Take one set, compensated for motion or not yet, and return the grid at its stamp.
+
+        Instances of the scene without a track id get that of their track.
 
         Raises:
             FusionError: the set has no odometry, or its pose is not finite or not rigid. The memory is unchanged.
@@ -144,7 +155,9 @@ class BevMapper:
         points = lidar_in_base(frame)
         clouds = see_cloud(points, scene)
         placed = place(scene, points, clouds)
-        self.objects = to_objects(placed, pose, frame.stamp_ns)
+        views = SensorViews(frame, scene, points, pose)
+        self._tracker.update(placed, pose, frame.stamp_ns, elapsed_s, views)
+        self.objects = [track.to_object() for track in self._tracker.tracks]
         evidence = np.zeros((grid.size, grid.size), np.uint8)
         glimpsed = np.zeros((grid.size, grid.size), bool)
         lidar_used = points is not None and len(points) > 0
@@ -173,6 +186,12 @@ class BevMapper:
     def _forget(self, cause: str) -> None:
         self.resets[cause] += 1
         self._memory.clear()
+        self._tracker.clear()
+
+    @property
+    def dropped_tracks(self) -> int:
+        """Number of tracks that were given up because there were too many."""
+        return self._tracker.dropped
 
     @property
     def _frame(self) -> GridFrame:
@@ -255,14 +274,19 @@ class BevMapper:
     def _infer(self, placed: list[PlacedObject], pose: np.ndarray, evidence: np.ndarray, glimpsed: np.ndarray) -> None:
         """Fill the footprints of objects into cells that no sensor has decided in this set.
 
-        Ground glimpsed behind an obstacle does not decide a cell: a LiDAR looks under vehicles.
+        Ground glimpsed behind an obstacle does not decide a cell: a LiDAR looks under vehicles. Objects that were not
+        detected in this set are remembered where their tracks take them.
         """
-        probability, classes = hidden_occupancy(placed, self._frame, pose)
-        memory = self._memory
-        now = (probability > 0) & ((evidence == Evidence.UNKNOWN) | glimpsed)
-        memory.inferred[now] = np.maximum(memory.inferred[now], logit(probability[now]))
-        memory.semantic[now] = classes[now]
-        evidence[now] = Evidence.AMODAL_INFERRED
+        undecided = (evidence == Evidence.UNKNOWN) | glimpsed
+        lost = [track for track in self._tracker.tracks if track.detection is None]
+        for (probability, classes), source in (
+            (remembered_occupancy(lost, self._frame), Evidence.REMEMBERED),
+            (hidden_occupancy(placed, self._frame, pose), Evidence.AMODAL_INFERRED),
+        ):
+            now, memory = (probability > 0) & undecided, self._memory
+            memory.inferred[now] = np.maximum(memory.inferred[now], logit(probability[now]))
+            memory.semantic[now] = classes[now]
+            evidence[now] = source
 
     def _grid(self, frame: SurroundFrame, evidence: np.ndarray, lidar_used: bool) -> BevOccupancy:
         memory, config = self._memory, self.config

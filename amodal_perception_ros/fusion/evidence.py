@@ -39,6 +39,7 @@ class ObjectEvidence:
         is_cut: the image's left or right border cuts the amodal mask.
         cameras: cameras that see a part of it.
         views: cameras that the evidence comes from.
+        instances: what shows the object in them.
     """
 
     class_id: int
@@ -55,6 +56,7 @@ class ObjectEvidence:
     is_cut: bool
     cameras: tuple[str, ...]
     views: tuple[str, ...]
+    instances: tuple[Instance, ...] = ()
 
     def join(self, other: ObjectEvidence) -> ObjectEvidence:
         """Return the evidence of both views of one object; the larger view gives the viewpoint and the class."""
@@ -74,6 +76,7 @@ class ObjectEvidence:
             is_cut=main.is_cut or side.is_cut,
             cameras=main.cameras + side.cameras,
             views=main.views + side.views,
+            instances=main.instances + side.instances,
         )
 
 
@@ -154,6 +157,7 @@ def _evidence(
         is_cut=mask.x_offset <= 0 or mask.x_offset + mask.width >= camera.width,
         cameras=(camera.name,) if visible_area else (),
         views=(camera.name,),
+        instances=(instance,),
     )
 
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import NamedTuple
+
 import numpy as np
 
 from amodal_perception_ros.fusion.geometry import transform, yaw_of
 from amodal_perception_ros.fusion.lidar import GridFrame
 from amodal_perception_ros.fusion.objects import PlacedObject
+from amodal_perception_ros.fusion.tracks import Track
 
 MIN_PROBABILITY = 0.55
 """Less is not written: a weak suspicion must not read as "rather free"."""
@@ -16,6 +20,26 @@ MAX_PROBABILITY = 0.95
 
 ACROSS_STDDEV = 0.15
 """Standard deviation of a box's centre across the line of sight, where the image shows its place [m]."""
+
+
+class _Boxes(NamedTuple):
+    """K upright boxes in odom that are there with a probability and whose centres are uncertain.
+
+    Attributes:
+        class_ids: (K,) uint8.
+        probability: (K,) that they are there.
+        centers: (K, 3) [m].
+        sizes: (K, 3) [m].
+        yaws: (K,) [rad].
+        stddev: (K, 2) standard deviations of the centres along the lengths and along the widths [m].
+    """
+
+    class_ids: np.ndarray
+    probability: np.ndarray
+    centers: np.ndarray
+    sizes: np.ndarray
+    yaws: np.ndarray
+    stddev: np.ndarray
 
 
 def hidden_occupancy(
@@ -31,27 +55,60 @@ def hidden_occupancy(
     Returns:
         (size, size) float32 probability, 0 below `MIN_PROBABILITY`, and (size, size) uint8 class id there.
     """
-    probability = np.zeros(grid.size * grid.size, np.float32)
-    classes = np.zeros(grid.size * grid.size, np.uint8)
-    if placed:
-        centers = transform(np.array([one.box.center for one in placed]), odom_from_base)
-        sizes = np.array([one.box.size for one in placed])
-        yaws = np.array([one.box.yaw for one in placed]) + yaw_of(odom_from_base)
-        owner, row, column = _cells(grid, centers, sizes)
-        along, across = _offsets(grid, row, column, centers[owner], yaws[owner])
-        under = (np.abs(along) <= sizes[owner, 0] / 2) & (np.abs(across) <= sizes[owner, 1] / 2)
-        owner, along, across = owner[under], along[under], across[under]
-        half, spread = (sizes[:, :2] / 2).astype(np.float32)[owner], _spreads(placed, grid.resolution)[owner]
-        inside = _between(along, half[:, 0], spread[:, 0]) * _between(across, half[:, 1], spread[:, 1])
-        score = np.array([one.evidence.score for one in placed], np.float32)
-        likely = np.minimum(score[owner] * inside, np.float32(MAX_PROBABILITY))
-        chosen = np.flatnonzero(likely >= MIN_PROBABILITY)[::-1]
-        chosen = chosen[np.argsort(likely[chosen], kind="stable")]  # Of two values for a cell the last one stays.
-        cell = (row * grid.size + column)[under][chosen]
-        probability[cell] = likely[chosen]
-        classes[cell] = np.array([one.evidence.class_id for one in placed], np.uint8)[owner[chosen]]
+    if not placed:
+        return _nothing(grid)
+    evidence = [one.evidence for one in placed]
+    boxes = _Boxes(
+        class_ids=np.array([one.class_id for one in evidence], np.uint8),
+        probability=np.array([one.score for one in evidence]),
+        centers=transform(np.array([one.box.center for one in placed]), odom_from_base),
+        sizes=np.array([one.box.size for one in placed]),
+        yaws=np.array([one.box.yaw for one in placed]) + yaw_of(odom_from_base),
+        stddev=_stddev_of_sight(placed),
+    )
+    return _occupancy(boxes, grid)
+
+
+def remembered_occupancy(tracks: Sequence[Track], grid: GridFrame) -> tuple[np.ndarray, np.ndarray]:
+    """Return the same for tracks: existence times the probability that the cell's centre is inside the box.
+
+    The box's centre is normally distributed with the covariance of the track.
+    """
+    if not tracks:
+        return _nothing(grid)
+    yaws = np.array([one.yaw for one in tracks])
+    boxes = _Boxes(
+        class_ids=np.array([one.class_id for one in tracks], np.uint8),
+        probability=np.array([one.existence for one in tracks]),
+        centers=np.array([one.center for one in tracks]),
+        sizes=np.array([one.size for one in tracks]),
+        yaws=yaws,
+        stddev=_stddev_of_covariance(np.array([one.cov[:2, :2] for one in tracks]), yaws),
+    )
+    return _occupancy(boxes, grid)
+
+
+def _nothing(grid: GridFrame) -> tuple[np.ndarray, np.ndarray]:
     shape = (grid.size, grid.size)
-    return probability.reshape(shape), classes.reshape(shape)
+    return np.zeros(shape, np.float32), np.zeros(shape, np.uint8)
+
+
+def _occupancy(boxes: _Boxes, grid: GridFrame) -> tuple[np.ndarray, np.ndarray]:
+    probability, classes = _nothing(grid)
+    owner, row, column = _cells(grid, boxes.centers, boxes.sizes)
+    along, across = _offsets(grid, row, column, boxes.centers[owner], boxes.yaws[owner])
+    half = (boxes.sizes[:, :2] / 2).astype(np.float32)[owner]
+    under = (np.abs(along) <= half[:, 0]) & (np.abs(across) <= half[:, 1])
+    owner, row, column, along, across, half = (each[under] for each in (owner, row, column, along, across, half))
+    spread = np.maximum(boxes.stddev, grid.resolution / 2).astype(np.float32)[owner]
+    inside = _between(along, half[:, 0], spread[:, 0]) * _between(across, half[:, 1], spread[:, 1])
+    likely = np.minimum(boxes.probability.astype(np.float32)[owner] * inside, np.float32(MAX_PROBABILITY))
+    chosen = np.flatnonzero(likely >= MIN_PROBABILITY)[::-1]
+    chosen = chosen[np.argsort(likely[chosen], kind="stable")]  # Of two values for a cell the last one stays.
+    cells = row[chosen], column[chosen]
+    probability[cells] = likely[chosen]
+    classes[cells] = boxes.class_ids[owner[chosen]]
+    return probability, classes
 
 
 def _cells(grid: GridFrame, centers: np.ndarray, sizes: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -82,15 +139,22 @@ def _offsets(
     return cos * dx + sin * dy, cos * dy - sin * dx
 
 
-def _spreads(placed: list[PlacedObject], resolution: float) -> np.ndarray:
-    """Standard deviations of the boxes' centres along their lengths and along their widths, (K, 2) float32 [m]."""
+def _stddev_of_sight(placed: list[PlacedObject]) -> np.ndarray:
+    """(K, 2) standard deviations along and across boxes that are uncertain along and across the line of sight [m]."""
     sight = np.array([one.box.center[:2] - one.evidence.viewpoint[:2] for one in placed])
     angle = np.arctan2(sight[:, 1], sight[:, 0]) - np.array([one.box.yaw for one in placed])
     away = np.array([one.evidence.stddev for one in placed])
     across = np.minimum(ACROSS_STDDEV, away)
     along_length = np.hypot(away * np.cos(angle), across * np.sin(angle))
     along_width = np.hypot(away * np.sin(angle), across * np.cos(angle))
-    return np.maximum(np.stack([along_length, along_width], 1), resolution / 2).astype(np.float32)
+    return np.stack([along_length, along_width], 1)
+
+
+def _stddev_of_covariance(cov: np.ndarray, yaws: np.ndarray) -> np.ndarray:
+    """(K, 2) standard deviations along and across (K,) headings of (K, 2, 2) covariances."""
+    cos, sin = np.cos(yaws), np.sin(yaws)
+    axes = np.stack([np.stack([cos, sin], -1), np.stack([-sin, cos], -1)], -2)
+    return np.sqrt(np.einsum("kni,kij,knj->kn", axes, cov, axes))
 
 
 def _between(offset: np.ndarray, half: np.ndarray, stddev: np.ndarray) -> np.ndarray:

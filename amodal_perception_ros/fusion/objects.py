@@ -51,9 +51,9 @@ def lift_objects(frame: SurroundFrame, scene: SurroundScene) -> list[AmodalObjec
     borders cut both and one's surface meets the other's box, up to the distance of the two cameras plus 0.5 m or one
     standard deviation, at most half the typical length. Joined evidence is fitted again.
 
-    What this is not: there is no memory (track_id stays what the instance carries, 0 without a tracker), no
-    velocity (NaN), and no refinement of the box over time. Front and back are not told apart: the heading is the one
-    within 90 degrees of the vehicle's own.
+    What this is not: there is no memory (`tracks` has one; track_id stays what the instance carries), no velocity
+    (NaN), and no refinement of the box over time. Front and back are not told apart: the heading is the one within
+    90 degrees of the vehicle's own.
 
     Returns:
         Objects sorted by distance, in odom when `frame.odom_from_base` is there, else in base_link. `last_seen_ns`
@@ -160,23 +160,25 @@ def to_objects(placed: list[PlacedObject], pose: np.ndarray, stamp_ns: int) -> l
     centers = transform(np.array([one.box.center for one in placed]), pose)
     yaws = np.array([one.box.yaw for one in placed]) + yaw_of(pose)
     yaws = np.arctan2(np.sin(yaws), np.cos(yaws)).tolist()
-    covariances = _pose_covariances(placed, pose)
+    covariances = pose_covariances(placed, pose)
     return [_to_object(*row, stamp_ns) for row in zip(placed, centers, yaws, covariances)]
 
 
-def _pose_covariances(placed: list[PlacedObject], pose: np.ndarray) -> np.ndarray:
-    """Return the (K, 6, 6) covariances of poses (`AmodalObject.covariance`) in the frame that the pose leads to.
-
-    The height of the centre is as uncertain as half of the box's and the ground's together.
-    """
+def pose_covariances(placed: list[PlacedObject], pose: np.ndarray) -> np.ndarray:
+    """Return the (K, 6, 6) covariances of K >= 1 poses (`AmodalObject.covariance`) in the frame the pose leads to."""
     plane = _plane_covariances(placed)
     turn = pose[:2, :2]
     covariances = np.tile(np.diag(np.full(6, UNKNOWN_VARIANCE)), (len(placed), 1, 1))
     covariances[:, :2, :2] = turn @ plane @ turn.T
-    covariances[:, 2, 2] = np.square([one.box.size_stddev[2] / 2 for one in placed]) + _GROUND_STDDEV**2
+    covariances[:, 2, 2] = [height_variance(one.box) for one in placed]
     yaw = np.square([one.box.yaw_stddev for one in placed])
     covariances[:, 5, 5] = np.where(np.isfinite(yaw), yaw, UNKNOWN_VARIANCE)
     return covariances
+
+
+def height_variance(box: UprightBox) -> float:
+    """Variance of the centre's height, as uncertain as half of the box's and the ground's together [m^2]."""
+    return float((box.size_stddev[2] / 2) ** 2 + _GROUND_STDDEV**2)
 
 
 def _plane_covariances(placed: list[PlacedObject]) -> np.ndarray:

@@ -382,14 +382,14 @@ def _object_to_message(item: AmodalObject) -> messages.AmodalObject:
         existence_probability=float(item.existence_probability),
         size=_vector(item.size),
         visible_fraction=float(item.visible_fraction),
-        hidden=not item.cameras,
+        hidden=item.hidden,
         last_seen=ns_to_stamp(item.last_seen_ns),
         cameras=list(item.cameras),
     )
     _fill_pose(message.pose.pose, item)
     message.pose.covariance = np.ascontiguousarray(item.covariance, np.float64).ravel()
     message.velocity.linear = _vector(item.velocity)
-    message.velocity.angular = _vector(np.full(3, np.nan))
+    message.velocity.angular = _vector(np.array([np.nan, np.nan, item.yaw_rate]))
     return message
 
 
@@ -410,6 +410,7 @@ def _object_from_message(message: messages.AmodalObject) -> AmodalObject:
         cameras=tuple(message.cameras),
         last_seen_ns=stamp_to_ns(message.last_seen),
         covariance=covariance,
+        yaw_rate=message.velocity.angular.z,
     )
 
 

@@ -321,6 +321,36 @@ PARAMETERS: tuple[ParameterSpec, ...] = (
         "Cell values of occupancy_grid: nav2 publishes -1 (unknown), 0, 100; autoware publishes 1..99, 50 unknown.",
         choices=("nav2", "autoware"),
     ),
+    ParameterSpec(
+        "track.memory_s",
+        8.0,
+        "Time constant with which the existence probability of an object that is not detected decays; one that was "
+        "detected in fewer than three sets decays eight times as fast.",
+        unit="s",
+        minimum=0.1,
+        maximum=600.0,
+    ),
+    ParameterSpec(
+        "track.min_existence",
+        0.1,
+        "An object that is there with a smaller probability is forgotten.",
+        minimum=0.001,
+        maximum=0.95,
+    ),
+    ParameterSpec(
+        "track.gate",
+        0.99,
+        "Probability with which what is detected of an object lies near enough to its track to be taken for it.",
+        minimum=0.5,
+        maximum=0.9999,
+    ),
+    ParameterSpec(
+        "track.max_tracks",
+        256,
+        "Most objects that are remembered at a time; the least probable ones are forgotten.",
+        minimum=1,
+        maximum=2000,
+    ),
     *(
         ParameterSpec(f"publish.{output}", True, f"Whether {topics} published.")
         for output, topics in zip(

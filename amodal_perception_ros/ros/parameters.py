@@ -62,6 +62,10 @@ class PerceptionParameters:
     ego_width_m: float
     ego_center_x_m: float
     convention: str
+    track_memory_s: float
+    track_min_existence: float
+    track_gate: float
+    max_tracks: int
     publish: frozenset[str]
     diagnostics_period_s: float
     sensor_timeout_s: float
@@ -111,6 +115,10 @@ class PerceptionParameters:
             ego_width_m=values["bev.ego_width_m"],
             ego_center_x_m=values["bev.ego_center_x_m"],
             convention=values["bev.convention"],
+            track_memory_s=values["track.memory_s"],
+            track_min_existence=values["track.min_existence"],
+            track_gate=values["track.gate"],
+            max_tracks=values["track.max_tracks"],
             publish=frozenset(output for output in OUTPUTS if values[f"publish.{output}"]),
             diagnostics_period_s=values["diagnostics.period_s"],
             sensor_timeout_s=values["diagnostics.sensor_timeout_s"],

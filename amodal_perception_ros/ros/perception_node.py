@@ -23,7 +23,7 @@ from rclpy.qos import QoSProfile
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
 
-from amodal_perception_ros.fusion import BevConfig, BevMapper
+from amodal_perception_ros.fusion import BevConfig, BevMapper, TrackConfig
 from amodal_perception_ros.perception import Perception
 from amodal_perception_ros.perception.postprocess import PostprocessConfig
 from amodal_perception_ros.ros.diagnostics import NodeHealth
@@ -83,7 +83,7 @@ class PerceptionNode(ConfiguredNode):
         self._transforms = TransformTree()
         self._frames = FrameBuilder(self._settings, self._transforms)
         self._synchronizer = Synchronizer(sync_config(self._settings))
-        self._mapper = BevMapper(bev_config(self._settings), self._settings.sensors)
+        self._mapper = BevMapper(bev_config(self._settings), self._settings.sensors, track_config(self._settings))
         self._output = ScenePublisher(self, self._settings)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
         self._mailbox: LatestSet[Task] = LatestSet()
@@ -276,10 +276,14 @@ class PerceptionNode(ConfiguredNode):
             if self._settings.use_odometry:
                 self._health.problem("no_pose", "no grid and no objects are published: the set has no odometry")
             return []
-        resets = self._mapper.resets.copy()
+        resets, dropped = self._mapper.resets.copy(), self._mapper.dropped_tracks
         bev = self._mapper.update(frame, scene)
         for cause in self._mapper.resets - resets:
             self._health.problem(f"map.{cause}", f"the map was restarted after a {cause}; check the localization")
+        if self._mapper.dropped_tracks > dropped:
+            self._health.problem(
+                "tracks", "there are more objects than track.max_tracks; the least probable ones were forgotten"
+            )
         watch.lap("fusion")
         return self._output.convert_world(frame, bev, self._mapper.objects)
 
@@ -364,6 +368,16 @@ def bev_config(parameters: PerceptionParameters) -> BevConfig:
         ego_length_m=parameters.ego_length_m,
         ego_width_m=parameters.ego_width_m,
         ego_center_x_m=parameters.ego_center_x_m,
+    )
+
+
+def track_config(parameters: PerceptionParameters) -> TrackConfig:
+    """Return the tracks' configuration for checked parameters."""
+    return TrackConfig(
+        memory_s=parameters.track_memory_s,
+        min_existence=parameters.track_min_existence,
+        gate=parameters.track_gate,
+        max_tracks=parameters.max_tracks,
     )
 
 
