@@ -119,14 +119,15 @@ def test_boxes_and_bev_come_back(data):
 
 def test_stated_deviations_of_a_box_come_back_and_others_are_not_written():
     thing = make_sample(1).objects[0]
-    assert not {"covariance", "size_stddev"} & set(object_to_json(thing))
+    assert not {"covariance", "size_stddev", "yaw_rate"} & set(object_to_json(thing))
     assert np.array_equal(object_from_json(object_to_json(thing)).covariance, thing.covariance)
     thing.covariance = np.diag([0.25, 1.0, 0.04, -1, -1, 0.01])
     thing.covariance[0, 1] = thing.covariance[1, 0] = -0.125
-    thing.size_stddev = np.array([0.5, np.nan, 0.25])
+    thing.size_stddev, thing.yaw_rate = np.array([0.5, np.nan, 0.25]), -0.125
     back = object_from_json(json.loads(json.dumps(object_to_json(thing))))
     assert np.array_equal(back.covariance, thing.covariance)
     assert np.array_equal(back.size_stddev, thing.size_stddev, equal_nan=True)
+    assert back.yaw_rate == thing.yaw_rate
     with pytest.raises(ValueError, match="object 3: covariance must have shape"):
         object_from_json({**object_to_json(thing), "covariance": [[1.0]]})
 

@@ -232,6 +232,7 @@ def drive(states, names, sequence="drive"):
     return frames
 
 
+@settings(deadline=None)
 @given(DRIVES)
 def test_the_truth_is_perfect(states):
     frames = [replace(one, objects=one.true_objects) for one in drive(states, (1, 2, 3))]
@@ -243,11 +244,13 @@ def test_the_truth_is_perfect(states):
             assert value == 0, key
 
 
+@settings(deadline=None)
 @given(DRIVES, st.permutations([1, 2, 3, 4]))
 def test_predicted_ids_are_only_names(states, names):
     assert tracked(drive(states, (1, 2, 3, 4))) == tracked(drive(states, [10 * n for n in names]))
 
 
+@settings(deadline=None)
 @given(DRIVES, DRIVES)
 def test_sequences_add_up(first, second):
     a, b = drive(first, (1, 2, 3), "a"), drive(second, (4, 5, 6), "b")
@@ -261,6 +264,7 @@ def test_sequences_add_up(first, second):
     assert merged.results() == pytest.approx(whole)
 
 
+@settings(deadline=None)
 @given(DRIVES)
 def test_forgetting_a_prediction_never_raises_recall(states):
     frames = drive(states, (1, 2, 3))
@@ -400,7 +404,7 @@ def test_the_same_id_twice_in_an_image():
             MaskTracking().add(frame(0, [], None, cameras={"front": pair}))
 
 
-@settings(max_examples=20)
+@settings(max_examples=20, deadline=None)
 @given(st.lists(st.tuples(st.booleans(), st.booleans(), st.integers(2, 20)), min_size=1, max_size=5))
 def test_true_masks_are_perfect(states):
     """A car behind or beside a truck that comes and goes, with the truth as the prediction."""

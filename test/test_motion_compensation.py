@@ -245,6 +245,16 @@ def test_fusion_compensates_once_whoever_did_it_before():
         assert np.array_equal(again.amodal, expected.amodal)
 
 
+def test_track_ids_reach_the_instances_of_the_scene_that_was_given():
+    frame, scene = late_set(lidar=True)
+    given_instances = [one for camera in scene.cameras.values() for one in camera.instances]
+    mapper = BevMapper()
+    mapper.update(frame, scene)
+    (track,) = mapper.objects
+    assert [one.track_id for one in given_instances if one.visible_mask.area] == [track.track_id]
+    assert [one for camera in scene.cameras.values() for one in camera.instances] == given_instances
+
+
 def test_the_cameras_own_casting_is_compensated():
     config = BevConfig(extent_m=40.0)
     still = BevMapper(config).update(*observe([CAR], lidar=False, stamp_ns=START))

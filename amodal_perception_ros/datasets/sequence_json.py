@@ -194,12 +194,14 @@ def bev_from_json(
 
 
 def object_to_json(thing: AmodalObject) -> dict[str, Any]:
-    """Return a 3-D box as JSON; unknown numbers are null, and standard deviations that nobody stated are left out."""
+    """Return a 3-D box as JSON; unknown numbers are null; deviations and turn rates that nobody stated are left out."""
     stated: dict[str, Any] = {}
     if not np.array_equal(thing.covariance, isotropic_covariance(thing.position_stddev)):
         stated["covariance"] = [[to_number(v, 6) for v in row] for row in thing.covariance]
     if np.isfinite(thing.size_stddev).any():
         stated["size_stddev"] = [to_number(v, 6) for v in thing.size_stddev]
+    if np.isfinite(thing.yaw_rate):
+        stated["yaw_rate"] = to_number(thing.yaw_rate, 6)
     return {
         "track_id": thing.track_id,
         "class_id": thing.class_id,
@@ -222,11 +224,13 @@ def object_from_json(item: dict[str, Any]) -> AmodalObject:
     def vector(key: str) -> np.ndarray:
         return np.array([from_number(v) for v in item[key]], np.float64)
 
-    stated = {}
+    stated: dict[str, Any] = {}
     if "covariance" in item:
         stated["covariance"] = np.array([[from_number(v) for v in row] for row in item["covariance"]], np.float64)
     if "size_stddev" in item:
         stated["size_stddev"] = vector("size_stddev")
+    if "yaw_rate" in item:
+        stated["yaw_rate"] = from_number(item["yaw_rate"])
     return AmodalObject(
         track_id=item["track_id"],
         class_id=item["class_id"],
