@@ -160,11 +160,11 @@ def to_objects(placed: list[PlacedObject], pose: np.ndarray, stamp_ns: int) -> l
     centers = transform(np.array([one.box.center for one in placed]), pose)
     yaws = np.array([one.box.yaw for one in placed]) + yaw_of(pose)
     yaws = np.arctan2(np.sin(yaws), np.cos(yaws)).tolist()
-    covariances = pose_covariances(placed, pose)
+    covariances = _pose_covariances(placed, pose)
     return [_to_object(*row, stamp_ns) for row in zip(placed, centers, yaws, covariances)]
 
 
-def pose_covariances(placed: list[PlacedObject], pose: np.ndarray) -> np.ndarray:
+def _pose_covariances(placed: list[PlacedObject], pose: np.ndarray) -> np.ndarray:
     """Return the (K, 6, 6) covariances of K >= 1 poses (`AmodalObject.covariance`) in the frame the pose leads to."""
     plane = _plane_covariances(placed)
     turn = pose[:2, :2]
