@@ -199,7 +199,8 @@ def test_the_lidar_is_kept_from_a_network_on_request(villages, tmp_path):
     frame = truth[0][0].frame
     ahead = np.zeros((500, 4), np.float32)
     ahead[:, 2] = np.linspace(3, 30, 500)  # The cameras of this street look along z.
-    seen, blind = replace(frame, lidar=ahead), replace(frame, lidar=None)
+    seen = replace(frame, lidar=ahead, lidar_times_s=np.zeros(500, np.float32))
+    blind = replace(frame, lidar=None)
     given, kept = (Model(weights, lidar=lidar).open(truth) for lidar in (True, False))
 
     def depth(reader, frame):

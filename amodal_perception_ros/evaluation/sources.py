@@ -151,7 +151,7 @@ class NetworkReader:
         threads = torch.get_num_threads()
         torch.set_num_threads(1)
         try:
-            frame = sample.frame if self._lidar else replace(sample.frame, lidar=None)
+            frame = sample.frame if self._lidar else replace(sample.frame, lidar=None, lidar_times_s=None)
             return Prediction(self._perception.perceive(frame).cameras)
         finally:
             torch.set_num_threads(threads)
