@@ -9,6 +9,7 @@ import numpy as np
 
 from amodal_perception_ros.fusion.geometry import MAX_DEPTH, MIN_DEPTH, CameraCloud, lift_pixels
 from amodal_perception_ros.fusion.priors import SIZES
+from amodal_perception_ros.fusion.ragged import members
 from amodal_perception_ros.scene import Camera, CameraScene, Instance
 
 _SAMPLES_PER_SIDE = 14
@@ -121,8 +122,7 @@ def _samples(instances: list[Instance]) -> tuple[np.ndarray, np.ndarray, np.ndar
     depth = np.concatenate([patch.ravel() for patch in patches])
     sizes = np.array([patch.size for patch in patches])
     picked = np.flatnonzero((depth > MIN_DEPTH) & (depth < MAX_DEPTH))
-    owner = np.repeat(np.arange(len(instances)), sizes)[picked]
-    place = picked - (np.cumsum(sizes) - sizes)[owner]
+    owner, place = (each[picked] for each in members(sizes))
     down, right = np.array(steps).T
     width = np.array([max(1, patch.shape[1]) for patch in patches])[owner]
     left = np.array([each.amodal_mask.x_offset for each in instances])
@@ -212,7 +212,7 @@ def _returns_on(instances: list[Instance], cloud: CameraCloud) -> tuple[np.ndarr
     returns = returns[np.argsort(owner[returns], kind="stable")]
     owner = owner[returns]
     counts = np.bincount(owner, minlength=len(instances))
-    place = np.arange(len(owner)) - (np.cumsum(counts) - counts)[owner]
+    _, place = members(counts)
     taken = place % np.maximum(1, -(-counts // _LIDAR_SAMPLES))[owner] == 0
     owner, returns = owner[taken], returns[taken]
     predicted = np.full(len(owner), np.nan, np.float32)

@@ -10,6 +10,7 @@ import numpy as np
 from amodal_perception_ros.fusion.geometry import transform, yaw_of
 from amodal_perception_ros.fusion.lidar import GridFrame
 from amodal_perception_ros.fusion.objects import PlacedObject
+from amodal_perception_ros.fusion.ragged import members
 from amodal_perception_ros.fusion.tracks import Track
 
 MIN_PROBABILITY = 0.55
@@ -122,9 +123,7 @@ def _cells(grid: GridFrame, centers: np.ndarray, sizes: np.ndarray) -> tuple[np.
     low = np.clip(np.floor((middle - reach) / grid.resolution).astype(np.int64) - first, 0, grid.size)
     high = np.clip(np.ceil((middle + reach) / grid.resolution).astype(np.int64) - first, low, grid.size)
     rows, columns = (high - low).T
-    counts = rows * columns
-    owner = np.repeat(np.arange(len(counts)), counts)
-    place = np.arange(len(owner)) - (np.cumsum(counts) - counts)[owner]
+    owner, place = members(rows * columns)
     row = place // columns[owner]
     return owner, low[owner, 0] + row, low[owner, 1] + place - row * columns[owner]
 

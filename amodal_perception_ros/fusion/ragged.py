@@ -1,4 +1,4 @@
-"""Order statistics of many small groups of points at once."""
+"""Many small groups of points at once: members by group, and order statistics."""
 
 from __future__ import annotations
 
@@ -8,6 +8,12 @@ import numpy as np
 
 _BLOCK = 1 << 17
 """Most values in a block: what a core's cache holds."""
+
+
+def members(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the (N,) group and (N,) place in it, from 0, of the members of groups with (K,) int64 counts, in order."""
+    owner = np.repeat(np.arange(len(counts)), counts)
+    return owner, np.arange(len(owner)) - (np.cumsum(counts) - counts)[owner]
 
 
 def blocks(values: np.ndarray, counts: np.ndarray, expansion: int = 1) -> Iterator[tuple[np.ndarray, np.ndarray]]:

@@ -21,6 +21,7 @@ import cv2
 import numpy as np
 
 from amodal_perception_ros.fusion.geometry import MIN_DEPTH, transform, yaw_of
+from amodal_perception_ros.fusion.ragged import members
 from amodal_perception_ros.labels import BY_NAME, SEGMENT_FACTOR
 from amodal_perception_ros.scene import Camera, CameraScene, SurroundFrame, SurroundScene
 
@@ -176,8 +177,8 @@ class _Rays:
     def count(self, boxes: Boxes) -> np.ndarray:
         """Return (n, 4) numbers of rays that pass, end in and are blocked in front of the cores; the last is 0."""
         first, length = self._sectors(boxes)
-        box = np.repeat(np.arange(len(first)), length)
-        ray = np.arange(len(box)) - np.repeat(np.cumsum(length) - length, length) + first[box]
+        box, place = members(length)
+        ray = place + first[box]
         near, far, ends_inside = self._cross(ray % len(self._offset), box, boxes)
         kind = np.select([far < 1.0, ends_inside], [_EMPTY, _OCCUPIED], _HIDDEN)[near < far]
         box = box[near < far]
