@@ -59,6 +59,11 @@ class ObjectEvidence:
     views: tuple[str, ...]
     instances: tuple[Instance, ...] = ()
 
+    @property
+    def visible_fraction(self) -> float:
+        """Visible share of the amodal mask, 0 where that is empty."""
+        return self.visible_area / self.amodal_area if self.amodal_area else 0.0
+
     def join(self, other: ObjectEvidence) -> ObjectEvidence:
         """Return the evidence of both views of one object; the larger view gives the viewpoint and the class."""
         main, side = (self, other) if self.visible_area >= other.visible_area else (other, self)

@@ -7,9 +7,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from amodal_perception_ros.fusion.boxes import rotated_covariance
 from amodal_perception_ros.fusion.geometry import transform, yaw_of
 from amodal_perception_ros.fusion.lidar import GridFrame
-from amodal_perception_ros.fusion.objects import PlacedObject
+from amodal_perception_ros.fusion.objects import PlacedObject, lines_of_sight, sight_stddevs
 from amodal_perception_ros.fusion.ragged import members
 from amodal_perception_ros.fusion.tracks import Track
 
@@ -18,9 +19,6 @@ MIN_PROBABILITY = 0.55
 
 MAX_PROBABILITY = 0.95
 """Inference alone is never surer than that."""
-
-ACROSS_STDDEV = 0.15
-"""Standard deviation of a box's centre across the line of sight, where the image shows its place [m]."""
 
 
 class _Boxes(NamedTuple):
@@ -58,14 +56,14 @@ def hidden_occupancy(
     """
     if not placed:
         return _nothing(grid)
-    evidence = [one.evidence for one in placed]
+    evidence, yaws = [one.evidence for one in placed], np.array([one.box.yaw for one in placed])
     boxes = _Boxes(
         class_ids=np.array([one.class_id for one in evidence], np.uint8),
         probability=np.array([one.score for one in evidence]),
         centers=transform(np.array([one.box.center for one in placed]), odom_from_base),
         sizes=np.array([one.box.size for one in placed]),
-        yaws=np.array([one.box.yaw for one in placed]) + yaw_of(odom_from_base),
-        stddev=_stddev_of_sight(placed),
+        yaws=yaws + yaw_of(odom_from_base),
+        stddev=_stddev_along(rotated_covariance(sight_stddevs(placed), lines_of_sight(placed)), yaws),
     )
     return _occupancy(boxes, grid)
 
@@ -84,7 +82,7 @@ def remembered_occupancy(tracks: Sequence[Track], grid: GridFrame) -> tuple[np.n
         centers=np.array([one.center for one in tracks]),
         sizes=np.array([one.size for one in tracks]),
         yaws=yaws,
-        stddev=_stddev_of_covariance(np.array([one.cov[:2, :2] for one in tracks]), yaws),
+        stddev=_stddev_along(np.array([one.cov[:2, :2] for one in tracks]), yaws),
     )
     return _occupancy(boxes, grid)
 
@@ -138,18 +136,7 @@ def _offsets(
     return cos * dx + sin * dy, cos * dy - sin * dx
 
 
-def _stddev_of_sight(placed: list[PlacedObject]) -> np.ndarray:
-    """(K, 2) standard deviations along and across boxes that are uncertain along and across the line of sight [m]."""
-    sight = np.array([one.box.center[:2] - one.evidence.viewpoint[:2] for one in placed])
-    angle = np.arctan2(sight[:, 1], sight[:, 0]) - np.array([one.box.yaw for one in placed])
-    away = np.array([one.evidence.stddev for one in placed])
-    across = np.minimum(ACROSS_STDDEV, away)
-    along_length = np.hypot(away * np.cos(angle), across * np.sin(angle))
-    along_width = np.hypot(away * np.sin(angle), across * np.cos(angle))
-    return np.stack([along_length, along_width], 1)
-
-
-def _stddev_of_covariance(cov: np.ndarray, yaws: np.ndarray) -> np.ndarray:
+def _stddev_along(cov: np.ndarray, yaws: np.ndarray) -> np.ndarray:
     """(K, 2) standard deviations along and across (K,) headings of (K, 2, 2) covariances."""
     cos, sin = np.cos(yaws), np.sin(yaws)
     axes = np.stack([np.stack([cos, sin], -1), np.stack([-sin, cos], -1)], -2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,6 +30,9 @@ _VIEW_STDDEV = 0.4
 
 _SURFACE_STDDEV = 0.1
 """Standard deviation of the seen surface about the side of the box that it is taken for [m]."""
+
+_ACROSS_STDDEV = 0.15
+"""Most that a box's centre is taken to be off across the line of sight, where the image shows its place [m]."""
 
 _GROUND_STDDEV = 0.1
 """Standard deviation of the ground's height under an object [m]."""
@@ -188,10 +192,21 @@ def _plane_covariances(placed: list[PlacedObject]) -> np.ndarray:
     leave open comes on top (`UprightBox.covariance`).
     """
     evidence = [one.evidence for one in placed]
-    sight = np.array([one.box.center[:2] - one.evidence.viewpoint[:2] for one in placed])
     stddev = np.array([(math.hypot(each.stddev, _SURFACE_STDDEV), each.across_stddev) for each in evidence])
     boxes = np.array([one.box.covariance for one in placed])
-    return boxes + rotated_covariance(stddev, np.arctan2(sight[:, 1], sight[:, 0]))
+    return boxes + rotated_covariance(stddev, lines_of_sight(placed))
+
+
+def sight_stddevs(placed: Sequence[PlacedObject]) -> np.ndarray:
+    """Return the (K, 2) standard deviations of the objects' places along the line of sight and across it [m]."""
+    along = np.array([one.evidence.stddev for one in placed], np.float64)
+    return np.stack([along, np.minimum(_ACROSS_STDDEV, along)], 1)
+
+
+def lines_of_sight(placed: Sequence[PlacedObject]) -> np.ndarray:
+    """Return the (K,) directions in base_link's plane from the viewpoints to the boxes' centres [rad]."""
+    sight = np.array([one.box.center[:2] - one.evidence.viewpoint[:2] for one in placed]).reshape(-1, 2)
+    return np.arctan2(sight[:, 1], sight[:, 0])
 
 
 def _to_object(
@@ -207,7 +222,7 @@ def _to_object(
         yaw=yaw,
         velocity=np.full(3, np.nan),
         position_stddev=largest_stddev(covariance),
-        visible_fraction=evidence.visible_area / evidence.amodal_area if evidence.amodal_area else 0.0,
+        visible_fraction=evidence.visible_fraction,
         cameras=evidence.cameras,
         last_seen_ns=stamp_ns if evidence.visible_area else 0,
         covariance=covariance,

@@ -15,9 +15,11 @@ import numpy as np
 
 from amodal_perception_ros.fusion import existence, filter
 from amodal_perception_ros.fusion.association import associate
+from amodal_perception_ros.fusion.boxes import rotated_covariance
+from amodal_perception_ros.fusion.evidence import ObjectEvidence
 from amodal_perception_ros.fusion.filter import HEADING, TURN, VX, VY, Gaussians, Measurements, Noise, X, Y
 from amodal_perception_ros.fusion.geometry import transform, yaw_of
-from amodal_perception_ros.fusion.objects import PlacedObject, height_variance
+from amodal_perception_ros.fusion.objects import PlacedObject, height_variance, lines_of_sight, sight_stddevs
 from amodal_perception_ros.fusion.priors import ELONGATED
 from amodal_perception_ros.fusion.visibility import Boxes, SensorViews
 from amodal_perception_ros.labels import BY_NAME
@@ -42,7 +44,6 @@ _MOTION: dict[int, _Motion] = {
     BY_NAME["bus"].id: _Motion(2.0, 0.05, 8.0),
 }
 
-_ACROSS_STDDEV = 0.15
 _FIT_STDDEV, _FIT_SHARE = 0.1, 0.05
 _HEADING_OFFSET = 0.3
 _MIN_POINTS = 8
@@ -140,7 +141,6 @@ class Track:
         is_vehicle, evidence = self.class_id in ELONGATED, self.detection.evidence if self.detection else None
         moves = self.detections >= _VELOCITY_AFTER
         covariance = self._pose_covariance()
-        seen = evidence.visible_area if evidence else 0
         return AmodalObject(
             track_id=self.track_id,
             class_id=self.class_id,
@@ -150,7 +150,7 @@ class Track:
             yaw=self.yaw,
             velocity=np.array([self.mean[VX], self.mean[VY], 0.0]) if moves else np.full(3, np.nan),
             position_stddev=largest_stddev(covariance),
-            visible_fraction=seen / evidence.amodal_area if evidence and evidence.amodal_area else 0.0,
+            visible_fraction=evidence.visible_fraction if evidence else 0.0,
             cameras=evidence.cameras if evidence else (),
             last_seen_ns=self.last_seen_ns,
             covariance=covariance,
@@ -260,7 +260,7 @@ class Tracker:
         Places seen empty lose their weight in the state too: the same place does not speak against the object twice.
         """
         states = _states(tracks)
-        bias = np.array([_fit_stddev(track.size[0]) for track in tracks], np.float64)
+        bias = _fit_stddev(np.array([track.size[0] for track in tracks], np.float64))
         positions, weights = filter.sigma_positions(states, bias)
         count = positions.shape[1]
         heights = np.repeat([track.height for track in tracks], count)[:, None]
@@ -285,7 +285,7 @@ class Tracker:
         cov = np.zeros((filter.DIMENSION, filter.DIMENSION))
         cov[:2, :2] = seen.position_cov[0]
         sideways = _SIDEWAYS_SPEED if is_vehicle and known else motion.speed
-        cov[VX : VY + 1, VX : VY + 1] = _directed(heading, motion.speed, sideways)
+        cov[VX : VY + 1, VX : VY + 1] = rotated_covariance(np.array([[motion.speed, sideways]]), np.array([heading]))[0]
         cov[HEADING, HEADING] = (float(seen.heading_stddev[0]) if known else _ANY_HEADING) ** 2
         cov[TURN, TURN] = _TURN_STDDEV**2 if is_vehicle else 0.0
         mean = np.array([*seen.position[0], 0.0, 0.0, heading, 0.0])
@@ -330,28 +330,21 @@ def _measure(detections: list[PlacedObject], pose: np.ndarray) -> Measurements:
     """
     turn = yaw_of(pose)
     centers = np.array([one.box.center for one in detections], np.float64).reshape(-1, 3)
-    covs, stddevs = np.zeros((len(detections), 2, 2)), np.full(len(detections), np.inf)
-    for k, one in enumerate(detections):
-        evidence, length = one.evidence, float(one.box.size[0])
-        sight = one.box.center[:2] - evidence.viewpoint[:2]
-        fit = _fit_stddev(length)
-        away, across = np.hypot(evidence.stddev, fit), np.hypot(min(evidence.stddev, _ACROSS_STDDEV), fit)
-        covs[k] = _directed(float(np.arctan2(sight[1], sight[0])) + turn, away, across)
-        if evidence.class_id in ELONGATED and len(evidence.points) + len(evidence.lidar) >= _MIN_POINTS:
-            stddevs[k] = 2.0 * _HEADING_OFFSET / length
+    lengths = np.array([one.box.size[0] for one in detections], np.float64)
+    place_stddevs = np.hypot(sight_stddevs(detections), _fit_stddev(lengths)[:, None])
+    covs = rotated_covariance(place_stddevs, lines_of_sight(detections) + turn)
     headings = np.array([one.box.yaw for one in detections], np.float64) + turn
-    return Measurements(transform(centers, pose)[:, :2], covs, headings, stddevs)
+    known = np.array([_shows_heading(one.evidence) for one in detections], bool)
+    heading_stddevs = np.where(known, 2.0 * _HEADING_OFFSET / lengths, np.inf)
+    return Measurements(transform(centers, pose)[:, :2], covs, headings, heading_stddevs)
 
 
-def _fit_stddev(length: float) -> float:
+def _shows_heading(evidence: ObjectEvidence) -> bool:
+    return evidence.class_id in ELONGATED and len(evidence.points) + len(evidence.lidar) >= _MIN_POINTS
+
+
+def _fit_stddev(length: np.ndarray) -> np.ndarray:
     return _FIT_STDDEV + _FIT_SHARE * length
-
-
-def _directed(angle: float, along: float, across: float) -> np.ndarray:
-    """(2, 2) covariance with these standard deviations along a direction and across it."""
-    cos, sin = np.cos(angle), np.sin(angle)
-    turn = np.array([[cos, -sin], [sin, cos]])
-    return turn @ np.diag([along**2, across**2]) @ turn.T
 
 
 def _note(
@@ -365,7 +358,7 @@ def _note(
     track.existence = probability
     track.votes = {label: _VOTE_MEMORY * votes for label, votes in track.votes.items()}
     track.votes[evidence.class_id] = track.votes.get(evidence.class_id, 0.0) + max(evidence.score, 1e-3)
-    weight = 0.1 + (evidence.visible_area / evidence.amodal_area if evidence.amodal_area else 0.0)
+    weight = 0.1 + evidence.visible_fraction
     track.sizes = min(track.sizes + weight, _MOST_SIZES)
     track.size = track.size + weight / track.sizes * (box.size - track.size)
     track.size_stddev = box.size_stddev
