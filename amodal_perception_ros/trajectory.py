@@ -20,6 +20,13 @@ _JUMP_M, _SPEED_CHANGE = 0.15, 5.0
 _JUMP_RAD, _RATE_CHANGE = 0.02, 2.0
 
 
+def is_rigid(poses: np.ndarray) -> bool:
+    """Return whether the rotations of (..., 4, 4) poses are rotations, to 1e-3 and without a mirror."""
+    rotations = poses[..., :3, :3]
+    orthogonal = np.allclose(rotations @ rotations.swapaxes(-1, -2), np.eye(3), atol=1e-3)
+    return orthogonal and not (np.linalg.det(rotations) < 0).any()
+
+
 @dataclass(frozen=True, eq=False)
 class Trajectory:
     """Poses of base_link in odom, in order of time; it may hold none.
@@ -43,13 +50,9 @@ class Trajectory:
             )
         if self.stamps_ns.dtype != np.int64 or not (np.diff(self.stamps_ns) > 0).all():
             raise ValueError("the stamps of a trajectory are int64 nanoseconds and strictly increase")
-        rotations = self.poses[:, :3, :3]
         if not np.isfinite(self.poses).all():
             raise ValueError("a pose of the trajectory is not finite")
-        if (
-            not np.allclose(rotations @ rotations.swapaxes(1, 2), np.eye(3), atol=1e-3)
-            or (np.linalg.det(rotations) < 0).any()
-        ):
+        if not is_rigid(self.poses):
             raise ValueError("a pose of the trajectory is no rigid transform")
 
     def fault(self, first_ns: int, last_ns: int) -> str | None:

@@ -11,11 +11,10 @@ import numpy as np
 from amodal_perception_ros.datasets.codecs import read_image
 from amodal_perception_ros.datasets.files import DatasetError, read_json
 from amodal_perception_ros.scene import Camera, Rig, SurroundFrame
-from amodal_perception_ros.trajectory import Trajectory
+from amodal_perception_ros.trajectory import Trajectory, is_rigid
 
 MAX_CAMERAS = 8
 _DEFAULT_LAYOUT = "float32 x,y,z,intensity,ring"
-_RIGID_TOLERANCE = 1e-3
 
 
 def read_rig_frame(path: Path | str) -> SurroundFrame:
@@ -138,8 +137,6 @@ def _matrix(path: Path, content: Any, where: str, size: int) -> np.ndarray:
 
 def _transform(path: Path, content: Any, where: str) -> np.ndarray:
     matrix = _matrix(path, content, where, 4)
-    rotation = matrix[:3, :3]
-    rigid = np.allclose(rotation @ rotation.T, np.eye(3), atol=_RIGID_TOLERANCE) and np.linalg.det(rotation) > 0
-    if not rigid or not np.allclose(matrix[3], (0, 0, 0, 1)):
+    if not is_rigid(matrix) or not np.allclose(matrix[3], (0, 0, 0, 1)):
         raise DatasetError(f"{path}: '{where}' is not a rigid transform (rotation and translation, row-major)")
     return matrix

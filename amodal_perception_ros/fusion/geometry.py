@@ -9,6 +9,7 @@ import numpy as np
 from amodal_perception_ros.errors import InputError
 from amodal_perception_ros.motion_compensation import VehicleOutline, compensate
 from amodal_perception_ros.scene import Camera, CameraScene, SurroundFrame, SurroundScene
+from amodal_perception_ros.trajectory import is_rigid
 
 MIN_DEPTH = 0.3
 """Nearest planar depth that counts as in front of a camera [m]."""
@@ -33,8 +34,7 @@ def require_pose(odom_from_base: np.ndarray | None, stamp_ns: int) -> np.ndarray
     pose = np.asarray(odom_from_base, np.float64)
     if pose.shape != (4, 4) or not np.isfinite(pose).all():
         raise FusionError(f"{where}: the odometry pose is not a finite 4 x 4 matrix; the set is skipped")
-    rotation = pose[:3, :3]
-    if not np.allclose(rotation @ rotation.T, np.eye(3), atol=1e-3) or np.linalg.det(rotation) < 0:
+    if not is_rigid(pose):
         raise FusionError(f"{where}: the odometry pose is no rigid transform; check its quaternion is normalized")
     return pose
 
@@ -91,6 +91,24 @@ def lift_pixels(camera: Camera, columns: np.ndarray, rows: np.ndarray, depth: np
     return transform(np.stack([x, y, depth], 1).astype(np.float32), camera.base_from_camera)
 
 
+def project(
+    points: np.ndarray, camera: Camera, farthest: float = np.inf
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Project (N, 3) base_link points, in their own precision, into a camera.
+
+    Returns:
+        Of the (M,) points in the image between `MIN_DEPTH` and `farthest` [m]: int64 row of the point, int32 column and
+        row of the pixel, and planar depth [m].
+    """
+    k = camera.intrinsics.astype(points.dtype)
+    x, y, z = transform(points, np.linalg.inv(camera.base_from_camera)).T
+    index = np.flatnonzero((z > MIN_DEPTH) & (z < farthest))
+    depth = z[index]
+    u, v = x[index] / depth * k[0, 0] + k[0, 2], y[index] / depth * k[1, 1] + k[1, 2]
+    inside = (u >= 0) & (u < camera.width) & (v >= 0) & (v < camera.height)
+    return index[inside], u[inside].astype(np.int32), v[inside].astype(np.int32), depth[inside]
+
+
 @dataclass(frozen=True, eq=False)
 class CameraCloud:
     """The LiDAR points that one camera sees.
@@ -116,15 +134,7 @@ def cloud_in_camera(points: np.ndarray, scene: CameraScene) -> CameraCloud:
     A point keeps its label when its depth is within [0.7, 1.4] times the camera's, plus or minus 1 m: wide enough
     for a monocular depth, narrow enough to tell an object from the wall behind it.
     """
-    camera, k = scene.camera, scene.camera.intrinsics
-    x, y, z = transform(points, np.linalg.inv(camera.base_from_camera)).T
-    index = np.flatnonzero((z > MIN_DEPTH) & (z < MAX_DEPTH))
-    depth = z[index]
-    u = x[index] / depth * np.float32(k[0, 0]) + np.float32(k[0, 2])
-    v = y[index] / depth * np.float32(k[1, 1]) + np.float32(k[1, 2])
-    inside = (u >= 0) & (u < camera.width) & (v >= 0) & (v < camera.height)
-    index, depth = index[inside], depth[inside]
-    columns, rows = u[inside].astype(np.int32), v[inside].astype(np.int32)
+    index, columns, rows, depth = project(points, scene.camera, MAX_DEPTH)
     seen = scene.depth[rows, columns]
     contradicts = (depth < 0.7 * seen - 1.0) | (depth > 1.4 * seen + 1.0)
     segment = np.where(contradicts, 0, scene.labels[rows, columns]).astype(np.uint16)

@@ -20,7 +20,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from amodal_perception_ros.fusion.geometry import MIN_DEPTH, transform, yaw_of
+from amodal_perception_ros.fusion.geometry import project, transform, yaw_of
 from amodal_perception_ros.fusion.ragged import members
 from amodal_perception_ros.labels import BY_NAME, SEGMENT_FACTOR
 from amodal_perception_ros.scene import Camera, CameraScene, SurroundFrame, SurroundScene
@@ -146,20 +146,14 @@ def _seen_by_cameras(cameras: list[tuple[Camera, np.ndarray]], boxes: Boxes) -> 
 
 def _point_states(camera: Camera, depth: np.ndarray, points: np.ndarray) -> np.ndarray:
     """Return the (m,) state of (m, 3) base_link points in one camera."""
-    k = camera.intrinsics
-    x, y, z = transform(points, np.linalg.inv(camera.base_from_camera)).T
     state = np.full(len(points), _OUTSIDE)
-    ahead = np.flatnonzero(z > MIN_DEPTH)
-    x, y, z = x[ahead], y[ahead], z[ahead]
-    u, v = x / z * k[0, 0] + k[0, 2], y / z * k[1, 1] + k[1, 2]
-    inside = (u >= 0) & (u < camera.width) & (v >= 0) & (v < camera.height)
-    rows, columns, z = v[inside].astype(np.int64), u[inside].astype(np.int64), z[inside]
+    inside, columns, rows, z = project(points, camera)
     seen = depth[rows, columns].astype(np.float64)
     found = np.full(len(z), _OCCUPIED)
     found[seen > DEPTH_RATIO * z + DEPTH_MARGIN] = _EMPTY
     found[DEPTH_RATIO * seen + DEPTH_MARGIN < z] = _HIDDEN
     found[np.isnan(seen)] = _OUTSIDE
-    state[ahead[inside]] = found
+    state[inside] = found
     return state
 
 
