@@ -14,11 +14,10 @@ Errors depend on the seed only, times on the machine.
 from __future__ import annotations
 
 import argparse
-import time
-from collections.abc import Callable
 
 import cv2
 import numpy as np
+from fusion import cpu_ms
 from scipy.spatial.transform import Rotation
 
 from amodal_perception_ros.motion_compensation import compensate
@@ -93,17 +92,6 @@ def wall_error(frame: SurroundFrame, wall: np.ndarray) -> float:
     assert frame.lidar is not None
     x = frame.lidar[:, :3] @ pose[0, :3] + pose[0, 3] - wall[:, 0]
     return float(np.sqrt(np.mean(x**2)))
-
-
-def cpu_ms(action: Callable[[], object], repeats: int = 31) -> float:
-    """Return the median CPU time of an action [ms]."""
-    action()
-    times = []
-    for _ in range(repeats):
-        start = time.process_time()
-        action()
-        times.append(time.process_time() - start)
-    return 1e3 * float(np.median(times))
 
 
 def print_speed(setup: Rig, rng: np.random.Generator) -> None:
